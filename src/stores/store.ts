@@ -1,0 +1,72 @@
+import type { Bytes } from "../base/bytes.js";
+import type { SubrosaError } from "../base/errors.js";
+
+/** Longest record key in characters, and longest store name in bytes of UTF-8. */
+export const MAX_KEY_LENGTH = 200;
+export const MAX_NAME_LENGTH = 1024;
+
+/** One change of a transaction. Keys are printable ASCII, 1 to {@link MAX_KEY_LENGTH} characters. */
+export type Change =
+  | { readonly put: string; readonly value: Uint8Array }
+  /** Stores a private key. Some stores cannot hold a `CryptoKey`: give an extractable one, it comes back non-extractable. */
+  | { readonly putKey: string; readonly privateKey: CryptoKey }
+  /** Deletes the value and the private key under this key; nothing happens if there is none. */
+  | { readonly delete: string }
+  /** Deletes every value and private key whose key starts with this; `""` deletes all. */
+  | { readonly deletePrefix: string };
+
+/** Which records {@link StoreSession.list} gives. */
+export interface ListOptions {
+  /** Only keys greater than this one. */
+  readonly after?: string;
+  /** Only keys less than this one. */
+  readonly before?: string;
+  /** At most this many, counted from the first (with `reverse`: from the last). */
+  readonly limit?: number;
+  /** From the greatest key down. */
+  readonly reverse?: boolean;
+}
+
+/** A place for one client's state. */
+export interface Store {
+  /**
+   * Opens the records under `name` for one owner and ends the write rights of whoever had them before.
+   *
+   * Throws `store-in-use` while another client (tab, process) has them open, `store-locked` when the passphrase
+   * does not fit, `store-outdated` when a newer version of this package wrote them, `store-failed` when the
+   * underlying database fails, `aborted`, `missing-dependency`, `insecure-context`.
+   */
+  open(name: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<StoreSession>;
+}
+
+/**
+ * The records of one name, open for one owner. Values and private keys are two spaces with the same keys.
+ * Everything but `close` throws `closed` after it, and `store-failed` when the underlying database fails
+ * or a record is not what was stored (altered, or moved to another key).
+ */
+export interface StoreSession {
+  /** Grows with each open of this name, in a durable transaction of its own. */
+  readonly owner: number;
+  /** Nothing was ever stored under this name before this session. */
+  readonly firstUse: boolean;
+  get(key: string): Promise<Bytes | undefined>;
+  /** The private key stored under `key`; it is not extractable. */
+  getKey(key: string): Promise<CryptoKey | undefined>;
+  /** The values whose keys start with `prefix`, ordered by key (bytewise). Private keys are not listed. */
+  list(prefix: string, options?: ListOptions): Promise<[key: string, value: Bytes][]>;
+  /**
+   * One atomic transaction, applied in the order given; resolves when it is durable, and writes become durable in
+   * the order in which they were called. The owner number is compared inside the transaction: when another owner
+   * has opened this name since, nothing changes and it throws `store-in-use`. Throws `invalid-argument` (nothing
+   * changed) for a key out of bounds.
+   */
+  write(changes: readonly Change[]): Promise<void>;
+  /** Waits for the writes under way, then lets another owner in. Idempotent. */
+  close(): Promise<void>;
+  /**
+   * Calls `listener` once when this session has lost the store: `store-in-use` when another owner took over,
+   * `store-failed` when the database was closed or deleted under us. At once if that has happened already.
+   * The result removes it.
+   */
+  onLost(listener: (error: SubrosaError) => void): () => void;
+}
