@@ -1,0 +1,98 @@
+/**
+ * Every way in which this package fails. The set is closed: a new code is a change of the public interface.
+ * What each one means stands in the README's table of errors.
+ */
+export const ERROR_CODES = [
+  // the call
+  "invalid-argument",
+  "closed",
+  "aborted",
+  "timeout",
+  "insecure-context",
+  "missing-dependency",
+  // bytes and keys
+  "malformed",
+  "invalid-key",
+  "invalid-signature",
+  "decryption-failed",
+  "unsupported",
+  // MLS
+  "invalid-message",
+  "wrong-epoch",
+  "removed",
+  // connection
+  "connection-failed",
+  "protocol-error",
+  "unauthorized",
+  "user-id-taken",
+  "replaced",
+  "queue-full",
+  "rate-limited",
+  // store
+  "store-in-use",
+  "store-failed",
+  "store-locked",
+  "store-outdated",
+  // relay
+  "stale",
+  "gap",
+  "cursor-mismatch",
+  "conflict",
+  "unknown-user",
+  "unknown-group",
+  "unknown-entry",
+  "no-key-package",
+  "name-taken",
+  "too-large",
+  "quota-exceeded",
+  "forbidden",
+  // conversations
+  "not-a-member",
+  "not-an-admin",
+  "already-a-member",
+  "join-rejected",
+  "last-admin",
+  "outbox-full",
+  "identity-changed",
+  "identity-mismatch",
+  // a bug of ours
+  "internal",
+] as const;
+
+/** The code of a {@link SubrosaError}; the only part of an error that programs should look at. */
+export type ErrorCode = (typeof ERROR_CODES)[number];
+
+// Two builds of this package (ESM and CJS) can meet in one program; a registered symbol spans both.
+const BRAND = Symbol.for("subrosa.error");
+
+export interface SubrosaErrorOptions {
+  /** What was caught. Never put an error here whose message could hold a secret or plaintext. */
+  cause?: unknown;
+  /** The rule that was broken, e.g. `"RFC 9420 §12.2: duplicate removal"`. */
+  rule?: string;
+}
+
+/** The one error class of this package. `message` is for people and holds no secret and no plaintext. */
+export class SubrosaError extends Error {
+  override readonly name = "SubrosaError";
+  readonly code: ErrorCode;
+  /** For `invalid-message`: the rule that was broken. */
+  readonly rule: string | undefined;
+
+  constructor(code: ErrorCode, message: string, options: SubrosaErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.rule = options.rule;
+    Object.defineProperty(this, BRAND, { value: true });
+  }
+
+  /** True for an error of this package, whichever of its builds made it. */
+  static is(error: unknown): error is SubrosaError {
+    return typeof error === "object" && error !== null && BRAND in error;
+  }
+}
+
+/** Throws `invalid-argument` naming the argument unless `condition` holds. */
+export function assertArgument(condition: unknown, message: string): asserts condition {
+  if (!condition) throw new SubrosaError("invalid-argument", message);
+}

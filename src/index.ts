@@ -1,0 +1,1 @@
+export { ERROR_CODES, type ErrorCode, SubrosaError } from "./base/errors.js";

@@ -1,0 +1,35 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+/**
+ * Which runtime runs which file is told by name and folder:
+ * `*.node.test.ts` only Node, `*.browser.test.ts` only browsers, everything else wherever its folder is listed.
+ * The browser engines have their own file: tests/browsers/vitest.config.ts.
+ */
+const root = fileURLToPath(new URL("..", import.meta.url));
+const onlyBrowser = "tests/**/*.browser.test.ts";
+const onlyNode = "tests/**/*.node.test.ts";
+/** Folders with a project of their own. */
+const separate = ["tests/vectors/**", "tests/package/**", "tests/e2e/**", "tests/browsers/**"];
+
+export default defineConfig({
+  root,
+  test: {
+    testTimeout: 30_000,
+    projects: [
+      {
+        extends: true,
+        test: { name: "node", include: ["tests/**/*.test.ts"], exclude: [...separate, onlyBrowser] },
+      },
+      {
+        extends: true,
+        test: {
+          name: "happy-dom",
+          environment: "happy-dom",
+          include: ["tests/unit/{base,codec,crypto,hpke,mls,wire,transport}/**/*.test.ts"],
+          exclude: [onlyBrowser, onlyNode],
+        },
+      },
+    ],
+  },
+});
