@@ -1,0 +1,82 @@
+import type { Bytes } from "../base/bytes.js";
+import { fromUtf8, toHex, toUtf8 } from "../base/encoding.js";
+import { SubrosaError } from "../base/errors.js";
+import type { Reader } from "../codec/reader.js";
+import type { Writer } from "../codec/writer.js";
+import { DEVICE_ID_LENGTH, DIGEST_LENGTH, GROUP_ID_LENGTH, LogKind } from "./protocol.js";
+
+/** The most bytes a user id or a group name can have in UTF-8. */
+export const MAX_NAME_BYTES = 128;
+
+/** True for a user id or group name: NFC, 1 to 128 bytes of UTF-8, no control characters. */
+export function isName(name: string): boolean {
+  if (typeof name !== "string" || name.length === 0 || name.length > MAX_NAME_BYTES) return false;
+  // Cc: controls; Cf: invisible formatting such as direction marks; Zl and Zp: line breaks; Cs: lone surrogates.
+  if (name.normalize("NFC") !== name || /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u.test(name)) return false;
+  if (name.trim() !== name) return false;
+  return toUtf8(name).length <= MAX_NAME_BYTES;
+}
+
+/** Throws `invalid-argument` unless {@link isName} holds. */
+export function assertName(name: string, what: string): void {
+  if (!isName(name)) {
+    throw new SubrosaError(
+      "invalid-argument",
+      `${what}: 1 to ${MAX_NAME_BYTES} bytes of NFC text without control characters or outer spaces`,
+    );
+  }
+}
+
+export function encodeName(writer: Writer, name: string): void {
+  writer.opaque(toUtf8(name));
+}
+
+export function decodeName(reader: Reader): string {
+  const name = fromUtf8(reader.opaque(MAX_NAME_BYTES));
+  return isName(name) ? name : reader.fail("not a valid name");
+}
+
+/** Names one log. The id is a device id (inbox) or a group id (group log, request box). */
+export interface LogId {
+  readonly kind: LogKind;
+  readonly id: Bytes;
+}
+
+export function encodeLogId(writer: Writer, log: LogId): void {
+  writer.u8(log.kind).fixed(log.id);
+}
+
+export function decodeLogId(reader: Reader): LogId {
+  const kind = reader.u8();
+  switch (kind) {
+    case LogKind.inbox:
+      return { kind, id: reader.fixed(DEVICE_ID_LENGTH) };
+    case LogKind.group:
+    case LogKind.requestBox:
+      return { kind, id: reader.fixed(GROUP_ID_LENGTH) };
+    default:
+      return reader.fail("unknown kind of log");
+  }
+}
+
+/** A key for maps. */
+export function logKey(log: LogId): string {
+  return `${log.kind}:${toHex(log.id)}`;
+}
+
+/** A place in a log: behind the entry `seq`, whose chain digest is `digest`. */
+export interface Cursor {
+  readonly seq: number;
+  readonly digest: Bytes;
+}
+
+/** Before the first entry of any log. */
+export const START: Cursor = { seq: 0, digest: new Uint8Array(DIGEST_LENGTH) };
+
+export function encodeCursor(writer: Writer, cursor: Cursor): void {
+  writer.uint53(cursor.seq).fixed(cursor.digest);
+}
+
+export function decodeCursor(reader: Reader): Cursor {
+  return { seq: reader.uint53(), digest: reader.fixed(DIGEST_LENGTH) };
+}

@@ -1,0 +1,281 @@
+import type { Bytes } from "../base/bytes.js";
+import type { Reader } from "../codec/reader.js";
+import type { Writer } from "../codec/writer.js";
+import {
+  type AccessChange,
+  decodeAccessChange,
+  decodeEntryContent,
+  decodeEntryKind,
+  encodeAccessChange,
+  encodeEntryContent,
+  type EntryContent,
+} from "./entries.js";
+import { type Account, decodeAccount, encodeAccount } from "./identity.js";
+import {
+  type Cursor,
+  decodeCursor,
+  decodeLogId,
+  decodeName,
+  encodeCursor,
+  encodeLogId,
+  encodeName,
+  type LogId,
+} from "./identifiers.js";
+import { DEVICE_ID_LENGTH, DIGEST_LENGTH, ENTRY_ID_LENGTH, EntryKind, GROUP_ID_LENGTH, Role } from "./protocol.js";
+
+/** How one kind of request and its result look on the wire. */
+interface Operation<Body, Result> {
+  readonly type: number;
+  readonly encode: (writer: Writer, body: Body) => void;
+  readonly decode: (reader: Reader) => Body;
+  readonly encodeResult: (writer: Writer, result: Result) => void;
+  readonly decodeResult: (reader: Reader) => Result;
+}
+
+function operation<Body, Result>(definition: Operation<Body, Result>): Operation<Body, Result> {
+  return definition;
+}
+
+const nothing = { encode: () => {}, decode: () => undefined } as const;
+
+/** A new entry. `access` and `welcome` belong to commits; the welcome is empty where nobody is added. */
+export interface NewEntry {
+  readonly kind: EntryKind;
+  readonly entryId: Bytes;
+  readonly payload: Bytes;
+  readonly bundle?: { readonly access: readonly AccessChange[]; readonly welcome: Bytes };
+}
+
+function encodeNewEntry(writer: Writer, entry: NewEntry): void {
+  writer.u8(entry.kind).fixed(entry.entryId).opaque(entry.payload);
+  if (entry.kind === EntryKind.commit) {
+    writer.vector(entry.bundle?.access ?? [], encodeAccessChange).opaque(entry.bundle?.welcome ?? new Uint8Array(0));
+  }
+}
+
+function decodeNewEntry(reader: Reader): NewEntry {
+  const kind = decodeEntryKind(reader);
+  const entry = { kind, entryId: reader.fixed(ENTRY_ID_LENGTH), payload: reader.opaque() };
+  if (kind !== EntryKind.commit) return entry;
+  return { ...entry, bundle: { access: reader.vector(decodeAccessChange), welcome: reader.opaque() } };
+}
+
+export interface AppendBody {
+  readonly log: LogId;
+  /** Group logs: the last handshake entry the sender has processed; elsewhere {@link START}. */
+  readonly after: Cursor;
+  readonly entry: NewEntry;
+}
+
+/** Which of the directory's names a new group takes; both are checked and set in the same transaction. */
+export interface CreateBody {
+  readonly groupId: Bytes;
+  /** SHA-256 of the group's name, for groups that have one. */
+  readonly nameHash?: Bytes;
+  /** The other user and the generation that this group becomes, for direct conversations. */
+  readonly direct?: { readonly peer: string; readonly generation: number };
+  /** The first entry, a commit, if the group starts with more than its creator. */
+  readonly first?: NewEntry;
+}
+
+export interface KeyPackageUpload {
+  /** Seconds since 1970 after which the relay must not hand it out. */
+  readonly notAfter: number;
+  readonly keyPackage: Bytes;
+}
+
+function encodeUpload(writer: Writer, upload: KeyPackageUpload): void {
+  writer.uint53(upload.notAfter).opaque(upload.keyPackage);
+}
+
+function decodeUpload(reader: Reader): KeyPackageUpload {
+  return { notAfter: reader.uint53(), keyPackage: reader.opaque() };
+}
+
+export interface DirectBinding {
+  readonly generation: number;
+  readonly groupId: Bytes;
+}
+
+export interface GroupMembership {
+  readonly groupId: Bytes;
+  readonly role: Role;
+  /** The commit that added this device, or {@link START} for the group's creator. */
+  readonly since: Cursor;
+  /** The group's two users' other one, for direct conversations. */
+  readonly direct: boolean;
+}
+
+const encodeGroupId = (writer: Writer, body: { groupId: Bytes }) => void writer.fixed(body.groupId);
+const decodeGroupId = (reader: Reader) => ({ groupId: reader.fixed(GROUP_ID_LENGTH) });
+const encodeUser = (writer: Writer, body: { userId: string }) => encodeName(writer, body.userId);
+const decodeUser = (reader: Reader) => ({ userId: decodeName(reader) });
+
+/** All requests. PROTOCOL.md says what each does and which refusals it can meet. */
+export const operations = {
+  append: operation<AppendBody, Cursor>({
+    type: 0x10,
+    encode(writer, body) {
+      encodeLogId(writer, body.log);
+      encodeCursor(writer, body.after);
+      encodeNewEntry(writer, body.entry);
+    },
+    decode: (reader) => ({
+      log: decodeLogId(reader),
+      after: decodeCursor(reader),
+      entry: decodeNewEntry(reader),
+    }),
+    encodeResult: encodeCursor,
+    decodeResult: decodeCursor,
+  }),
+  create: operation<CreateBody, Cursor>({
+    type: 0x11,
+    encode(writer, body) {
+      writer.fixed(body.groupId);
+      writer.optional(body.nameHash, (w, hash) => w.fixed(hash));
+      writer.optional(body.direct, (w, direct) => {
+        encodeName(w, direct.peer);
+        w.uint53(direct.generation);
+      });
+      writer.optional(body.first, encodeNewEntry);
+    },
+    decode(reader) {
+      const groupId = reader.fixed(GROUP_ID_LENGTH);
+      const nameHash = reader.optional((r) => r.fixed(DIGEST_LENGTH));
+      const direct = reader.optional((r) => ({ peer: decodeName(r), generation: r.uint53() }));
+      const first = reader.optional(decodeNewEntry);
+      return { groupId, ...(nameHash && { nameHash }), ...(direct && { direct }), ...(first && { first }) };
+    },
+    encodeResult: encodeCursor,
+    decodeResult: decodeCursor,
+  }),
+  subscribe: operation<{ log: LogId; cursor: Cursor }, { head: Cursor }>({
+    type: 0x12,
+    encode(writer, body) {
+      encodeLogId(writer, body.log);
+      encodeCursor(writer, body.cursor);
+    },
+    decode: (reader) => ({ log: decodeLogId(reader), cursor: decodeCursor(reader) }),
+    encodeResult: (writer, result) => encodeCursor(writer, result.head),
+    decodeResult: (reader) => ({ head: decodeCursor(reader) }),
+  }),
+  unsubscribe: operation<{ log: LogId }, undefined>({
+    type: 0x13,
+    encode: (writer, body) => encodeLogId(writer, body.log),
+    decode: (reader) => ({ log: decodeLogId(reader) }),
+    encodeResult: nothing.encode,
+    decodeResult: nothing.decode,
+  }),
+  fetchBundle: operation<{ groupId: Bytes; seq: number }, { content: EntryContent; welcome: Bytes; at: Cursor }>({
+    type: 0x14,
+    encode: (writer, body) => void writer.fixed(body.groupId).uint53(body.seq),
+    decode: (reader) => ({ groupId: reader.fixed(GROUP_ID_LENGTH), seq: reader.uint53() }),
+    encodeResult(writer, result) {
+      encodeEntryContent(writer, result.content);
+      writer.opaque(result.welcome);
+      encodeCursor(writer, result.at);
+    },
+    decodeResult: (reader) => ({
+      content: decodeEntryContent(reader),
+      welcome: reader.opaque(),
+      at: decodeCursor(reader),
+    }),
+  }),
+  publishKeyPackages: operation<
+    { oneTime: readonly KeyPackageUpload[]; lastResort?: KeyPackageUpload },
+    { oneTime: number }
+  >({
+    type: 0x15,
+    encode: (writer, body) =>
+      void writer.vector(body.oneTime, encodeUpload).optional(body.lastResort, encodeUpload),
+    decode(reader) {
+      const oneTime = reader.vector(decodeUpload);
+      const lastResort = reader.optional(decodeUpload);
+      return lastResort ? { oneTime, lastResort } : { oneTime };
+    },
+    encodeResult: (writer, result) => void writer.u32(result.oneTime),
+    decodeResult: (reader) => ({ oneTime: reader.u32() }),
+  }),
+  fetchKeyPackages: operation<
+    { userId: string },
+    { account: Account; devices: readonly { deviceId: Bytes; keyPackage: Bytes }[] }
+  >({
+    type: 0x16,
+    encode: encodeUser,
+    decode: decodeUser,
+    encodeResult(writer, result) {
+      encodeAccount(writer, result.account);
+      writer.vector(result.devices, (w, device) => w.fixed(device.deviceId).opaque(device.keyPackage));
+    },
+    decodeResult: (reader) => ({
+      account: decodeAccount(reader),
+      devices: reader.vector((r) => ({ deviceId: r.fixed(DEVICE_ID_LENGTH), keyPackage: r.opaque() })),
+    }),
+  }),
+  fetchAccount: operation<{ userId: string }, Account>({
+    type: 0x17,
+    encode: encodeUser,
+    decode: decodeUser,
+    encodeResult: encodeAccount,
+    decodeResult: decodeAccount,
+  }),
+  resolveName: operation<{ nameHash: Bytes }, { groupId: Bytes }>({
+    type: 0x18,
+    encode: (writer, body) => void writer.fixed(body.nameHash),
+    decode: (reader) => ({ nameHash: reader.fixed(DIGEST_LENGTH) }),
+    encodeResult: encodeGroupId,
+    decodeResult: decodeGroupId,
+  }),
+  resolveDirect: operation<{ userId: string }, { binding?: DirectBinding }>({
+    type: 0x19,
+    encode: encodeUser,
+    decode: decodeUser,
+    encodeResult: (writer, result) =>
+      void writer.optional(result.binding, (w, binding) => w.uint53(binding.generation).fixed(binding.groupId)),
+    decodeResult(reader) {
+      const binding = reader.optional((r) => ({ generation: r.uint53(), groupId: r.fixed(GROUP_ID_LENGTH) }));
+      return binding ? { binding } : {};
+    },
+  }),
+  listGroups: operation<Record<string, never>, { groups: readonly GroupMembership[] }>({
+    type: 0x1a,
+    encode: () => {},
+    decode: () => ({}),
+    encodeResult: (writer, result) =>
+      void writer.vector(result.groups, (w, group) => {
+        w.fixed(group.groupId).u8(group.role).u8(group.direct ? 1 : 0);
+        encodeCursor(w, group.since);
+      }),
+    decodeResult: (reader) => ({
+      groups: reader.vector((r) => {
+        const groupId = r.fixed(GROUP_ID_LENGTH);
+        const role = r.u8();
+        const direct = r.u8();
+        if ((role !== Role.member && role !== Role.admin) || direct > 1) return r.fail("invalid membership");
+        return { groupId, role, direct: direct === 1, since: decodeCursor(r) };
+      }),
+    }),
+  }),
+  rejectJoin: operation<{ groupId: Bytes; requestId: Bytes }, undefined>({
+    type: 0x1b,
+    encode: (writer, body) => void writer.fixed(body.groupId).fixed(body.requestId),
+    decode: (reader) => ({ groupId: reader.fixed(GROUP_ID_LENGTH), requestId: reader.fixed(ENTRY_ID_LENGTH) }),
+    encodeResult: nothing.encode,
+    decodeResult: nothing.decode,
+  }),
+} as const;
+
+export type Operations = typeof operations;
+export type OperationName = keyof Operations;
+export type BodyOf<Name extends OperationName> = Operations[Name] extends Operation<infer Body, infer _> ? Body : never;
+export type ResultOf<Name extends OperationName> =
+  Operations[Name] extends Operation<infer _, infer Result> ? Result : never;
+
+const BY_TYPE = new Map<number, OperationName>(
+  (Object.keys(operations) as OperationName[]).map((name) => [operations[name].type, name]),
+);
+
+/** The operation of a frame type, if it has one. */
+export function operationOf(type: number): OperationName | undefined {
+  return BY_TYPE.get(type);
+}
