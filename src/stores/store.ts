@@ -5,10 +5,16 @@ import type { SubrosaError } from "../base/errors.js";
 export const MAX_KEY_LENGTH = 200;
 export const MAX_NAME_LENGTH = 1024;
 
-/** One change of a transaction. Keys are printable ASCII, 1 to {@link MAX_KEY_LENGTH} characters. */
+/**
+ * One change of a transaction. Keys are printable ASCII, 1 to {@link MAX_KEY_LENGTH} characters. Values are encrypted
+ * at rest, keys are not, since they are what the records are found and ordered by.
+ */
 export type Change =
   | { readonly put: string; readonly value: Uint8Array }
-  /** Stores a private key. Some stores cannot hold a `CryptoKey`: give an extractable one, it comes back non-extractable. */
+  /**
+   * Stores a private signature key (ECDSA, P-256), non-extractable whatever it was. The stores of Node cannot hold a
+   * `CryptoKey` and take only an extractable one.
+   */
   | { readonly putKey: string; readonly privateKey: CryptoKey }
   /** Deletes the value and the private key under this key; nothing happens if there is none. */
   | { readonly delete: string }
@@ -47,8 +53,9 @@ export interface Store {
 export interface StoreSession {
   /** Grows with each open of this name, in a durable transaction of its own. */
   readonly owner: number;
-  /** Nothing was ever stored under this name before this session. */
+  /** Nothing was stored under this name when this session began. */
   readonly firstUse: boolean;
+  /** The value under `key`. Reads see what was durable when they were called, not writes still under way. */
   get(key: string): Promise<Bytes | undefined>;
   /** The private key stored under `key`; it is not extractable. */
   getKey(key: string): Promise<CryptoKey | undefined>;
@@ -56,9 +63,10 @@ export interface StoreSession {
   list(prefix: string, options?: ListOptions): Promise<[key: string, value: Bytes][]>;
   /**
    * One atomic transaction, applied in the order given; resolves when it is durable, and writes become durable in
-   * the order in which they were called. The owner number is compared inside the transaction: when another owner
-   * has opened this name since, nothing changes and it throws `store-in-use`. Throws `invalid-argument` (nothing
-   * changed) for a key out of bounds.
+   * the order in which they were called; when one fails, those called before its failure was known fail too, so what
+   * was acknowledged never has a gap. The owner number is compared inside the transaction: when another owner
+   * has opened this name since, nothing changes and it throws `store-in-use`. Throws `invalid-argument` for a key out
+   * of bounds or a private key that this store cannot hold; that fails this write alone.
    */
   write(changes: readonly Change[]): Promise<void>;
   /** Waits for the writes under way, then lets another owner in. Idempotent. */
