@@ -30,6 +30,26 @@ export default defineConfig({
           exclude: [onlyBrowser, onlyNode],
         },
       },
+      {
+        extends: true,
+        test: {
+          name: "vectors",
+          include: ["tests/vectors/**/*.test.ts"],
+          exclude: [onlyBrowser],
+          globalSetup: "tests/vectors/setup.ts",
+        },
+      },
+      { extends: true, test: { name: "package", include: ["tests/package/**/*.test.ts"] } },
+      {
+        extends: true,
+        test: {
+          name: "e2e",
+          include: ["tests/e2e/**/*.test.ts"],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
     ],
   },
 });

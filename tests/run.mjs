@@ -1,0 +1,128 @@
+/**
+ * Runs everything that proves this package: `node tests/run.mjs [suite…] [--verify]`.
+ * Each runner prints its own report; the last line sums them: `N passed, N failed`.
+ * `--verify` adds the linter and the type checker. With CI=true a suite that cannot run here is a failure.
+ */
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { installMissing, missingPrograms } from "./harness/system-packages.mjs";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const reports = mkdtempSync(join(tmpdir(), "subrosa-tests-"));
+const inCi = process.env.CI === "true";
+// Reports in a file are read by programs too.
+const env = process.stdout.isTTY ? process.env : { ...process.env, NO_COLOR: "1" };
+const bin = (name) => join(root, "node_modules", ".bin", name);
+
+/** A command that passes or fails as one. */
+const check = (name, program, ...args) => ({ name, program, args });
+/** A vitest project, counted by its own report. */
+const vitest = (name, config, { engine, wrapper = [] } = {}) => ({
+  name,
+  engine,
+  report: join(reports, `${name}.json`),
+  program: wrapper[0] ?? bin("vitest"),
+  args: [
+    ...wrapper.slice(1),
+    ...(wrapper.length > 0 ? [bin("vitest")] : []),
+    ...["run", "--config", config, "--project", name],
+    ...["--reporter=default", "--reporter=json", `--outputFile.json=${join(reports, `${name}.json`)}`],
+  ],
+});
+
+const UNIT = "tests/vitest.config.ts";
+const BROWSERS = "tests/browsers/vitest.config.ts";
+const SUITES = [
+  check("build", bin("tsup")),
+  vitest("node", UNIT),
+  vitest("happy-dom", UNIT),
+  vitest("vectors", UNIT),
+  vitest("package", UNIT),
+  vitest("chromium", BROWSERS, { engine: "chromium" }),
+  vitest("firefox", BROWSERS, { engine: "firefox" }),
+  vitest("webkitgtk", BROWSERS, { engine: "webkitgtk", wrapper: ["xvfb-run", "-a"] }),
+  vitest("e2e", UNIT, { engine: "chromium" }),
+];
+const VERIFY = [
+  check("lint", bin("biome"), "check", "--config-path=.biome.json", "--error-on-warnings", "."),
+  check("typecheck", bin("tsc"), "--noEmit"),
+];
+
+/** Runs a program to its end; true when it succeeded. */
+function run({ program, args }) {
+  return new Promise((resolve) => {
+    const child = spawn(program, args, { cwd: root, env, stdio: ["ignore", "inherit", "inherit"] });
+    child.on("error", (error) => {
+      console.error(`${program}: ${error.message}`);
+      resolve(false);
+    });
+    child.on("close", (code) => resolve(code === 0));
+  });
+}
+
+/** What a vitest report counts. A file that could not be loaded holds no test and counts as one failure. */
+function readReport(path) {
+  const report = JSON.parse(readFileSync(path, "utf8"));
+  const broken = report.testResults.filter(
+    (file) => file.status === "failed" && !file.assertionResults.some((test) => test.status === "failed"),
+  );
+  return {
+    passed: report.numPassedTests,
+    failed: report.numFailedTests + broken.length,
+    skipped: report.numPendingTests + report.numTodoTests,
+  };
+}
+
+async function runSuite(suite) {
+  const missing = suite.engine ? missingPrograms(suite.engine) : [];
+  if (missing.length > 0) {
+    console.log(`${suite.name}: ${inCi ? "FAILED" : "SKIPPED"}, not installed: ${missing.join(", ")}`);
+    return { passed: 0, failed: inCi ? 1 : 0, skipped: inCi ? 0 : 1 };
+  }
+  const succeeded = await run(suite);
+  if (!suite.report) return { passed: succeeded ? 1 : 0, failed: succeeded ? 0 : 1, skipped: 0 };
+  let counts = { passed: 0, failed: 0, skipped: 0 };
+  try {
+    counts = readReport(suite.report);
+  } catch (error) {
+    console.error(`${suite.name}: no report: ${error.message}`);
+  }
+  // No report, no test at all, or an error outside any test.
+  if (!succeeded && counts.failed === 0) counts.failed = 1;
+  return counts;
+}
+
+async function main() {
+  const names = process.argv.slice(2).filter((arg) => !arg.startsWith("--"));
+  const unknown = names.filter((name) => !SUITES.some((suite) => suite.name === name));
+  if (unknown.length > 0) throw new Error(`no such suite: ${unknown.join(", ")}`);
+  const chosen = SUITES.filter((suite) => names.length === 0 || names.includes(suite.name));
+  const suites = process.argv.includes("--verify") ? [...VERIFY, ...chosen] : chosen;
+  installMissing([...new Set(suites.flatMap((suite) => suite.engine ?? []))]);
+
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  const lines = [];
+  for (const suite of suites) {
+    console.log(`\n== ${suite.name}`);
+    const started = performance.now();
+    const counts = await runSuite(suite);
+    for (const key of Object.keys(total)) total[key] += counts[key];
+    const seconds = ((performance.now() - started) / 1000).toFixed(1);
+    lines.push(`${suite.name.padEnd(10)} ${formatCounts(counts)} (${seconds} s)`);
+  }
+  console.log(`\n${lines.join("\n")}\n${formatCounts(total)}`);
+  return total.failed === 0;
+}
+
+function formatCounts({ passed, failed, skipped }) {
+  return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`;
+}
+
+try {
+  process.exitCode = (await main()) ? 0 : 1;
+} finally {
+  rmSync(reports, { recursive: true, force: true });
+}
