@@ -58,7 +58,9 @@ export class Writer {
 
   /** Bytes of a length that the reader knows: `opaque x[n]`. */
   fixed(bytes: Uint8Array): this {
-    this.#buffer.set(bytes, this.#reserve(bytes.length));
+    // Reserving may replace the buffer, so it comes first.
+    const at = this.#reserve(bytes.length);
+    this.#buffer.set(bytes, at);
     return this;
   }
 
