@@ -1,4 +1,5 @@
 import type { Bytes } from "../../base/bytes.js";
+import { SubrosaError } from "../../base/errors.js";
 import type { Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
 import { type Credential, decodeCredential, encodeCredential } from "./credential.js";
@@ -106,7 +107,7 @@ export function leafNodeTbs(leaf: LeafNodeContent, position: LeafPosition | unde
     encodeContent(writer, leaf);
     if (leaf.leafNodeSource === "key_package") return;
     if (position === undefined)
-      throw new TypeError("a leaf of an update or a commit is signed with its position");
+      throw new SubrosaError("internal", "this leaf is signed with its position");
     writer.opaque(position.groupId).u32(position.leafIndex);
   }, undefined);
 }
