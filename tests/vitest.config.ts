@@ -39,7 +39,15 @@ export default defineConfig({
           globalSetup: "tests/vectors/setup.ts",
         },
       },
-      { extends: true, test: { name: "package", include: ["tests/package/**/*.test.ts"] } },
+      {
+        extends: true,
+        test: {
+          name: "package",
+          include: ["tests/package/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
       {
         extends: true,
         test: {
