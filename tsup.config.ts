@@ -1,30 +1,28 @@
-import { existsSync } from "node:fs";
-import { defineConfig } from "tsup";
+import { existsSync, rmSync } from "node:fs";
+import { defineConfig, type Options } from "tsup";
 
-/** Entries of the package, by the name their files get in dist/. All share one set of chunks. */
-const entries = ["index", "node", "mls", "relay", "relay-cli"].filter((name) => existsSync(`src/${name}.ts`));
+// The builds below run side by side, so none of them can clean for all.
+rmSync("dist", { recursive: true, force: true });
+
+const source = (name: string): string => `src/${name}.ts`;
+const modules = ["index", "node", "mls", "relay"].map(source).filter((path) => existsSync(path));
+const programs = ["relay-cli"].map(source).filter((path) => existsSync(path));
+
+const common: Options = { target: "es2022", sourcemap: true };
 
 export default defineConfig([
+  // All entries in one run each, so that they share one set of chunks.
+  { ...common, entry: [...modules, ...programs], format: ["esm"], splitting: true, dts: { entry: modules } },
+  { ...common, entry: modules, format: ["cjs"], splitting: true, dts: { entry: modules } },
   {
-    entry: entries.map((name) => `src/${name}.ts`),
-    format: ["esm", "cjs"],
-    dts: { entry: entries.filter((name) => name !== "relay-cli").map((name) => `src/${name}.ts`) },
-    target: "es2022",
-    splitting: true,
-    // The two builds run side by side: this one cleans, but not what the other writes.
-    clean: ["!subrosa.global.js", "!subrosa.global.js.map"],
-    sourcemap: true,
-  },
-  {
-    // The script-tag build: everything inside, and the browser side of every dependency.
-    entry: { subrosa: "src/index.ts" },
+    // For a script tag: everything inside, and the browser side of every dependency.
+    ...common,
+    entry: { subrosa: source("index") },
     format: ["iife"],
     globalName: "Subrosa",
     platform: "browser",
-    target: "es2022",
     noExternal: [/.*/],
     outExtension: () => ({ js: ".global.js" }),
     minify: true,
-    sourcemap: true,
   },
 ]);

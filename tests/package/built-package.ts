@@ -29,9 +29,14 @@ export const moduleEntries = Object.entries(manifest.exports).flatMap(([subpath,
 
 const execute = promisify(execFile);
 
+/** What a program printed; throws with all of it when the program fails. */
 export async function runProgram(program: string, ...args: string[]): Promise<string> {
-  const { stdout } = await execute(program, args, { cwd: root });
-  return stdout.trim();
+  try {
+    return (await execute(program, args, { cwd: root })).stdout.trim();
+  } catch (error) {
+    const { message, stdout } = error as Error & { stdout: string };
+    throw new Error(`${message}\n${stdout}`);
+  }
 }
 
 /** Runs a program of a development dependency. */
