@@ -13,6 +13,7 @@ import { installMissing, missingPrograms } from "./harness/system-packages.mjs";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const reports = mkdtempSync(join(tmpdir(), "subrosa-tests-"));
 const inCi = process.env.CI === "true";
+const SUITE_LIMIT = 15 * 60_000;
 // Reports in a file are read by programs too.
 const env = process.stdout.isTTY ? process.env : { ...process.env, NO_COLOR: "1" };
 const bin = (name) => join(root, "node_modules", ".bin", name);
@@ -51,15 +52,42 @@ const VERIFY = [
   check("typecheck", bin("tsc"), "--noEmit"),
 ];
 
+/** Ends everything a suite started; browsers leave processes behind when they are killed. */
+function endGroup(child, signal) {
+  try {
+    process.kill(-child.pid, signal);
+  } catch {
+    // Nothing of it is left.
+  }
+}
+
 /** Runs a program to its end; true when it succeeded. */
 function run({ program, args }) {
   return new Promise((resolve) => {
-    const child = spawn(program, args, { cwd: root, env, stdio: ["ignore", "inherit", "inherit"] });
+    const options = { cwd: root, env, stdio: ["ignore", "inherit", "inherit"], detached: true };
+    const child = spawn(program, args, options);
+    const limit = setTimeout(() => {
+      console.error(`${program}: not done after ${SUITE_LIMIT / 60_000} minutes`);
+      endGroup(child, "SIGKILL");
+    }, SUITE_LIMIT);
+    const interrupt = () => {
+      endGroup(child, "SIGTERM");
+      process.exit(130);
+    };
+    process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
+    const finish = (succeeded) => {
+      clearTimeout(limit);
+      process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+      resolve(succeeded);
+    };
     child.on("error", (error) => {
       console.error(`${program}: ${error.message}`);
-      resolve(false);
+      finish(false);
     });
-    child.on("close", (code) => resolve(code === 0));
+    child.on("close", (code) => {
+      endGroup(child, "SIGKILL");
+      finish(code === 0);
+    });
   });
 }
 
