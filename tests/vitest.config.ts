@@ -26,8 +26,8 @@ export default defineConfig({
         test: {
           name: "happy-dom",
           environment: "happy-dom",
-          include: ["tests/unit/{base,codec,crypto,hpke,mls,wire,transport}/**/*.test.ts"],
-          exclude: [onlyBrowser, onlyNode],
+          include: ["tests/unit/**/*.test.ts"],
+          exclude: [onlyBrowser, onlyNode, "tests/unit/{relay,node}*/**"],
         },
       },
       {
