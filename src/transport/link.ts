@@ -1,9 +1,10 @@
-import { type Bytes, copyBytes } from "../base/bytes.js";
+import type { Bytes } from "../base/bytes.js";
 import { type Clock, systemClock } from "../base/clock.js";
 import { SubrosaError } from "../base/errors.js";
 import { CloseCode, isPermanentClose } from "../wire/protocol.js";
 import { Backoff } from "./backoff.js";
 import { Heartbeat } from "./heartbeat.js";
+import { SendQueue } from "./send-queue.js";
 import type { CloseInfo, Connection, Connector } from "./transport.js";
 
 /**
@@ -62,8 +63,6 @@ export interface LinkOptions {
 
 /** How long `wake()` leaves between two attempts. */
 const MIN_ATTEMPT_GAP = 1_000;
-/** How often a browser's send buffer is looked at while somebody waits for it to drain. */
-const DRAIN_POLL = 50;
 /** RFC 6455 §7.4.1. */
 const PROTOCOL_ERROR = 1002;
 const BROKEN = 1006;
@@ -86,7 +85,7 @@ export class Link {
   readonly #handler: LinkHandler;
   readonly #clock: Clock;
   readonly #backoff: Backoff;
-  readonly #maxBuffered: number;
+  readonly #queue: SendQueue;
   #state: LinkState = "closed";
   #over = false;
   #connection: Connection | undefined;
@@ -97,17 +96,13 @@ export class Link {
   #dueAt = 0;
   #readyAt: number | undefined;
   #cancelTimer: () => void = () => {};
-  #queue: Bytes[] = [];
-  #queuedBytes = 0;
-  #drains: { resolve(): void; reject(error: SubrosaError): void }[] = [];
-  #cancelPoll: (() => void) | undefined;
 
   constructor(options: LinkOptions) {
     this.#options = options;
     this.#handler = options.handler;
     this.#clock = options.clock ?? systemClock;
     this.#backoff = new Backoff(options);
-    this.#maxBuffered = options.maxBufferedBytes ?? 4 * 1024 * 1024;
+    this.#queue = new SendQueue(options.maxBufferedBytes ?? 4 * 1024 * 1024, this.#clock);
   }
 
   get state(): LinkState {
@@ -119,9 +114,9 @@ export class Link {
     return this.#readyAt !== undefined;
   }
 
-  /** Bytes that wait here or in the socket. */
+  /** Bytes that wait here or, once ready, in the socket. */
   get bufferedBytes(): number {
-    return this.#queuedBytes + (this.#connection?.bufferedAmount ?? 0);
+    return this.#queue.bytes;
   }
 
   /** Starts connecting. Does nothing if it has been started; throws `closed` after the last end. */
@@ -133,13 +128,7 @@ export class Link {
   /** Sends now or once a session is ready. Throws `queue-full`, `too-large` (it could never wait), `closed`. */
   send(frame: Uint8Array): void {
     this.#assertNotOver();
-    if (frame.length > this.#maxBuffered) throw new SubrosaError("too-large", "frame larger than the queue");
-    if (this.bufferedBytes + frame.length > this.#maxBuffered) {
-      throw new SubrosaError("queue-full", "too much waits to be sent");
-    }
-    this.#queue.push(copyBytes(frame));
-    this.#queuedBytes += frame.length;
-    if (this.isReady) this.#flush();
+    this.#queue.send(frame);
   }
 
   /** Sends on the present connection, ready or not, past the queue. Throws `closed` if there is none. */
@@ -159,20 +148,16 @@ export class Link {
       clock: this.#clock,
       pingAfter,
       answerWithin,
-      ping: () => this.#guard(connection, () => connection.send(this.#handler.ping())),
+      ping: () => this.#ping(connection),
       dead: () => this.drop(BROKEN, "no answer"),
     });
-    this.#flush();
-    if (this.#drains.length > 0) this.#pollDrain();
+    this.#queue.attach(connection);
   }
 
   /** Resolves when at most half of what may wait does. Throws `closed`. */
-  drained(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#assertNotOver();
-      this.#drains.push({ resolve, reject });
-      this.#pollDrain();
-    });
+  async drained(): Promise<void> {
+    this.#assertNotOver();
+    await this.#queue.drained();
   }
 
   /** Checks now: connects if it was waiting to, else asks the other side for a sign of life. */
@@ -205,18 +190,6 @@ export class Link {
     else this.drop(code, reason);
   }
 
-  #flush(): void {
-    try {
-      for (let frame = this.#queue[0]; frame !== undefined; frame = this.#queue[0]) {
-        this.#connection?.send(frame);
-        this.#queue.shift();
-        this.#queuedBytes -= frame.length;
-      }
-    } catch {
-      // The socket is closing and its end not reported yet: what is left waits for the next one.
-    }
-  }
-
   #connect(): void {
     this.#cancelTimer();
     this.#state = "connecting";
@@ -247,6 +220,14 @@ export class Link {
     this.#guard(connection, () => this.#handler.opened());
   }
 
+  #ping(connection: Connection): void {
+    try {
+      connection.send(this.#handler.ping());
+    } catch (error) {
+      this.drop(BROKEN, "cannot ping", error);
+    }
+  }
+
   #guard(connection: Connection, call: () => void): void {
     try {
       call();
@@ -263,6 +244,7 @@ export class Link {
     this.#heartbeat?.stop();
     this.#heartbeat = undefined;
     this.#connection = undefined;
+    this.#queue.attach(undefined);
     this.#readyAt = undefined;
     this.#over ||= isPermanent(error === undefined ? { code } : { code, error });
     if (this.#over) this.#finish();
@@ -277,26 +259,13 @@ export class Link {
   #finish(): void {
     this.#state = "closed";
     this.#cancelTimer();
-    this.#cancelPoll?.();
-    this.#queue = [];
-    this.#queuedBytes = 0;
-    for (const { reject } of this.#drains.splice(0)) reject(new SubrosaError("closed", "the link is closed"));
+    this.#queue.end();
   }
 
   #connectAt(time: number): void {
     this.#dueAt = time;
     // Nothing else keeps a Node process alive between two connections.
     this.#after(time - this.#clock.now(), () => this.#connect(), true);
-  }
-
-  #pollDrain(): void {
-    this.#cancelPoll?.();
-    this.#cancelPoll = undefined;
-    if (this.bufferedBytes <= this.#maxBuffered / 2) {
-      for (const { resolve } of this.#drains.splice(0)) resolve();
-    } else if (this.isReady) {
-      this.#cancelPoll = this.#clock.after(DRAIN_POLL, () => this.#pollDrain());
-    }
   }
 
   #after(ms: number, callback: () => void, keepAlive = false): void {
