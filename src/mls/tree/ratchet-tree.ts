@@ -192,7 +192,8 @@ export function decodeRatchetTree(reader: Reader): RatchetTree {
   const parents = new Array<ParentNode | undefined>(leafCount - 1).fill(undefined);
   nodes.forEach(({ node }, index) => {
     if (node === undefined) return;
-    if (isLeaf(index as NodeIndex)) leaves[index >>> 1] = node.leaf ?? reader.fail("a parent where a leaf stands");
+    if (isLeaf(index as NodeIndex))
+      leaves[index >>> 1] = node.leaf ?? reader.fail("a parent where a leaf stands");
     else parents[index >>> 1] = node.parent ?? reader.fail("a leaf where a parent stands");
   });
   return new RatchetTree({ leaves, parents, hashes: new Array(nodeWidth(leafCount)).fill(undefined) });

@@ -17,7 +17,12 @@ function model(first: number, width: number): ModelNode[] {
   const above = model(first + width / 2, width / 2);
   const left = below.find((node) => node.parent === undefined) as ModelNode;
   const right = above.find((node) => node.parent === undefined) as ModelNode;
-  const top: ModelNode = { index: 2 * first + width - 1, left, right, leaves: [...left.leaves, ...right.leaves] };
+  const top: ModelNode = {
+    index: 2 * first + width - 1,
+    left,
+    right,
+    leaves: [...left.leaves, ...right.leaves],
+  };
   left.parent = top;
   right.parent = top;
   return [...below, top, ...above];
@@ -57,7 +62,9 @@ describe("tree arithmetic", () => {
     const nodes = model(0, 8);
     for (const a of nodes) {
       for (const b of nodes) {
-        const above = nodes.filter((n) => [...a.leaves, ...b.leaves].every((leaf) => n.leaves.includes(leaf)));
+        const above = nodes.filter((n) =>
+          [...a.leaves, ...b.leaves].every((leaf) => n.leaves.includes(leaf)),
+        );
         const lowest = above.reduce((x, y) => (y.leaves.length < x.leaves.length ? y : x));
         expect(math.commonAncestor(a.index as NodeIndex, b.index as NodeIndex)).toBe(lowest.index);
       }
