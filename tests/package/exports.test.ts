@@ -50,6 +50,17 @@ describe.each(moduleEntries)("$specifier", ({ specifier, target }) => {
   });
 });
 
+describe("Client", () => {
+  it("touches no global when it is made", async () => {
+    const script = `${TRAPS}
+      const { Client } = await import("subrosa");
+      const client = new Client({ url: "wss://relay.example", userId: "alice" });
+      console.log(JSON.stringify([client.userId, client.state, ...touched]));
+    `;
+    expect(await runNode(script, "module")).toBe('["alice","idle"]');
+  });
+});
+
 describe("the traps", () => {
   it("notice a module that touches a global, even one that catches the error", async () => {
     const script = `${TRAPS} try { globalThis.crypto.subtle } catch {} console.log(JSON.stringify(touched))`;
