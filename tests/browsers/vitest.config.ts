@@ -2,11 +2,12 @@ import { fileURLToPath } from "node:url";
 import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
 import type { BrowserInstanceOption } from "vitest/node";
+import { findProgram } from "../harness/system-packages.mjs";
 import { webkitgtk } from "./webkitgtk.js";
 
 const chromium = playwright({
   launchOptions: {
-    executablePath: "/usr/bin/chromium",
+    executablePath: findProgram("chromium") ?? "chromium",
     args: [
       "--headless",
       "--no-sandbox",
@@ -22,7 +23,7 @@ const chromium = playwright({
 
 // Debian's Firefox has no Juggler; this channel speaks WebDriver BiDi to it.
 const firefox = playwright({
-  launchOptions: { channel: "moz-firefox", executablePath: "/usr/bin/firefox-esr" },
+  launchOptions: { channel: "moz-firefox", executablePath: findProgram("firefox-esr") ?? "firefox-esr" },
 });
 
 // Vitest takes the name from the provider's list at run time; its types know only Playwright's.

@@ -12,11 +12,15 @@ const ENGINES = {
   },
 };
 
-/** @param {string} program */
-function isInstalled(program) {
-  return (process.env.PATH ?? "").split(delimiter).some((folder) => {
+/**
+ * Where a program lies, undefined when it is not installed.
+ * @param {string} program
+ */
+export function findProgram(program) {
+  const places = (process.env.PATH ?? "").split(delimiter).map((folder) => join(folder, program));
+  return places.find((path) => {
     try {
-      accessSync(join(folder, program), constants.X_OK);
+      accessSync(path, constants.X_OK);
       return true;
     } catch {
       return false;
@@ -29,7 +33,7 @@ function isInstalled(program) {
  * @param {string} engine
  */
 export function missingPrograms(engine) {
-  return ENGINES[engine].programs.filter((program) => !isInstalled(program));
+  return ENGINES[engine].programs.filter((program) => findProgram(program) === undefined);
 }
 
 function apt(...args) {
@@ -46,7 +50,7 @@ export function installMissing(engines) {
   const lacking = engines.filter((engine) => missingPrograms(engine).length > 0);
   if (lacking.length === 0) return;
   const packages = [...new Set(lacking.flatMap((engine) => ENGINES[engine].packages))];
-  if (process.getuid?.() !== 0 || !existsSync("/etc/debian_version") || !isInstalled("apt-get")) {
+  if (process.getuid?.() !== 0 || !existsSync("/etc/debian_version") || !findProgram("apt-get")) {
     console.log(`Missing here: ${packages.join(" ")} (only root on Debian gets them installed by this run)`);
     return;
   }
