@@ -1,4 +1,4 @@
-import type { Bytes } from "../base/bytes.js";
+import { type Bytes, EMPTY } from "../base/bytes.js";
 import { toUtf8 } from "../base/encoding.js";
 import { encode, Writer } from "../codec/writer.js";
 import { HASH_LENGTH, sha256 } from "../crypto/hash.js";
@@ -8,8 +8,6 @@ import type { KemKeyPair } from "../hpke/kem.js";
 import { open, seal } from "../hpke/single-shot.js";
 import { type AuthenticatedContent, encodeAuthenticatedContent } from "./structs/framed-content.js";
 import { encodeKeyPackage, type KeyPackage } from "./structs/key-package.js";
-
-const EMPTY = new Uint8Array(0);
 
 /** A secret, or the HMAC key imported from it so that several derivations share one import. */
 export type Secret = Uint8Array | CryptoKey;
