@@ -67,8 +67,8 @@ export function checkChange(change: Change): void {
     assertArgument(change.value instanceof Uint8Array, "store value: not a Uint8Array");
   } else if ("putKey" in change) {
     checkKey(change.putKey);
-    const { type, algorithm } = change.privateKey;
-    assertArgument(type === "private" && algorithm.name === "ECDSA", "store: not a private signature key");
+    const { type, algorithm } = (change.privateKey ?? {}) as Partial<CryptoKey>;
+    assertArgument(type === "private" && algorithm?.name === "ECDSA", "store: not a private signature key");
   } else if ("delete" in change) checkKey(change.delete);
   else checkPrefix(change.deletePrefix);
 }

@@ -1,0 +1,2 @@
+export { type NodeStoreOptions, openStore } from "./stores/node-lmdb.js";
+export type { Change, ListOptions, Store, StoreSession } from "./stores/store.js";

@@ -1,0 +1,210 @@
+import { mkdir, realpath } from "node:fs/promises";
+import { join } from "node:path";
+import type { Database, RootDatabase } from "lmdb";
+import { copyBytes } from "../base/bytes.js";
+import { toHex, toUtf8 } from "../base/encoding.js";
+import { assertArgument, SubrosaError } from "../base/errors.js";
+import { sha256 } from "../crypto/hash.js";
+import { clearAddress, isAlive, type LifeSign, showLife } from "./node-liveness.js";
+import { openStoreKey, type Secret } from "./node-protection.js";
+import { checkName, endOfPrefix, type KeyRange, type Records, type SealedChange, Space } from "./records.js";
+import { bytesSealing } from "./sealing.js";
+import { RecordSession, storeError } from "./session.js";
+import type { Store, StoreSession } from "./store.js";
+
+export interface NodeStoreOptions {
+  /** Protects the store: without it nobody reads what is in it. Default: a key file. */
+  readonly passphrase?: string;
+  /** Where the key file is, or is to be created; default: `store.key` in the folder. */
+  readonly keyFile?: string;
+}
+
+/** Version of the layout below; a database with a greater one is `store-outdated` to us. */
+const FORMAT = 1;
+
+type Lmdb = typeof import("lmdb");
+type Bytewise = Database<Uint8Array, string>;
+
+interface Databases {
+  readonly env: RootDatabase<Uint8Array, string>;
+  /** `format`, `owner`: decimal numbers; `holder`: the address at which the owner shows life. */
+  readonly meta: Database<string, string>;
+  readonly values: Bytewise;
+  readonly keys: Bytewise;
+}
+
+/** Files that this process has open: another module instance or process is found by its sign of life. */
+const openFiles = new Set<string>();
+
+/**
+ * A store in a folder of this machine, created if it is missing, for any number of names: one LMDB file each.
+ * Values and private keys are encrypted under one key, protected by the passphrase or by a key file of mode 0600.
+ *
+ * Throws `store-locked` for a wrong passphrase or a key file that is missing, wrong or readable by others,
+ * `store-failed` when the folder cannot be used, `missing-dependency` without the package `lmdb`.
+ */
+export async function openStore(path: string, options: NodeStoreOptions = {}): Promise<Store> {
+  const { passphrase, keyFile } = options;
+  assertArgument(typeof path === "string" && path !== "", "openStore: no path");
+  assertArgument(passphrase === undefined || keyFile === undefined, "passphrase or keyFile, not both");
+  assertArgument(passphrase !== "", "the passphrase is empty");
+  return openLmdbStore(path, passphrase === undefined ? { keyFile } : { passphrase });
+}
+
+/** The same for tests, which can leave out the sign of life to reach the fencing behind it. */
+export async function openLmdbStore(
+  path: string,
+  secret: { passphrase: string } | { keyFile?: string | undefined },
+  { liveness = true }: { liveness?: boolean } = {},
+): Promise<Store> {
+  const lmdb = await import("lmdb").catch((cause: unknown): never => {
+    throw new SubrosaError("missing-dependency", "the package lmdb is not installed", { cause });
+  });
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    const folder = await realpath(path);
+    const given: Secret =
+      "passphrase" in secret ? secret : { keyFile: secret.keyFile ?? join(folder, "store.key") };
+    const storeKey = await openStoreKey(folder, given);
+    return {
+      async open(name, { signal } = {}) {
+        checkName(name);
+        if (signal?.aborted) throw new SubrosaError("aborted", "opening the store was aborted");
+        const file = join(folder, `${toHex((await sha256(toUtf8(name))).subarray(0, 16))}.lmdb`);
+        return openFile(lmdb, file, name, storeKey, liveness);
+      },
+    };
+  } catch (error) {
+    throw storeError(error, "cannot use the folder of this store");
+  }
+}
+
+async function openFile(
+  lmdb: Lmdb,
+  file: string,
+  name: string,
+  storeKey: CryptoKey,
+  liveness: boolean,
+): Promise<StoreSession> {
+  if (liveness && openFiles.has(file)) throw inUse();
+  if (liveness) openFiles.add(file);
+  let databases: Databases | undefined;
+  let life: LifeSign | undefined;
+  const release = async () => {
+    openFiles.delete(file);
+    await life?.stop();
+    await databases?.env.close();
+  };
+  try {
+    databases = openDatabases(lmdb, file);
+    life = liveness ? await showLife() : undefined;
+    const claimed = await claim(databases, life?.address);
+    const records = lmdbRecords(databases, claimed.owner, release);
+    return new RecordSession({ ...claimed, records, sealing: bytesSealing(name, storeKey) });
+  } catch (error) {
+    await release().catch(() => {});
+    throw storeError(error, "cannot open the database of this store");
+  }
+}
+
+function openDatabases(lmdb: Lmdb, path: string): Databases {
+  // Without overlapping sync a transaction's promise resolves after the data has reached the disk.
+  const options = { noSubdir: true, overlappingSync: false, maxDbs: 4, cache: false } as const;
+  const env = lmdb.open<Uint8Array, string>({ ...options, path, encoding: "binary" });
+  return {
+    env,
+    meta: env.openDB<string, string>({ name: "meta", encoding: "string" }),
+    values: env.openDB<Uint8Array, string>({ name: "values", encoding: "binary" }),
+    keys: env.openDB<Uint8Array, string>({ name: "keys", encoding: "binary" }),
+  };
+}
+
+/**
+ * Makes us the owner unless the one before shows life. That is asked outside the transaction, which therefore
+ * goes through only if the holder is still the one that was asked.
+ */
+async function claim(
+  { env, meta, values, keys }: Databases,
+  address: string | undefined,
+): Promise<{ owner: number; firstUse: boolean }> {
+  for (;;) {
+    env.resetReadTxn();
+    if (Number(meta.get("format") ?? FORMAT) > FORMAT) {
+      throw new SubrosaError("store-outdated", "a newer version of this package wrote this store");
+    }
+    const holder = meta.get("holder");
+    if (address !== undefined && holder !== undefined && (await isAlive(holder))) throw inUse();
+    const claimed = await env.childTransaction(() => {
+      if (meta.get("holder") !== holder) return undefined;
+      const owner = Number(meta.get("owner") ?? 0) + 1;
+      meta.putSync("format", String(FORMAT));
+      meta.putSync("owner", String(owner));
+      if (address !== undefined) meta.putSync("holder", address);
+      return { owner, firstUse: isEmpty(values) && isEmpty(keys) };
+    });
+    if (claimed === undefined) continue;
+    if (holder !== undefined && address !== undefined) await clearAddress(holder);
+    return claimed;
+  }
+}
+
+function isEmpty(database: Bytewise): boolean {
+  return database.getKeysCount({ limit: 1 }) === 0;
+}
+
+function lmdbRecords(databases: Databases, owner: number, release: () => Promise<void>): Records {
+  const { env, meta, values, keys } = databases;
+  const isOwner = () => Number(meta.get("owner")) === owner;
+  return {
+    async read(space, key) {
+      const record = (space === Space.values ? values : keys).getBinary(key);
+      return record === undefined ? undefined : copyBytes(record);
+    },
+    async range(range) {
+      const found: [string, unknown][] = [];
+      for (const { key, value } of values.getRange(rangeOptions(range))) found.push([key, copyBytes(value)]);
+      return found;
+    },
+    async commit(changes) {
+      // A child transaction: what it wrote before an error is undone, which a plain one does not do.
+      await env.childTransaction(() => {
+        if (!isOwner()) throw inUse();
+        for (const change of changes) apply(databases, change);
+      });
+    },
+    async close() {
+      try {
+        await env.childTransaction(() => {
+          if (isOwner()) meta.removeSync("holder");
+        });
+      } finally {
+        await release();
+      }
+    },
+  };
+}
+
+function rangeOptions({ lower, lowerOpen, upper, limit, reverse }: KeyRange) {
+  const bounds = reverse
+    ? { start: upper, end: lower, exclusiveStart: true, inclusiveEnd: !lowerOpen, reverse }
+    : { start: lower, end: upper, exclusiveStart: lowerOpen };
+  return Number.isFinite(limit) ? { ...bounds, limit } : bounds;
+}
+
+function apply({ values, keys }: Databases, change: SealedChange): void {
+  if (change.kind === "put") {
+    (change.space === Space.values ? values : keys).putSync(change.key, change.record as Uint8Array);
+    return;
+  }
+  for (const database of [values, keys]) {
+    if (change.kind === "delete") database.removeSync(change.key);
+    else {
+      const range = { start: change.prefix, end: endOfPrefix(change.prefix) };
+      for (const key of [...database.getKeys(range)]) database.removeSync(key);
+    }
+  }
+}
+
+function inUse(): SubrosaError {
+  return new SubrosaError("store-in-use", "another client has this store open");
+}

@@ -1,0 +1,150 @@
+import { constants } from "node:fs";
+import { link, open, readFile, rename, unlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { EMPTY } from "../base/bytes.js";
+import { fromBase64Url, fromUtf8, toBase64Url, toHex, toUtf8 } from "../base/encoding.js";
+import { SubrosaError } from "../base/errors.js";
+import { importAeadKey } from "../crypto/aead.js";
+import { deriveStoreKey, openAtRest, sealAtRest } from "../crypto/keys-at-rest.js";
+import { randomBytes } from "../crypto/random.js";
+
+/** What protects the key of a store: a passphrase, else the bytes of a key file. */
+export type Secret = { readonly passphrase: string } | { readonly keyFile: string };
+
+/** OWASP's figure for PBKDF2 with HMAC-SHA-256. */
+const ITERATIONS = 600_000;
+const KEY_LENGTH = 32;
+const SALT_LENGTH = 16;
+/** In the folder; says how the key is protected, and proves that a key is the right one. */
+const HEADER_FILE = "store.json";
+const FORMAT = 1;
+const CHECK_CONTEXT = toUtf8("Subrosa 1 store check");
+
+interface Header {
+  readonly format: number;
+  readonly protection: "passphrase" | "key-file";
+  readonly salt?: string;
+  readonly iterations?: number;
+  /** Nothing, sealed under the key. */
+  readonly check: string;
+}
+
+/** The AES-256 key of the store in `folder`, made with the first call. Throws `store-locked` for a wrong secret. */
+export async function openStoreKey(folder: string, secret: Secret): Promise<CryptoKey> {
+  const path = join(folder, HEADER_FILE);
+  const header = await readHeader(path);
+  if (header !== undefined) return unlock(header, secret);
+  const [made, key] = await makeHeader(secret);
+  if (await createFile(path, toUtf8(`${JSON.stringify(made)}\n`))) return key;
+  return unlock((await readHeader(path)) as Header, secret); // Another process was faster.
+}
+
+async function makeHeader(secret: Secret): Promise<[Header, CryptoKey]> {
+  if ("keyFile" in secret) {
+    await createFile(secret.keyFile, randomBytes(KEY_LENGTH));
+    const key = await readKeyFile(secret.keyFile);
+    return [{ format: FORMAT, protection: "key-file", check: await makeCheck(key) }, key];
+  }
+  const salt = randomBytes(SALT_LENGTH);
+  const key = await deriveStoreKey(secret.passphrase, salt, ITERATIONS);
+  const protection = "passphrase";
+  const check = await makeCheck(key);
+  return [{ format: FORMAT, protection, salt: toBase64Url(salt), iterations: ITERATIONS, check }, key];
+}
+
+async function makeCheck(key: CryptoKey): Promise<string> {
+  return toBase64Url(await sealAtRest(key, CHECK_CONTEXT, EMPTY));
+}
+
+async function unlock(header: Header, secret: Secret): Promise<CryptoKey> {
+  const wanted = header.protection === "passphrase" ? "a passphrase" : "a key file";
+  if ((header.protection === "passphrase") !== "passphrase" in secret) {
+    throw new SubrosaError("store-locked", `this store is protected by ${wanted}`);
+  }
+  const key =
+    "passphrase" in secret
+      ? await deriveStoreKey(secret.passphrase, fromBase64Url(header.salt ?? ""), header.iterations ?? 0)
+      : await readKeyFile(secret.keyFile);
+  try {
+    await openAtRest(key, CHECK_CONTEXT, fromBase64Url(header.check));
+  } catch {
+    throw new SubrosaError("store-locked", `not ${wanted.replace("a ", "the ")} of this store`);
+  }
+  return key;
+}
+
+async function readHeader(path: string): Promise<Header | undefined> {
+  let header: Partial<Header> | null;
+  try {
+    header = JSON.parse(fromUtf8(await readFile(path)));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new SubrosaError("store-failed", `cannot read ${HEADER_FILE}`, { cause: error });
+  }
+  if (typeof header?.format === "number" && header.format > FORMAT) {
+    throw new SubrosaError("store-outdated", "a newer version of this package wrote this store");
+  }
+  const { format, protection, salt = "", iterations = 1, check } = header ?? {};
+  const valid =
+    format === FORMAT &&
+    (protection === "key-file" || (protection === "passphrase" && salt !== "")) &&
+    typeof salt === "string" &&
+    Number.isInteger(iterations) &&
+    typeof check === "string";
+  if (!valid) throw new SubrosaError("store-failed", `${HEADER_FILE} is damaged`);
+  return header as Header;
+}
+
+async function readKeyFile(path: string): Promise<CryptoKey> {
+  const file = await open(path, constants.O_RDONLY).catch((cause) => {
+    throw new SubrosaError("store-locked", "cannot read the key file of this store", { cause });
+  });
+  try {
+    const { mode, size } = await file.stat();
+    if (process.platform !== "win32" && (mode & 0o077) !== 0) {
+      throw new SubrosaError("store-locked", "others can read the key file: chmod 600 is required");
+    }
+    if (size !== KEY_LENGTH) throw new SubrosaError("store-locked", "not a key file");
+    const bytes = await file.readFile();
+    const key = await importAeadKey(bytes);
+    bytes.fill(0);
+    return key;
+  } finally {
+    await file.close();
+  }
+}
+
+/** Creates a file of mode 0600, whole or not at all, durably. False if there is one already. */
+async function createFile(path: string, content: Uint8Array): Promise<boolean> {
+  const temporary = `${path}.${toHex(randomBytes(8))}`;
+  const file = await open(temporary, "wx", 0o600);
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  const created = await place(temporary, path);
+  if (process.platform !== "win32") {
+    const folder = await open(dirname(path), constants.O_RDONLY);
+    await folder.sync().finally(() => folder.close());
+  }
+  return created;
+}
+
+/** Gives a file its final name unless that is taken. */
+async function place(temporary: string, path: string): Promise<boolean> {
+  try {
+    await link(temporary, path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") {
+      await unlink(temporary);
+      return false;
+    }
+    // A file system without hard links: not safe against two processes creating one store at the same moment.
+    await rename(temporary, path);
+    return true;
+  }
+  await unlink(temporary);
+  return true;
+}
