@@ -2,7 +2,15 @@ import type { Bytes } from "../base/bytes.js";
 import { toUtf8 } from "../base/encoding.js";
 import type { Reader } from "../codec/reader.js";
 import { encode, type Writer } from "../codec/writer.js";
-import { type Cursor, decodeCursor, decodeName, encodeCursor, encodeLogId, encodeName, type LogId } from "./identifiers.js";
+import {
+  type Cursor,
+  decodeCursor,
+  decodeName,
+  encodeCursor,
+  encodeLogId,
+  encodeName,
+  type LogId,
+} from "./identifiers.js";
 import {
   DEVICE_ID_LENGTH,
   DIGEST_LENGTH,

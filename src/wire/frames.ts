@@ -1,9 +1,16 @@
 import type { Bytes } from "../base/bytes.js";
-import { toUtf8 } from "../base/encoding.js";
-import { decode } from "../codec/reader.js";
-import { Reader } from "../codec/reader.js";
+import { fromUtf8, toUtf8 } from "../base/encoding.js";
+import { decode, type Reader } from "../codec/reader.js";
 import { encode, type Writer } from "../codec/writer.js";
 import { decodeLogEntry, encodeLogEntry, type LogEntry } from "./entries.js";
+import {
+  type Cursor,
+  decodeCursor,
+  decodeLogId,
+  encodeCursor,
+  encodeLogId,
+  type LogId,
+} from "./identifiers.js";
 import {
   type Authentication,
   type Challenge,
@@ -12,8 +19,6 @@ import {
   encodeAuthentication,
   encodeChallenge,
 } from "./identity.js";
-import { type Cursor, decodeCursor, decodeLogId, encodeCursor, encodeLogId, type LogId } from "./identifiers.js";
-import { fromUtf8 } from "../base/encoding.js";
 import { REFUSALS, type RefusalCode, refusalOf } from "./refusals.js";
 import { type BodyOf, type OperationName, operationOf, operations, type ResultOf } from "./requests.js";
 
@@ -32,7 +37,12 @@ const Type = {
 
 /** A request of any operation. */
 export type Request = {
-  [Name in OperationName]: { readonly type: "request"; readonly id: number; readonly name: Name; readonly body: BodyOf<Name> };
+  [Name in OperationName]: {
+    readonly type: "request";
+    readonly id: number;
+    readonly name: Name;
+    readonly body: BodyOf<Name>;
+  };
 }[OperationName];
 
 /** Frames that a client sends. */
@@ -128,7 +138,11 @@ export function encodeRelayFrame(frame: RelayFrame): Bytes {
       case "reply":
         return void writer.u8(Type.reply).u32(frame.id).fixed(frame.result);
       case "refuse":
-        return void writer.u8(Type.refuse).u32(frame.id).u8(REFUSALS[frame.code]).opaque(toUtf8(frame.reason));
+        return void writer
+          .u8(Type.refuse)
+          .u32(frame.id)
+          .u8(REFUSALS[frame.code])
+          .opaque(toUtf8(frame.reason));
       case "entries":
         encodeLogId(writer.u8(Type.entries), frame.log);
         return void writer.vector(frame.entries, encodeLogEntry);

@@ -6,11 +6,10 @@ import {
   decodeAccessChange,
   decodeEntryContent,
   decodeEntryKind,
+  type EntryContent,
   encodeAccessChange,
   encodeEntryContent,
-  type EntryContent,
 } from "./entries.js";
-import { type Account, decodeAccount, encodeAccount } from "./identity.js";
 import {
   type Cursor,
   decodeCursor,
@@ -21,7 +20,15 @@ import {
   encodeName,
   type LogId,
 } from "./identifiers.js";
-import { DEVICE_ID_LENGTH, DIGEST_LENGTH, ENTRY_ID_LENGTH, EntryKind, GROUP_ID_LENGTH, Role } from "./protocol.js";
+import { type Account, decodeAccount, encodeAccount } from "./identity.js";
+import {
+  DEVICE_ID_LENGTH,
+  DIGEST_LENGTH,
+  ENTRY_ID_LENGTH,
+  EntryKind,
+  GROUP_ID_LENGTH,
+  Role,
+} from "./protocol.js";
 
 /** How one kind of request and its result look on the wire. */
 interface Operation<Body, Result> {
@@ -49,7 +56,9 @@ export interface NewEntry {
 function encodeNewEntry(writer: Writer, entry: NewEntry): void {
   writer.u8(entry.kind).fixed(entry.entryId).opaque(entry.payload);
   if (entry.kind === EntryKind.commit) {
-    writer.vector(entry.bundle?.access ?? [], encodeAccessChange).opaque(entry.bundle?.welcome ?? new Uint8Array(0));
+    writer
+      .vector(entry.bundle?.access ?? [], encodeAccessChange)
+      .opaque(entry.bundle?.welcome ?? new Uint8Array(0));
   }
 }
 
@@ -149,15 +158,18 @@ export const operations = {
     encodeResult: encodeCursor,
     decodeResult: decodeCursor,
   }),
-  subscribe: operation<{ log: LogId; cursor: Cursor }, { head: Cursor }>({
+  subscribe: operation<{ log: LogId; cursor: Cursor }, { head: Cursor; from: Cursor }>({
     type: 0x12,
     encode(writer, body) {
       encodeLogId(writer, body.log);
       encodeCursor(writer, body.cursor);
     },
     decode: (reader) => ({ log: decodeLogId(reader), cursor: decodeCursor(reader) }),
-    encodeResult: (writer, result) => encodeCursor(writer, result.head),
-    decodeResult: (reader) => ({ head: decodeCursor(reader) }),
+    encodeResult(writer, result) {
+      encodeCursor(writer, result.head);
+      encodeCursor(writer, result.from);
+    },
+    decodeResult: (reader) => ({ head: decodeCursor(reader), from: decodeCursor(reader) }),
   }),
   unsubscribe: operation<{ log: LogId }, undefined>({
     type: 0x13,
@@ -166,7 +178,10 @@ export const operations = {
     encodeResult: nothing.encode,
     decodeResult: nothing.decode,
   }),
-  fetchBundle: operation<{ groupId: Bytes; seq: number }, { content: EntryContent; welcome: Bytes; at: Cursor }>({
+  fetchBundle: operation<
+    { groupId: Bytes; seq: number },
+    { content: EntryContent; welcome: Bytes; at: Cursor }
+  >({
     type: 0x14,
     encode: (writer, body) => void writer.fixed(body.groupId).uint53(body.seq),
     decode: (reader) => ({ groupId: reader.fixed(GROUP_ID_LENGTH), seq: reader.uint53() }),
@@ -231,7 +246,9 @@ export const operations = {
     encode: encodeUser,
     decode: decodeUser,
     encodeResult: (writer, result) =>
-      void writer.optional(result.binding, (w, binding) => w.uint53(binding.generation).fixed(binding.groupId)),
+      void writer.optional(result.binding, (w, binding) =>
+        w.uint53(binding.generation).fixed(binding.groupId),
+      ),
     decodeResult(reader) {
       const binding = reader.optional((r) => ({ generation: r.uint53(), groupId: r.fixed(GROUP_ID_LENGTH) }));
       return binding ? { binding } : {};
@@ -243,7 +260,9 @@ export const operations = {
     decode: () => ({}),
     encodeResult: (writer, result) =>
       void writer.vector(result.groups, (w, group) => {
-        w.fixed(group.groupId).u8(group.role).u8(group.direct ? 1 : 0);
+        w.fixed(group.groupId)
+          .u8(group.role)
+          .u8(group.direct ? 1 : 0);
         encodeCursor(w, group.since);
       }),
     decodeResult: (reader) => ({
@@ -259,7 +278,10 @@ export const operations = {
   rejectJoin: operation<{ groupId: Bytes; requestId: Bytes }, undefined>({
     type: 0x1b,
     encode: (writer, body) => void writer.fixed(body.groupId).fixed(body.requestId),
-    decode: (reader) => ({ groupId: reader.fixed(GROUP_ID_LENGTH), requestId: reader.fixed(ENTRY_ID_LENGTH) }),
+    decode: (reader) => ({
+      groupId: reader.fixed(GROUP_ID_LENGTH),
+      requestId: reader.fixed(ENTRY_ID_LENGTH),
+    }),
     encodeResult: nothing.encode,
     decodeResult: nothing.decode,
   }),
@@ -267,7 +289,8 @@ export const operations = {
 
 export type Operations = typeof operations;
 export type OperationName = keyof Operations;
-export type BodyOf<Name extends OperationName> = Operations[Name] extends Operation<infer Body, infer _> ? Body : never;
+export type BodyOf<Name extends OperationName> =
+  Operations[Name] extends Operation<infer Body, infer _> ? Body : never;
 export type ResultOf<Name extends OperationName> =
   Operations[Name] extends Operation<infer _, infer Result> ? Result : never;
 

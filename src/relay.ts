@@ -1,0 +1,8 @@
+/** The relay: `import { Relay } from "subrosa/relay"`. Node only. */
+export { type ErrorCode, SubrosaError } from "./base/errors.js";
+export type { AuthenticateHook, LoginRequest } from "./relay/authentication.js";
+export type { FrameHook, FrameInfo } from "./relay/core.js";
+export { openLmdbStorage, openMemoryStorage } from "./relay/embedded/open.js";
+export { DEFAULT_LIMITS, type RelayLimits } from "./relay/limits.js";
+export { Relay, type RelayOptions } from "./relay/server.js";
+export type * from "./relay/storage.js";

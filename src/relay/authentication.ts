@@ -1,0 +1,71 @@
+import { type Bytes, equalBytes } from "../base/bytes.js";
+import { toHex } from "../base/encoding.js";
+import { SubrosaError } from "../base/errors.js";
+import { verify } from "../crypto/signature.js";
+import {
+  type Authentication,
+  certificateToBeSigned,
+  deviceListToBeSigned,
+  sessionToBeSigned,
+} from "../wire/identity.js";
+
+/** What the operator's own login decides on. */
+export interface LoginRequest {
+  readonly userId: string;
+  /** The account's public key, 65 bytes: an uncompressed P-256 point. */
+  readonly accountKey: Uint8Array;
+  /** What the client's `token` option gave; empty without one. */
+  readonly token: string;
+}
+
+/** Admits a user by resolving to `true`; anything else, and throwing, refuses (`unauthorized`). */
+export type AuthenticateHook = (request: LoginRequest) => boolean | Promise<boolean>;
+
+/** Throws `malformed` for a frame that decodes and contradicts itself. */
+export function checkForm({ account }: Authentication): void {
+  const { list } = account.deviceList;
+  const ids = new Set(list.devices.map(({ deviceId }) => toHex(deviceId)));
+  if (list.userId !== account.userId || list.version < 1 || ids.size !== list.devices.length) {
+    throw new SubrosaError("malformed", "the device list contradicts itself");
+  }
+}
+
+async function require(key: Bytes, signature: Bytes, data: Bytes, what: string): Promise<void> {
+  if (!(await verify(key, signature, data)))
+    throw new SubrosaError("invalid-signature", `${what} does not verify`);
+}
+
+/**
+ * PROTOCOL.md, "A session": the signatures, then the operator's hook. Throws `invalid-signature`, `invalid-key` or
+ * `unauthorized`.
+ */
+export async function verifyAuthentication(
+  authentication: Authentication,
+  challenge: { readonly relayName: string; readonly nonce: Bytes },
+  hook: AuthenticateHook | undefined,
+): Promise<void> {
+  const { account, deviceId } = authentication;
+  const { userId, accountKey } = account;
+  const { list, signature } = account.deviceList;
+  await require(accountKey, signature, deviceListToBeSigned(list), "the device list");
+  const device = list.devices.find((listed) => equalBytes(listed.deviceId, deviceId));
+  if (device === undefined)
+    throw new SubrosaError("invalid-signature", "the device list does not hold the device");
+  const { deviceKey } = device;
+  const certified = certificateToBeSigned({ userId, deviceId, deviceKey });
+  await require(accountKey, authentication.certificate, certified, "the device certificate");
+  const { incarnation, incarnationTag } = authentication;
+  const claim = sessionToBeSigned({ ...challenge, userId, deviceId, incarnation, incarnationTag });
+  await require(deviceKey, authentication.signature, claim, "the session's signature");
+  if (hook !== undefined && !(await admits(hook, authentication))) {
+    throw new SubrosaError("unauthorized", "the relay's operator does not admit this user");
+  }
+}
+
+async function admits(hook: AuthenticateHook, { account, token }: Authentication): Promise<boolean> {
+  try {
+    return (await hook({ userId: account.userId, accountKey: account.accountKey, token })) === true;
+  } catch {
+    return false;
+  }
+}

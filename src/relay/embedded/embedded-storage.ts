@@ -1,0 +1,165 @@
+import type { Bytes } from "../../base/bytes.js";
+import { EMPTY } from "../../base/bytes.js";
+import type { Cursor, LogId } from "../../wire/identifiers.js";
+import type { Account } from "../../wire/identity.js";
+import { GROUP_ID_LENGTH, LogKind } from "../../wire/protocol.js";
+import type { DirectBinding, GroupMembership } from "../../wire/requests.js";
+import type {
+  Access,
+  AdmitCommand,
+  AppendCommand,
+  Appended,
+  CreateCommand,
+  LogHead,
+  PruneCommand,
+  PublishCommand,
+  RejectCommand,
+  RelayStorage,
+  StoredEntry,
+} from "../storage.js";
+import { accountRecord, admitDevice, publishPackages, removeAccount, takePackages } from "./accounts.js";
+import { GroupCommit } from "./group-commit.js";
+import { appendToGroup, createGroup, groupLog } from "./groups.js";
+import { after, bytesOf, keys } from "./keys.js";
+import type { Kv } from "./kv.js";
+import { headOf } from "./logs.js";
+import { accessRecord, directRecord, entryRecord, groupIdRecord, groupRecord } from "./records.js";
+import { appendRequest, rejectRequest } from "./requests.js";
+import { acknowledge, pruneLogs } from "./retention.js";
+import { Records, refuse, type Transaction } from "./transaction.js";
+
+/** The relay's storage over ordered keys and values in one process. */
+export class EmbeddedStorage implements RelayStorage {
+  readonly #kv: Kv;
+  readonly #records: Records;
+  readonly #commit: GroupCommit;
+  readonly #listeners = new Set<(appended: Appended) => void>();
+  #pruneFrom: string = keys.heads;
+
+  constructor(kv: Kv) {
+    this.#kv = kv;
+    this.#records = new Records(kv);
+    this.#commit = new GroupCommit(kv, (appended) => {
+      for (const listener of this.#listeners) listener(appended);
+    });
+  }
+
+  admit(command: AdmitCommand): Promise<{ registered: boolean; keyPackages: number }> {
+    return this.#commit.run((transaction) => admitDevice(transaction, command));
+  }
+
+  async account(userId: string): Promise<Account | undefined> {
+    return this.#records.get(accountRecord, keys.account(userId));
+  }
+
+  removeUser(userId: string): Promise<boolean> {
+    return this.#commit.run((transaction) => removeAccount(transaction, userId));
+  }
+
+  publishKeyPackages(command: PublishCommand): Promise<number> {
+    return this.#commit.run((transaction) => publishPackages(transaction, command));
+  }
+
+  takeKeyPackages(
+    userId: string,
+    now: number,
+  ): Promise<{ account: Account; devices: { deviceId: Bytes; keyPackage: Bytes }[] }> {
+    return this.#commit.run((transaction) => takePackages(transaction, userId, now));
+  }
+
+  append(command: AppendCommand): Promise<Cursor> {
+    return this.#commit.run((transaction) => appendTo(transaction, command));
+  }
+
+  create(command: CreateCommand): Promise<Cursor> {
+    return this.#commit.run((transaction) => createGroup(transaction, command));
+  }
+
+  rejectJoin(command: RejectCommand): Promise<void> {
+    return this.#commit.run((transaction) => rejectRequest(transaction, command));
+  }
+
+  ack(log: LogId, deviceId: Bytes, cursor: Cursor): Promise<void> {
+    return this.#commit.run((transaction) => acknowledge(transaction, log, deviceId, cursor));
+  }
+
+  async resolveName(nameHash: Bytes): Promise<Bytes | undefined> {
+    return this.#records.get(groupIdRecord, keys.name(nameHash));
+  }
+
+  async resolveDirect(slot: Bytes): Promise<DirectBinding | undefined> {
+    return this.#records.get(directRecord, keys.direct(slot));
+  }
+
+  async listGroups(deviceId: Bytes): Promise<GroupMembership[]> {
+    const memberships = keys.memberships(deviceId);
+    const groups: GroupMembership[] = [];
+    for (const [key] of [...this.#kv.range(memberships, after(memberships))]) {
+      const groupId = bytesOf(key, key.length - GROUP_ID_LENGTH);
+      const access = this.#records.get(accessRecord, keys.access(groupId, deviceId));
+      const group = this.#records.get(groupRecord, keys.group(groupId));
+      if (access === undefined || group === undefined || headOf(this.#records, groupLog(groupId)).closed)
+        continue;
+      groups.push({ groupId, role: access.role, since: access.since, direct: group.direct !== undefined });
+    }
+    return groups;
+  }
+
+  async groupExists(groupId: Bytes): Promise<boolean> {
+    return this.#records.has(keys.group(groupId));
+  }
+
+  async access(groupId: Bytes, deviceId: Bytes): Promise<Access | undefined> {
+    return this.#records.get(accessRecord, keys.access(groupId, deviceId));
+  }
+
+  async head(log: LogId): Promise<LogHead> {
+    return headOf(this.#records, log);
+  }
+
+  async read(log: LogId, seq: number, maxEntries: number, maxBytes: number): Promise<StoredEntry[]> {
+    const entries: StoredEntry[] = [];
+    let bytes = 0;
+    for (const [, value] of this.#kv.range(keys.entry(log, seq + 1), after(keys.entries(log)))) {
+      if (entries.length >= maxEntries || (entries.length > 0 && bytes + value.length > maxBytes)) break;
+      bytes += value.length;
+      entries.push(entryRecord.decode(value));
+    }
+    return entries;
+  }
+
+  async entry(log: LogId, seq: number): Promise<StoredEntry | undefined> {
+    return this.#records.get(entryRecord, keys.entry(log, seq));
+  }
+
+  async welcome(groupId: Bytes, seq: number): Promise<Bytes> {
+    return this.#kv.get(keys.welcome(groupId, seq)) ?? EMPTY;
+  }
+
+  watch(listener: (appended: Appended) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async prune(command: PruneCommand): Promise<boolean> {
+    const next = await this.#commit.run((transaction) => pruneLogs(transaction, command, this.#pruneFrom));
+    this.#pruneFrom = next ?? keys.heads;
+    return next === undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.#commit.idle();
+    await this.#kv.close();
+  }
+}
+
+function appendTo(transaction: Transaction, command: AppendCommand): Promise<Cursor> {
+  switch (command.log.kind) {
+    case LogKind.group:
+      return appendToGroup(transaction, command);
+    case LogKind.requestBox:
+      return appendRequest(transaction, command);
+    default:
+      return refuse("forbidden", "nobody appends to an inbox");
+  }
+}

@@ -1,0 +1,276 @@
+import { type Bytes, equalBytes } from "../../base/bytes.js";
+import { toHex, toUtf8 } from "../../base/encoding.js";
+import { encode } from "../../codec/writer.js";
+import { sha256 } from "../../crypto/hash.js";
+import { type AccessChange, encodePointer } from "../../wire/entries.js";
+import { type Cursor, type LogId, START } from "../../wire/identifiers.js";
+import { ENTRY_ID_LENGTH, EntryKind, isHandshake, LogKind, Role } from "../../wire/protocol.js";
+import type { AppendCommand, CreateCommand } from "../storage.js";
+import { after, keys } from "./keys.js";
+import { answerBefore, appendEntry, appendOwn, headOf, hollowEntry } from "./logs.js";
+import {
+  type AccessRecord,
+  accessRecord,
+  deviceRecord,
+  directRecord,
+  entryRecord,
+  type GroupRecord,
+  groupIdRecord,
+  groupRecord,
+  type HeadRecord,
+  seqRecord,
+} from "./records.js";
+import { type Records, refuse, type Transaction } from "./transaction.js";
+
+export const groupLog = (id: Bytes): LogId => ({ kind: LogKind.group, id });
+export const inboxLog = (id: Bytes): LogId => ({ kind: LogKind.inbox, id });
+export const requestBox = (id: Bytes): LogId => ({ kind: LogKind.requestBox, id });
+
+/** The access of a device that was not removed; refuses others. */
+export function memberAccess(records: Records, groupId: Bytes, deviceId: Bytes): AccessRecord {
+  const access = records.get(accessRecord, keys.access(groupId, deviceId));
+  if (access === undefined || access.until !== undefined)
+    refuse("not-a-member", "the device has no access to the group");
+  return access;
+}
+
+/** PROTOCOL.md, "Append", group log. */
+export async function appendToGroup(transaction: Transaction, command: AppendCommand): Promise<Cursor> {
+  const { log, sender } = command;
+  const { content, contentDigest, welcome } = command.entry;
+  const group = transaction.get(groupRecord, keys.group(log.id)) ?? refuse("unknown-group", "no such group");
+  const before = answerBefore(transaction, log, content.entryId, contentDigest);
+  if (before !== undefined) return before;
+  const head = headOf(transaction, log);
+  if (head.closed) refuse("unknown-group", "the group was closed");
+  const access = memberAccess(transaction, log.id, sender.deviceId);
+  if (access.leavingSince > 0 && content.kind !== EntryKind.leave)
+    refuse("not-a-member", "the device is leaving");
+  checkAfter(transaction, log, head, command.after);
+
+  switch (content.kind) {
+    case EntryKind.application:
+      break;
+    case EntryKind.leave:
+      transaction.put(accessRecord, keys.access(log.id, sender.deviceId), {
+        ...access,
+        leavingSince: access.leavingSince || head.seq + 1,
+      });
+      break;
+    case EntryKind.close:
+      if (access.role !== Role.admin) refuse("not-an-admin", "only an admin closes a group");
+      if (group.nameHash !== undefined) freeName(transaction, group.nameHash, log.id);
+      break;
+    case EntryKind.commit:
+      break;
+    default:
+      refuse("forbidden", "this kind of entry does not belong into a group log");
+  }
+  const changed =
+    content.kind === EntryKind.commit
+      ? applyChanges(transaction, group, command, access, content.bundle?.access ?? [])
+      : [];
+  const cursor = await appendEntry(transaction, log, {
+    content,
+    contentDigest,
+    sender: sender.deviceId,
+    now: command.now,
+  });
+  if (welcome.length > 0) transaction.putBytes(keys.welcome(log.id, cursor.seq), welcome);
+  for (const change of changed) await writeAccess(transaction, command, cursor, change);
+  return cursor;
+}
+
+/** The append rule: `after` must be the last handshake entry. */
+function checkAfter(records: Records, log: LogId, head: HeadRecord, after: Cursor): void {
+  if (after.seq === head.handshake.seq && equalBytes(after.digest, head.handshake.digest)) return;
+  if (after.seq > head.seq) refuse("cursor-mismatch", "the cursor lies behind the log's head");
+  const expected = after.seq === 0 ? START : handshakeAt(records, log, head, after.seq);
+  if (expected !== undefined && !equalBytes(expected.digest, after.digest)) {
+    refuse("cursor-mismatch", "the cursor's digest is another");
+  }
+  refuse("stale", "there is a newer commit or proposal");
+}
+
+/** The handshake entry `seq`, if there is one and it is still known. */
+function handshakeAt(records: Records, log: LogId, head: HeadRecord, seq: number): Cursor | undefined {
+  if (seq === head.handshake.seq) return head.handshake;
+  const entry = records.get(entryRecord, keys.entry(log, seq));
+  return entry !== undefined && isHandshake(entry.kind) ? entry : undefined;
+}
+
+/** A device whose access a commit changes: what it has after it, or undefined if it was removed. */
+interface ChangedAccess {
+  readonly deviceId: Bytes;
+  readonly userId: string;
+  before: AccessRecord | undefined;
+  now: { role: Role; fresh: boolean } | undefined;
+}
+
+/** Checks the changes of a commit in their order, each on what the ones before it left. */
+function applyChanges(
+  records: Records,
+  group: GroupRecord,
+  command: AppendCommand,
+  sender: AccessRecord,
+  changes: readonly AccessChange[],
+): ChangedAccess[] {
+  const byDevice = new Map<string, ChangedAccess>();
+  const admin = sender.role === Role.admin;
+  for (const change of changes) {
+    const name = toHex(change.deviceId);
+    let entry = byDevice.get(name);
+    if (entry === undefined) {
+      const before = records.get(accessRecord, keys.access(command.log.id, change.deviceId));
+      const now =
+        before !== undefined && before.until === undefined ? { role: before.role, fresh: false } : undefined;
+      entry = { deviceId: change.deviceId, userId: change.userId, before, now };
+      byDevice.set(name, entry);
+    }
+    if (entry.before !== undefined && entry.before.userId !== change.userId) {
+      refuse("forbidden", "the device belongs to another user");
+    }
+    switch (change.type) {
+      case "add": {
+        const device = records.get(deviceRecord, keys.device(change.deviceId));
+        if (device === undefined || device.removed || device.userId !== change.userId) {
+          refuse("unknown-user", "an added device is not the named user's");
+        }
+        if (!admin && (change.role !== Role.member || entry.now !== undefined)) {
+          refuse("not-an-admin", "a member adds new devices, as members");
+        }
+        const direct = group.direct?.includes(change.userId) ?? false;
+        entry.now = { role: direct ? Role.admin : change.role, fresh: true };
+        break;
+      }
+      case "role":
+        if (!admin) refuse("not-an-admin", "only an admin changes roles");
+        if (entry.now !== undefined) entry.now = { ...entry.now, role: change.role };
+        break;
+      case "remove": {
+        const leaving = (entry.before?.leavingSince ?? 0) > 0;
+        const self = equalBytes(change.deviceId, command.sender.deviceId);
+        if (!admin && !leaving && !self) refuse("not-an-admin", "a member removes only who is leaving");
+        entry.now = undefined;
+        break;
+      }
+    }
+  }
+  return [...byDevice.values()];
+}
+
+/** Writes the access a device has from the commit at `cursor` on, and the pointer to it if it was added. */
+async function writeAccess(
+  transaction: Transaction,
+  command: Pick<AppendCommand, "log" | "now" | "quotas">,
+  cursor: Cursor,
+  { deviceId, userId, before, now }: ChangedAccess,
+): Promise<void> {
+  const groupId = command.log.id;
+  const key = keys.access(groupId, deviceId);
+  if (now === undefined) {
+    if (before === undefined || before.until !== undefined) return;
+    transaction.put(accessRecord, key, { ...before, until: cursor });
+    transaction.delete(keys.membership(deviceId, groupId));
+  } else if (!now.fresh) {
+    if (before !== undefined) transaction.put(accessRecord, key, { ...before, role: now.role });
+  } else {
+    transaction.put(accessRecord, key, {
+      userId,
+      role: now.role,
+      since: cursor,
+      leavingSince: 0,
+      acked: cursor.seq - 1,
+    });
+    transaction.putBytes(keys.membership(deviceId, groupId), new Uint8Array(1));
+    dropRequest(transaction, groupId, deviceId);
+    await appendPointer(transaction, command, cursor, deviceId);
+  }
+}
+
+/** A device that was added needs its join request no more. */
+export function dropRequest(transaction: Transaction, groupId: Bytes, deviceId: Bytes): void {
+  const key = keys.request(groupId, deviceId);
+  const seq = transaction.get(seqRecord, key);
+  if (seq === undefined) return;
+  hollowEntry(transaction, requestBox(groupId), seq);
+  transaction.delete(key);
+}
+
+async function appendPointer(
+  transaction: Transaction,
+  { log, now, quotas }: Pick<AppendCommand, "log" | "now" | "quotas">,
+  at: Cursor,
+  deviceId: Bytes,
+): Promise<void> {
+  const inbox = inboxLog(deviceId);
+  const head = headOf(transaction, inbox);
+  if (head.count >= quotas.maxInboxEntries || head.bytes >= quotas.maxInboxBytes) {
+    refuse("quota-exceeded", "the inbox of an added device is full");
+  }
+  const id = await sha256(
+    encode(
+      (writer) =>
+        void writer.opaque(toUtf8("Subrosa 1 pointer")).fixed(log.id).uint53(at.seq).fixed(deviceId),
+      undefined,
+    ),
+  );
+  const payload = encode(encodePointer, { groupId: log.id, at });
+  const entryId = id.subarray(0, ENTRY_ID_LENGTH);
+  await appendOwn(transaction, inbox, { kind: EntryKind.pointer, entryId, payload }, now);
+}
+
+function freeName(transaction: Transaction, nameHash: Bytes, groupId: Bytes): void {
+  const holder = transaction.get(groupIdRecord, keys.name(nameHash));
+  if (holder !== undefined && equalBytes(holder, groupId)) transaction.delete(keys.name(nameHash));
+}
+
+/** PROTOCOL.md, "Direct conversations and names". */
+export async function createGroup(transaction: Transaction, command: CreateCommand): Promise<Cursor> {
+  const { groupId, sender, nameHash, direct, first } = command;
+  const known = transaction.get(groupRecord, keys.group(groupId));
+  if (known !== undefined) {
+    const same =
+      equalBytes(known.creator, sender.deviceId) && equalBytes(known.bodyDigest, command.bodyDigest);
+    return same ? known.answer : refuse("conflict", "the group id is taken");
+  }
+  let groups = 0;
+  const memberships = keys.memberships(sender.deviceId);
+  for (const _ of transaction.view.range(memberships, after(memberships))) {
+    if (++groups >= command.quotas.maxGroups) refuse("quota-exceeded", "the device is in too many groups");
+  }
+  if (nameHash !== undefined) {
+    if (transaction.has(keys.name(nameHash))) refuse("name-taken", "another group has this name");
+    transaction.put(groupIdRecord, keys.name(nameHash), groupId);
+  }
+  if (direct !== undefined) {
+    if (direct.peer === sender.userId) refuse("forbidden", "a direct conversation needs two users");
+    if (!transaction.has(keys.account(direct.peer))) refuse("unknown-user", "no such user");
+    const generation = transaction.get(directRecord, keys.direct(direct.slot))?.generation ?? 0;
+    if (direct.generation !== generation + 1) refuse("conflict", "the direct slot has another generation");
+    transaction.put(directRecord, keys.direct(direct.slot), { generation: direct.generation, groupId });
+  }
+  const group: GroupRecord = {
+    creator: sender.deviceId,
+    bodyDigest: command.bodyDigest,
+    answer: START,
+    ...(nameHash && { nameHash }),
+    ...(direct && { direct: [sender.userId, direct.peer] as const }),
+  };
+  transaction.put(groupRecord, keys.group(groupId), group);
+  transaction.put(accessRecord, keys.access(groupId, sender.deviceId), {
+    userId: sender.userId,
+    role: Role.admin,
+    since: START,
+    leavingSince: 0,
+    acked: 0,
+  });
+  transaction.putBytes(keys.membership(sender.deviceId, groupId), new Uint8Array(1));
+  if (first === undefined) return START;
+  if (first.content.kind !== EntryKind.commit) refuse("forbidden", "a group begins with a commit");
+  const { now, quotas } = command;
+  const log = groupLog(groupId);
+  const answer = await appendToGroup(transaction, { log, sender, after: START, entry: first, now, quotas });
+  transaction.put(groupRecord, keys.group(groupId), { ...group, answer });
+  return answer;
+}

@@ -1,0 +1,67 @@
+import type { Database } from "lmdb";
+import { asBytes, type Bytes } from "../../base/bytes.js";
+import { SubrosaError } from "../../base/errors.js";
+import type { Kv, KvChanges } from "./kv.js";
+
+type Lmdb = Pick<
+  Database<Buffer, Buffer>,
+  "getBinary" | "getRange" | "put" | "remove" | "transaction" | "resetReadTxn" | "close"
+>;
+
+const toKey = (key: string) => Buffer.from(key, "latin1");
+
+/** Keys and values in a folder, by LMDB. A write has reached the disk when it resolves. */
+export class LmdbKv implements Kv {
+  readonly #database: Lmdb;
+
+  private constructor(database: Lmdb) {
+    this.#database = database;
+  }
+
+  /** Throws `missing-dependency` where the optional package `lmdb` is not installed. */
+  static async open(path: string): Promise<LmdbKv> {
+    let lmdb: typeof import("lmdb");
+    try {
+      lmdb = await import("lmdb");
+    } catch (cause) {
+      throw new SubrosaError("missing-dependency", 'the embedded storage needs the package "lmdb"', {
+        cause,
+      });
+    }
+    const database = lmdb.open<Buffer, Buffer>({
+      path,
+      encoding: "binary",
+      keyEncoding: "binary",
+      // A path with a dot is a folder too.
+      noSubdir: false,
+      // Promises resolve once the commit is on the disk, not merely visible.
+      overlappingSync: false,
+    });
+    return new LmdbKv(database);
+  }
+
+  get(key: string): Bytes | undefined {
+    const value = this.#database.getBinary(toKey(key));
+    return value === undefined ? undefined : asBytes(value);
+  }
+
+  *range(start: string, end: string): Iterable<readonly [string, Bytes]> {
+    for (const { key, value } of this.#database.getRange({ start: toKey(start), end: toKey(end) })) {
+      yield [Buffer.from(key).toString("latin1"), asBytes(value)];
+    }
+  }
+
+  async write(changes: KvChanges): Promise<void> {
+    await this.#database.transaction(() => {
+      for (const [key, value] of changes) {
+        if (value === undefined) void this.#database.remove(toKey(key));
+        else void this.#database.put(toKey(key), Buffer.from(value.buffer, value.byteOffset, value.length));
+      }
+    });
+    this.#database.resetReadTxn();
+  }
+
+  async close(): Promise<void> {
+    await this.#database.close();
+  }
+}

@@ -1,0 +1,217 @@
+import { type Bytes, compareBytes, equalBytes } from "../base/bytes.js";
+import { toUtf8 } from "../base/encoding.js";
+import { SubrosaError } from "../base/errors.js";
+import { encode } from "../codec/writer.js";
+import { sha256 } from "../crypto/hash.js";
+import { contentDigestInput, type EntryContent, encodeAccessChange } from "../wire/entries.js";
+import { type Cursor, encodeName, type LogId } from "../wire/identifiers.js";
+import { EntryKind, LogKind } from "../wire/protocol.js";
+import type { RefusalCode } from "../wire/refusals.js";
+import {
+  type BodyOf,
+  type NewEntry,
+  type OperationName,
+  operations,
+  type ResultOf,
+} from "../wire/requests.js";
+import { maxEntryBytes, type RelayLimits } from "./limits.js";
+import type { EntryInput, LogHead, Quotas, RelayStorage, Sender } from "./storage.js";
+
+/** What a request is carried out with. */
+export interface OperationContext {
+  readonly storage: RelayStorage;
+  readonly limits: RelayLimits;
+  readonly sender: Sender;
+  now(): number;
+  /** Begins a subscription once the answer was sent. */
+  subscribe(log: LogId, position: number): void;
+  unsubscribe(log: LogId): void;
+}
+
+type Handlers = {
+  readonly [Name in OperationName]: (
+    context: OperationContext,
+    body: BodyOf<Name>,
+  ) => Promise<ResultOf<Name>>;
+};
+
+function refuse(code: RefusalCode, reason: string): never {
+  throw new SubrosaError(code, reason);
+}
+
+function quotasOf(limits: RelayLimits): Quotas {
+  const { maxInboxEntries, maxInboxBytes, maxRequests, maxGroups } = limits;
+  return { maxInboxEntries, maxInboxBytes, maxRequests, maxGroups };
+}
+
+/** The entry as it will be kept, with its digest; refuses one that no frame to a reader could hold. */
+export async function prepareEntry(entry: NewEntry, limits: RelayLimits): Promise<EntryInput> {
+  const { kind, entryId, payload, bundle } = entry;
+  if (kind !== EntryKind.commit || bundle === undefined) {
+    if (payload.length > maxEntryBytes(limits)) refuse("too-large", "the entry is too large");
+    if (kind === EntryKind.joinRequest && payload.length > limits.maxRequestBytes) {
+      refuse("too-large", "the join request is too large");
+    }
+    const content: EntryContent = { kind, entryId, payload };
+    return { content, contentDigest: await sha256(contentDigestInput(content)), welcome: new Uint8Array(0) };
+  }
+  const { access, welcome } = bundle;
+  const accessBytes = encode((writer) => void writer.vector(access, encodeAccessChange), undefined).length;
+  if (payload.length + accessBytes + welcome.length > maxEntryBytes(limits))
+    refuse("too-large", "the commit is too large");
+  const welcomeHash = welcome.length > 0 ? await sha256(welcome) : new Uint8Array(0);
+  const content: EntryContent = { kind, entryId, payload, bundle: { access, welcomeHash } };
+  return { content, contentDigest: await sha256(contentDigestInput(content)), welcome };
+}
+
+/** Starts an append: the storage has it, in order, when this resolves; the inner promise is the answer. */
+export async function beginAppend(
+  context: OperationContext,
+  body: BodyOf<"append">,
+): Promise<{ readonly answer: Promise<Cursor> }> {
+  const entry = await prepareEntry(body.entry, context.limits);
+  const { storage, sender, limits } = context;
+  const { log, after } = body;
+  return {
+    answer: storage.append({ log, sender, after, entry, now: context.now(), quotas: quotasOf(limits) }),
+  };
+}
+
+/** SHA-256 over `"Subrosa 1 direct"<V> ‖ Name a ‖ Name b`, the names in byte order. */
+async function directSlot(userA: string, userB: string): Promise<Bytes> {
+  const names = [userA, userB].sort((a, b) => compareBytes(toUtf8(a), toUtf8(b)));
+  const input = encode((writer) => {
+    writer.opaque(toUtf8("Subrosa 1 direct"));
+    for (const name of names) encodeName(writer, name);
+  }, undefined);
+  return sha256(input);
+}
+
+/** Where a reader at `cursor` goes on, if the log is as it knows it. */
+async function placeOf(
+  storage: RelayStorage,
+  log: LogId,
+  cursor: Cursor,
+  head: LogHead,
+  last: Cursor,
+): Promise<Cursor> {
+  if (cursor.seq > last.seq) refuse("cursor-mismatch", "the cursor lies behind the log's head");
+  const beginning: Cursor = { seq: head.first - 1, digest: head.tail };
+  if (cursor.seq === 0 && log.kind !== LogKind.group && cursor.digest.every((byte) => byte === 0))
+    return beginning;
+  if (cursor.seq < beginning.seq) refuse("gap", "the log begins later");
+  const known = cursor.seq === beginning.seq ? beginning : await storage.entry(log, cursor.seq);
+  if (known === undefined) refuse("gap", "the log begins later");
+  if (!equalBytes(known.digest, cursor.digest)) refuse("cursor-mismatch", "the cursor's digest is another");
+  return cursor;
+}
+
+async function subscribe(
+  context: OperationContext,
+  body: BodyOf<"subscribe">,
+): Promise<ResultOf<"subscribe">> {
+  const { storage, sender } = context;
+  const { log, cursor } = body;
+  const head = await storage.head(log);
+  let last: Cursor = { seq: head.seq, digest: head.digest };
+  if (log.kind === LogKind.inbox) {
+    if (!equalBytes(log.id, sender.deviceId)) refuse("forbidden", "the inbox is another device's");
+  } else {
+    if (!(await storage.groupExists(log.id))) refuse("unknown-group", "no such group");
+    const access = await storage.access(log.id, sender.deviceId);
+    if (access === undefined) refuse("not-a-member", "the device has no access to the group");
+    if (log.kind === LogKind.group) {
+      last = access.until ?? last;
+      if (cursor.seq < access.since.seq) refuse("gap", "the log begins later for this device");
+    } else if (access.until !== undefined || access.leavingSince > 0) {
+      refuse("not-a-member", "the device has no access to the group");
+    }
+  }
+  const from = await placeOf(storage, log, cursor, head, last);
+  context.subscribe(log, from.seq);
+  return { head: last, from };
+}
+
+async function fetchBundle(
+  { storage, sender }: OperationContext,
+  { groupId, seq }: BodyOf<"fetchBundle">,
+): Promise<ResultOf<"fetchBundle">> {
+  const log: LogId = { kind: LogKind.group, id: groupId };
+  if (!(await storage.groupExists(groupId))) refuse("unknown-group", "no such group");
+  const access = await storage.access(groupId, sender.deviceId);
+  if (access === undefined) refuse("not-a-member", "the device has no access to the group");
+  const head = await storage.head(log);
+  if (seq < head.first) refuse("gap", "the log begins later");
+  const entry = await storage.entry(log, seq);
+  if (entry?.content?.bundle === undefined) refuse("unknown-entry", "no commit has this sequence number");
+  // A device may always have the commit that added it, even after it was added anew.
+  const within = seq >= access.since.seq && seq <= (access.until?.seq ?? seq);
+  const adds = entry.content.bundle.access.some(
+    (change) => change.type === "add" && equalBytes(change.deviceId, sender.deviceId),
+  );
+  if (!within && !adds) refuse("not-a-member", "the device had no access at this commit");
+  const welcome = await storage.welcome(groupId, seq);
+  return { content: entry.content, welcome, at: { seq, digest: entry.digest } };
+}
+
+/** Every request but `append`, which {@link beginAppend} starts. */
+export const handlers: Omit<Handlers, "append"> = {
+  async create(context, body) {
+    const { storage, sender, limits } = context;
+    const { groupId, nameHash, direct } = body;
+    const bodyDigest = await sha256(encode(operations.create.encode, body));
+    const first = body.first && (await prepareEntry(body.first, limits));
+    const slot = direct && { ...direct, slot: await directSlot(sender.userId, direct.peer) };
+    return storage.create({
+      groupId,
+      sender,
+      bodyDigest,
+      now: context.now(),
+      quotas: quotasOf(limits),
+      ...(nameHash && { nameHash }),
+      ...(slot && { direct: slot }),
+      ...(first && { first }),
+    });
+  },
+  subscribe,
+  async unsubscribe(context, { log }) {
+    context.unsubscribe(log);
+    return undefined;
+  },
+  fetchBundle,
+  async publishKeyPackages(context, { oneTime, lastResort }) {
+    const { storage, sender, limits } = context;
+    for (const { keyPackage } of [...oneTime, ...(lastResort ? [lastResort] : [])]) {
+      if (keyPackage.length > limits.maxKeyPackageBytes) refuse("too-large", "a key package is too large");
+    }
+    const held = await storage.publishKeyPackages({
+      deviceId: sender.deviceId,
+      oneTime,
+      maxKeyPackages: limits.maxKeyPackages,
+      now: context.now(),
+      ...(lastResort && { lastResort }),
+    });
+    return { oneTime: held };
+  },
+  fetchKeyPackages: (context, { userId }) => context.storage.takeKeyPackages(userId, context.now()),
+  async fetchAccount({ storage }, { userId }) {
+    return (await storage.account(userId)) ?? refuse("unknown-user", "no such user");
+  },
+  async resolveName({ storage }, { nameHash }) {
+    return {
+      groupId: (await storage.resolveName(nameHash)) ?? refuse("unknown-group", "no group has this name"),
+    };
+  },
+  async resolveDirect({ storage, sender }, { userId }) {
+    const binding = await storage.resolveDirect(await directSlot(sender.userId, userId));
+    return binding ? { binding } : {};
+  },
+  async listGroups({ storage, sender }) {
+    return { groups: await storage.listGroups(sender.deviceId) };
+  },
+  async rejectJoin(context, { groupId, requestId }) {
+    const { storage, sender, limits } = context;
+    await storage.rejectJoin({ groupId, requestId, sender, now: context.now(), quotas: quotasOf(limits) });
+    return undefined;
+  },
+};

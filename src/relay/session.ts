@@ -1,0 +1,341 @@
+import type { Bytes } from "../base/bytes.js";
+import { toHex } from "../base/encoding.js";
+import { SubrosaError } from "../base/errors.js";
+import { SerialQueue } from "../base/serial-queue.js";
+import { randomBytes } from "../crypto/random.js";
+import {
+  type ClientFrame,
+  decodeClientFrame,
+  encodeRelayFrame,
+  encodeResult,
+  type RelayFrame,
+  type Request,
+} from "../wire/frames.js";
+import { type LogId, logKey } from "../wire/identifiers.js";
+import type { Authentication } from "../wire/identity.js";
+import { CloseCode, LogKind, NONCE_LENGTH } from "../wire/protocol.js";
+import { REFUSALS, type RefusalCode } from "../wire/refusals.js";
+import type { ResultOf } from "../wire/requests.js";
+import { checkForm, verifyAuthentication } from "./authentication.js";
+import type { RelayServices } from "./core.js";
+import { beginAppend, handlers, type OperationContext } from "./operations.js";
+import type { RelaySocket } from "./socket.js";
+import type { Sender } from "./storage.js";
+import { type Reader, Subscription } from "./subscription.js";
+import { TokenBucket } from "./token-bucket.js";
+
+/** How many entries a session remembers as its own until it has read them. */
+const MAX_OWN = 1024;
+
+type State = "challenged" | "authenticating" | "ready" | "closed";
+
+/** One connection, from its challenge to its end. Nothing that comes in can make it throw. */
+export class Session implements Reader {
+  readonly #services: RelayServices;
+  readonly #socket: RelaySocket;
+  readonly #relayName: string;
+  readonly #nonce = randomBytes(NONCE_LENGTH);
+  readonly #frames: TokenBucket;
+  readonly #bytes: TokenBucket;
+  readonly #requests = new SerialQueue();
+  readonly #appends = new Set<Promise<void>>();
+  readonly #subscriptions = new Map<string, Subscription>();
+  readonly #own = new Set<string>();
+  /** Why nothing is read at the moment. */
+  readonly #pauses = new Set<"rate" | "work">();
+  #inFlight = 0;
+  #state: State = "challenged";
+  #sender: Sender | undefined;
+  #cancelTimeout: () => void = () => {};
+  #cancelRate: () => void = () => {};
+
+  constructor(services: RelayServices, socket: RelaySocket, relayName: string) {
+    const { clock, limits } = services;
+    this.#services = services;
+    this.#socket = socket;
+    this.#relayName = relayName;
+    this.#frames = new TokenBucket(clock, limits.framesPerSecond, limits.frameBurst);
+    this.#bytes = new TokenBucket(clock, limits.bytesPerSecond, limits.byteBurst);
+  }
+
+  get deviceId(): Bytes {
+    return (this.#sender as Sender).deviceId;
+  }
+
+  get authenticated(): boolean {
+    return this.#state === "ready";
+  }
+
+  get bufferedAmount(): number {
+    return this.#socket.bufferedAmount;
+  }
+
+  drained(): Promise<void> {
+    return this.#socket.drained();
+  }
+
+  /** Sends the challenge and waits for the answer. */
+  start(): void {
+    const { clock, limits } = this.#services;
+    this.#cancelTimeout = clock.after(limits.authenticationTimeout, () => {
+      this.close(CloseCode.authenticationTimeout, "not authenticated in time");
+    });
+    this.#sendFrame({ type: "challenge", challenge: { relayName: this.#relayName, nonce: this.#nonce } });
+  }
+
+  /** Takes one message off the connection. */
+  receive(bytes: Bytes): void {
+    if (this.#state === "closed") return;
+    try {
+      if (!this.#services.permits("in", this.#sender?.userId, bytes)) {
+        this.close(CloseCode.forbidden, "vetoed by the operator");
+        return;
+      }
+      if (this.#state !== "ready" && bytes.length > this.#services.limits.maxAuthenticateBytes) {
+        this.close(CloseCode.tooLarge, "the frame is too large");
+        return;
+      }
+      this.#slowDown(bytes.length);
+      this.#dispatch(decodeClientFrame(bytes));
+    } catch (error) {
+      if (SubrosaError.is(error) && error.code === "malformed") this.#malformed(error.message);
+      else this.fail(error);
+    }
+  }
+
+  /** Called when the connection is gone. */
+  disconnected(): void {
+    this.#state = "closed";
+    this.#cancelTimeout();
+    this.#cancelRate();
+    for (const subscription of this.#subscriptions.values()) this.#drop(subscription);
+    this.#services.left(this, this.#sender);
+  }
+
+  close(code: number, reason: string): void {
+    if (this.#state === "closed") return;
+    this.#socket.close(code, reason);
+    this.disconnected();
+  }
+
+  /** Ends the session for a failure of the relay's own. */
+  fail(error: unknown): void {
+    if (this.#state === "closed") return;
+    this.#services.report(error);
+    this.close(CloseCode.internal, "internal error");
+  }
+
+  send(bytes: Bytes): void {
+    if (this.#state === "closed") return;
+    if (!this.#services.permits("out", this.#sender?.userId, bytes)) {
+      this.close(CloseCode.forbidden, "vetoed by the operator");
+      return;
+    }
+    this.#socket.send(bytes);
+    if (this.#socket.bufferedAmount > this.#services.limits.maxQueuedBytes) {
+      this.close(CloseCode.slowReader, "too many bytes wait for this reader");
+    }
+  }
+
+  claimOwn(log: LogId, entryId: Bytes): boolean {
+    return this.#own.delete(ownKey(log, entryId));
+  }
+
+  subscriptionEnded(subscription: Subscription): void {
+    this.#drop(subscription);
+  }
+
+  #sendFrame(frame: RelayFrame): void {
+    this.send(encodeRelayFrame(frame));
+  }
+
+  #malformed(reason: string): void {
+    this.close(CloseCode.malformed, reason);
+  }
+
+  #dispatch(frame: ClientFrame): void {
+    if (this.#state === "challenged" && frame.type === "authenticate") {
+      checkForm(frame.authentication);
+      this.#state = "authenticating";
+      void this.#authenticate(frame.authentication);
+      return;
+    }
+    if (this.#state !== "ready" || frame.type === "authenticate") {
+      this.#malformed("a frame out of its turn");
+      return;
+    }
+    if (frame.type === "ping") this.#sendFrame({ type: "pong", id: frame.id });
+    else this.#enqueue(frame);
+  }
+
+  async #authenticate(authentication: Authentication): Promise<void> {
+    const services = this.#services;
+    const sender: Sender = { userId: authentication.account.userId, deviceId: authentication.deviceId };
+    try {
+      const challenge = { relayName: this.#relayName, nonce: this.#nonce };
+      await verifyAuthentication(authentication, challenge, services.authenticate);
+      if (this.#state !== "authenticating") return;
+      const { account, deviceId, incarnation, incarnationTag } = authentication;
+      const now = services.clock.now();
+      const admitted = await services.storage.admit({ account, deviceId, incarnation, incarnationTag, now });
+      if (this.#state !== "authenticating") return;
+      this.#cancelTimeout();
+      this.#sender = sender;
+      this.#state = "ready";
+      services.entered(this, sender);
+      this.#sendFrame({
+        type: "ready",
+        ready: { ...admitted, maxFrameBytes: services.limits.maxFrameBytes, time: services.clock.now() },
+      });
+    } catch (error) {
+      if (this.#state === "closed") return;
+      const code = refusalCode(error);
+      if (code === undefined) {
+        this.fail(error);
+        return;
+      }
+      this.#refuse(0, code, error);
+      this.close(code === "store-outdated" ? CloseCode.outdated : CloseCode.unauthorized, code);
+    }
+  }
+
+  /** Runs requests and acks in their order; appends may be on their way to the disk together. */
+  #enqueue(frame: Exclude<ClientFrame, { type: "authenticate" | "ping" }>): void {
+    if (++this.#inFlight >= this.#services.limits.maxInFlight) this.#pause("work");
+    const work = frame.type === "ack" ? () => this.#acknowledge(frame) : () => this.#carryOut(frame);
+    void this.#requests.run(work).catch((error) => this.fail(error));
+  }
+
+  #finished(): void {
+    if (--this.#inFlight < this.#services.limits.maxInFlight) this.#unpause("work");
+  }
+
+  #track(work: Promise<void>): void {
+    const tracked = work
+      .catch((error) => this.fail(error))
+      .finally(() => {
+        this.#appends.delete(tracked);
+        this.#finished();
+      });
+    this.#appends.add(tracked);
+  }
+
+  async #acknowledge({ log, cursor }: Extract<ClientFrame, { type: "ack" }>): Promise<void> {
+    if (this.#state !== "ready") return;
+    this.#track(this.#services.storage.ack(log, this.deviceId, cursor));
+  }
+
+  async #carryOut(request: Request): Promise<void> {
+    if (this.#state !== "ready") return;
+    // Who does not read the answers is not asked for more.
+    if (this.#socket.bufferedAmount > this.#services.limits.maxQueuedBytes / 2) await this.#socket.drained();
+    if (request.name === "append") {
+      this.#remember(request.body.log, request.body.entry.entryId);
+      const begun = beginAppend(this.#context(undefined), request.body);
+      this.#track(
+        this.#answer(
+          request,
+          begun.then(({ answer }) => answer),
+        ),
+      );
+      await begun.catch(() => {});
+      return;
+    }
+    await Promise.all(this.#appends);
+    let started: Subscription | undefined;
+    const context = this.#context((subscription) => {
+      started = subscription;
+    });
+    const handler = handlers[request.name] as (context: OperationContext, body: unknown) => Promise<unknown>;
+    try {
+      if (request.name === "create" && request.body.first !== undefined) {
+        this.#remember({ kind: LogKind.group, id: request.body.groupId }, request.body.first.entryId);
+      }
+      await this.#answer(request, handler(context, request.body));
+      started?.refresh();
+    } finally {
+      this.#finished();
+    }
+  }
+
+  async #answer(request: Request, answer: Promise<unknown>): Promise<void> {
+    try {
+      const result = encodeResult(request.name, (await answer) as ResultOf<typeof request.name>);
+      this.#sendFrame({ type: "reply", id: request.id, result });
+    } catch (error) {
+      const code = refusalCode(error);
+      if (code === undefined) throw error;
+      this.#refuse(request.id, code, error);
+    }
+  }
+
+  #context(started: ((subscription: Subscription) => void) | undefined): OperationContext {
+    const { storage, limits, clock } = this.#services;
+    return {
+      storage,
+      limits,
+      sender: this.#sender as Sender,
+      now: () => clock.now(),
+      subscribe: (log, position) => {
+        if (this.#state !== "ready") return;
+        const batchBytes = Math.min(limits.maxFrameBytes, limits.maxQueuedBytes) / 4;
+        const subscription = new Subscription(this, storage, log, position, batchBytes);
+        this.#stop(log);
+        this.#subscriptions.set(logKey(log), subscription);
+        this.#services.hub.add(subscription);
+        started?.(subscription);
+      },
+      unsubscribe: (log) => this.#stop(log),
+    };
+  }
+
+  #stop(log: LogId): void {
+    const subscription = this.#subscriptions.get(logKey(log));
+    if (subscription !== undefined) this.#drop(subscription);
+  }
+
+  #drop(subscription: Subscription): void {
+    const key = logKey(subscription.log);
+    subscription.stop();
+    if (this.#subscriptions.get(key) === subscription) this.#subscriptions.delete(key);
+    this.#services.hub.remove(subscription);
+  }
+
+  #remember(log: LogId, entryId: Bytes): void {
+    if (this.#own.size >= MAX_OWN) this.#own.delete(this.#own.values().next().value as string);
+    this.#own.add(ownKey(log, entryId));
+  }
+
+  #refuse(id: number, code: RefusalCode, error: unknown): void {
+    this.#sendFrame({ type: "refuse", id, code, reason: SubrosaError.is(error) ? error.message : code });
+  }
+
+  /** Takes what was read from the rate the connection has; reading pauses while it is used up. */
+  #slowDown(bytes: number): void {
+    const wait = Math.max(this.#frames.take(1), this.#bytes.take(bytes));
+    if (wait === 0) return;
+    this.#pause("rate");
+    this.#cancelRate();
+    this.#cancelRate = this.#services.clock.after(wait, () => this.#unpause("rate"));
+  }
+
+  #pause(reason: "rate" | "work"): void {
+    if (this.#pauses.size === 0) this.#socket.pause();
+    this.#pauses.add(reason);
+  }
+
+  #unpause(reason: "rate" | "work"): void {
+    if (this.#pauses.delete(reason) && this.#pauses.size === 0 && this.#state !== "closed")
+      this.#socket.resume();
+  }
+}
+
+function ownKey(log: LogId, entryId: Bytes): string {
+  return `${logKey(log)}:${toHex(entryId)}`;
+}
+
+/** The code to refuse with; undefined for a failure of the relay's own. */
+function refusalCode(error: unknown): RefusalCode | undefined {
+  if (!SubrosaError.is(error) || error.code === "internal" || !(error.code in REFUSALS)) return undefined;
+  return error.code as RefusalCode;
+}

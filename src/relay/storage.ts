@@ -1,0 +1,174 @@
+import type { Bytes } from "../base/bytes.js";
+import type { EntryContent } from "../wire/entries.js";
+import type { Cursor, LogId } from "../wire/identifiers.js";
+import type { Account } from "../wire/identity.js";
+import type { EntryKind, Role } from "../wire/protocol.js";
+import type { DirectBinding, GroupMembership, KeyPackageUpload } from "../wire/requests.js";
+
+/** The device that a session acts for; everything in it was authenticated. */
+export interface Sender {
+  readonly userId: string;
+  readonly deviceId: Bytes;
+}
+
+/** What one inbox or request box may hold; commands carry the limits so that a storage has no options. */
+export interface Quotas {
+  readonly maxInboxEntries: number;
+  readonly maxInboxBytes: number;
+  readonly maxRequests: number;
+  readonly maxGroups: number;
+}
+
+/** The entry to be appended. The digest is that of `content`, computed by the caller. */
+export interface EntryInput {
+  readonly content: EntryContent;
+  readonly contentDigest: Bytes;
+  /** Empty but for commits that add devices. */
+  readonly welcome: Bytes;
+}
+
+export interface AppendCommand {
+  readonly log: LogId;
+  readonly sender: Sender;
+  readonly after: Cursor;
+  readonly entry: EntryInput;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  readonly quotas: Quotas;
+}
+
+export interface CreateCommand {
+  readonly groupId: Bytes;
+  readonly sender: Sender;
+  /** SHA-256 of the request's body: tells a repeated request from another one. */
+  readonly bodyDigest: Bytes;
+  readonly nameHash?: Bytes;
+  /** `slot` is the hash of the two users' names. */
+  readonly direct?: { readonly slot: Bytes; readonly peer: string; readonly generation: number };
+  readonly first?: EntryInput;
+  readonly now: number;
+  readonly quotas: Quotas;
+}
+
+export interface AdmitCommand {
+  readonly account: Account;
+  readonly deviceId: Bytes;
+  readonly incarnation: number;
+  readonly incarnationTag: Bytes;
+  readonly now: number;
+}
+
+export interface PublishCommand {
+  readonly deviceId: Bytes;
+  readonly oneTime: readonly KeyPackageUpload[];
+  readonly lastResort?: KeyPackageUpload;
+  readonly maxKeyPackages: number;
+  readonly now: number;
+}
+
+export interface RejectCommand {
+  readonly groupId: Bytes;
+  readonly requestId: Bytes;
+  readonly sender: Sender;
+  readonly now: number;
+  readonly quotas: Quotas;
+}
+
+export interface PruneCommand {
+  readonly now: number;
+  readonly retention: number;
+  readonly maxLogBytes: number;
+  /** How many entries are dropped, or logs looked at, in this step at most. */
+  readonly batch: number;
+}
+
+/** An entry as it is kept. */
+export interface StoredEntry {
+  readonly seq: number;
+  readonly kind: EntryKind;
+  readonly entryId: Bytes;
+  readonly digest: Bytes;
+  readonly contentDigest: Bytes;
+  /** The device whose session appended it; zeros for entries of the relay's own. */
+  readonly sender: Bytes;
+  readonly time: number;
+  /** Absent where only the digest is left: a join request that was answered or replaced. */
+  readonly content?: EntryContent;
+}
+
+/** Where a log stands. A log that does not exist yet has the head of an empty one. */
+export interface LogHead {
+  /** The oldest entry kept; `seq + 1` if there is none. */
+  readonly first: number;
+  /** The digest before {@link first}: it outlives what was dropped. */
+  readonly tail: Bytes;
+  /** The newest entry and its digest. */
+  readonly seq: number;
+  readonly digest: Bytes;
+  readonly closed: boolean;
+}
+
+/** What a device may do in a group. */
+export interface Access {
+  readonly userId: string;
+  readonly role: Role;
+  /** The commit that added the device; START for the creator. */
+  readonly since: Cursor;
+  /** The commit that removed it, if it was: the last entry it may read. */
+  readonly until?: Cursor;
+  /** The entry by which it said it leaves; 0 if it has not. */
+  readonly leavingSince: number;
+}
+
+/** Says that a log grew. `entry` may be absent where the news comes from another node. */
+export interface Appended {
+  readonly log: LogId;
+  readonly seq: number;
+  readonly entry?: StoredEntry;
+}
+
+/**
+ * Everything the relay keeps. Each command is one atomic step that checks and writes; it resolves once that is
+ * durable and no reader sees it before, and it rejects with the refusal of PROTOCOL.md as a SubrosaError, having
+ * changed nothing. Commands of one caller are carried out in the order of the calls. Pointers into inboxes are
+ * written with the commit, or, by storages over several nodes, at least once after it (their entry ids make that
+ * harmless).
+ */
+export interface RelayStorage {
+  /** Binds the user id, stores the newer device list, claims its device ids, checks and raises the incarnation. */
+  admit(command: AdmitCommand): Promise<{ registered: boolean; keyPackages: number }>;
+  account(userId: string): Promise<Account | undefined>;
+  /** Forgets the account, its devices and key packages; the device ids stay taken. False if there is none. */
+  removeUser(userId: string): Promise<boolean>;
+
+  /** Resolves to the one-time packages now held. */
+  publishKeyPackages(command: PublishCommand): Promise<number>;
+  /** One package for each device of the user's list that has any: a one-time one, gone with this, else the last resort. */
+  takeKeyPackages(
+    userId: string,
+    now: number,
+  ): Promise<{ account: Account; devices: { deviceId: Bytes; keyPackage: Bytes }[] }>;
+
+  append(command: AppendCommand): Promise<Cursor>;
+  create(command: CreateCommand): Promise<Cursor>;
+  rejectJoin(command: RejectCommand): Promise<void>;
+  /** Ignores a cursor that does not match. */
+  ack(log: LogId, deviceId: Bytes, cursor: Cursor): Promise<void>;
+
+  resolveName(nameHash: Bytes): Promise<Bytes | undefined>;
+  resolveDirect(slot: Bytes): Promise<DirectBinding | undefined>;
+  listGroups(deviceId: Bytes): Promise<GroupMembership[]>;
+  groupExists(groupId: Bytes): Promise<boolean>;
+  access(groupId: Bytes, deviceId: Bytes): Promise<Access | undefined>;
+  head(log: LogId): Promise<LogHead>;
+  /** The entries after `seq`, in order: at most `maxEntries`, and no more once they exceed `maxBytes`. */
+  read(log: LogId, seq: number, maxEntries: number, maxBytes: number): Promise<StoredEntry[]>;
+  entry(log: LogId, seq: number): Promise<StoredEntry | undefined>;
+  welcome(groupId: Bytes, seq: number): Promise<Bytes>;
+
+  /** Calls `listener` for each entry of any log once it is durable, in the order of its log. */
+  watch(listener: (appended: Appended) => void): () => void;
+  /** Drops what is too old, acked by all, or over the byte cap; one bounded step. True if it went round all logs. */
+  prune(command: PruneCommand): Promise<boolean>;
+  close(): Promise<void>;
+}

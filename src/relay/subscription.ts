@@ -1,0 +1,193 @@
+import { type Bytes, equalBytes } from "../base/bytes.js";
+import type { LogEntry } from "../wire/entries.js";
+import { EndReason, encodeRelayFrame } from "../wire/frames.js";
+import type { LogId } from "../wire/identifiers.js";
+import { CloseCode, EntryKind, LogKind } from "../wire/protocol.js";
+import type { Appended, RelayStorage, StoredEntry } from "./storage.js";
+
+/** What a subscription needs of its session. */
+export interface Reader {
+  readonly deviceId: Bytes;
+  readonly bufferedAmount: number;
+  drained(): Promise<void>;
+  send(frame: Bytes): void;
+  close(code: number, reason: string): void;
+  fail(error: unknown): void;
+  /** True, once for each, for entries that this session appended itself. */
+  claimOwn(log: LogId, entryId: Bytes): boolean;
+  /** Called when the relay ends the subscription. */
+  subscriptionEnded(subscription: Subscription): void;
+}
+
+/** The frames of one entry, each encoded when the first reader needs it and then shared. */
+export class EntryFrames {
+  readonly #log: LogId;
+  readonly #entry: StoredEntry;
+  #full: Bytes | undefined;
+  #short: Bytes | undefined;
+
+  constructor(log: LogId, entry: StoredEntry) {
+    this.#log = log;
+    this.#entry = entry;
+  }
+
+  get(short: boolean): Bytes {
+    if (short) {
+      this.#short ??= encodeEntries(this.#log, [toLogEntry(this.#entry, true)]);
+      return this.#short;
+    }
+    this.#full ??= encodeEntries(this.#log, [toLogEntry(this.#entry, false)]);
+    return this.#full;
+  }
+}
+
+function toLogEntry(entry: StoredEntry, short: boolean): LogEntry {
+  const { seq, kind, entryId, contentDigest, content } = entry;
+  if (short || content === undefined) return { form: "short", seq, kind, entryId, contentDigest };
+  return { form: "full", seq, content };
+}
+
+function encodeEntries(log: LogId, entries: readonly LogEntry[]): Bytes {
+  return encodeRelayFrame({ type: "entries", log, entries });
+}
+
+/** What the reader may have of the log at this moment. */
+interface Standing {
+  /** The last entry it may read. */
+  readonly last: number;
+  /** Why nothing comes after {@link last}, if nothing does. */
+  readonly ends?: EndReason;
+  readonly leavingSince: number;
+  readonly first: number;
+}
+
+const MAX_BATCH_ENTRIES = 64;
+
+/**
+ * One session's reading of one log. It first reads from the storage, waiting for the reader; once it stands at the
+ * head it is live and gets each entry as it is appended. Whatever touches the reader's own access, and every
+ * doubt, sends it back to reading, where the access is looked up after the entries.
+ */
+export class Subscription {
+  readonly log: LogId;
+  readonly #reader: Reader;
+  readonly #storage: RelayStorage;
+  readonly #batchBytes: number;
+  #position: number;
+  #leavingSince = 0;
+  #announced = 0;
+  #live = false;
+  #reading = false;
+  #again = false;
+  #over = false;
+
+  constructor(reader: Reader, storage: RelayStorage, log: LogId, position: number, batchBytes: number) {
+    this.#reader = reader;
+    this.#storage = storage;
+    this.log = log;
+    this.#position = position;
+    this.#batchBytes = batchBytes;
+  }
+
+  /** Reads what there is; called when access or the log may have changed. */
+  refresh(): void {
+    this.#live = false;
+    this.#again = true;
+    if (this.#reading || this.#over) return;
+    this.#reading = true;
+    this.#read().then(
+      () => {
+        this.#reading = false;
+      },
+      (error) => {
+        this.#reading = false;
+        this.#reader.fail(error);
+      },
+    );
+  }
+
+  /** Ends it without a word. */
+  stop(): void {
+    this.#over = true;
+  }
+
+  /** Takes an entry that was just appended. */
+  offer({ seq, entry }: Appended, frames: EntryFrames | undefined): void {
+    if (this.#over) return;
+    this.#announced = Math.max(this.#announced, seq);
+    if (!this.#live || seq <= this.#position) return;
+    if (entry === undefined || frames === undefined || seq !== this.#position + 1 || this.#concerns(entry)) {
+      this.refresh();
+      return;
+    }
+    this.#position = seq;
+    this.#reader.send(frames.get(this.#isShort(entry)));
+  }
+
+  /** True for entries after which this reader may read less, or nothing. */
+  #concerns({ kind, sender, content }: StoredEntry): boolean {
+    if (kind === EntryKind.close) return true;
+    const me = this.#reader.deviceId;
+    if (kind === EntryKind.leave) return equalBytes(sender, me);
+    return content?.bundle?.access.some(({ deviceId }) => equalBytes(deviceId, me)) ?? false;
+  }
+
+  #isShort(entry: StoredEntry): boolean {
+    if (entry.content === undefined) return true;
+    const left = this.#leavingSince > 0 && entry.seq > this.#leavingSince;
+    if (left && entry.kind === EntryKind.application) return true;
+    return equalBytes(entry.sender, this.#reader.deviceId) && this.#reader.claimOwn(this.log, entry.entryId);
+  }
+
+  async #read(): Promise<void> {
+    while (!this.#over) {
+      this.#again = false;
+      if (this.#reader.bufferedAmount > this.#batchBytes) await this.#reader.drained();
+      const entries = await this.#storage.read(this.log, this.#position, MAX_BATCH_ENTRIES, this.#batchBytes);
+      const standing = await this.#standing();
+      if (this.#over) return;
+      this.#leavingSince = standing.leavingSince;
+      if (standing.first > this.#position + 1 && this.#position < standing.last) {
+        this.#reader.close(CloseCode.slowReader, "entries were dropped before they were read");
+        return;
+      }
+      const allowed = entries.filter(({ seq }) => seq <= standing.last);
+      const last = allowed.at(-1);
+      if (last !== undefined) {
+        this.#position = last.seq;
+        const items = allowed.map((entry) => toLogEntry(entry, this.#isShort(entry)));
+        this.#reader.send(encodeEntries(this.log, items));
+      }
+      if (standing.ends !== undefined && this.#position >= standing.last) {
+        this.#over = true;
+        this.#reader.send(encodeRelayFrame({ type: "ended", log: this.log, reason: standing.ends }));
+        this.#reader.subscriptionEnded(this);
+        return;
+      }
+      if (!this.#again && this.#position >= Math.max(this.#announced, standing.last)) {
+        this.#live = true;
+        return;
+      }
+    }
+  }
+
+  async #standing(): Promise<Standing> {
+    const { kind, id } = this.log;
+    const head = await this.#storage.head(this.log);
+    const whole: Standing = { last: head.seq, leavingSince: 0, first: head.first };
+    if (kind === LogKind.inbox) return whole;
+    const access = await this.#storage.access(id, this.#reader.deviceId);
+    if (kind === LogKind.requestBox) {
+      const group = await this.#storage.head({ kind: LogKind.group, id });
+      if (access === undefined || access.until !== undefined || access.leavingSince > 0) {
+        return { ...whole, last: 0, ends: EndReason.removed };
+      }
+      return group.closed ? { ...whole, ends: EndReason.closed } : whole;
+    }
+    if (access === undefined) return { ...whole, last: 0, ends: EndReason.removed };
+    const { leavingSince } = access;
+    if (access.until !== undefined)
+      return { ...whole, leavingSince, last: access.until.seq, ends: EndReason.removed };
+    return { ...whole, leavingSince, ...(head.closed && { ends: EndReason.closed }) };
+  }
+}
