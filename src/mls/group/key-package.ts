@@ -17,7 +17,7 @@ import {
 import type { Capabilities, Lifetime } from "../structs/leaf-node.js";
 import { CIPHER_SUITE, MLS10 } from "../structs/registry.js";
 import { checkExtensionList, makeCapabilities } from "./capabilities.js";
-import { signLeafNode, validateLeafNode } from "./leaf-node.js";
+import { checkLeafNode, signLeafNode, verifyLeafNode } from "./leaf-node.js";
 import type { LeafPolicy, Signer } from "./types.js";
 
 /** A key package with its private keys, which only its owner has. */
@@ -86,8 +86,12 @@ export async function signKeyPackage(content: KeyPackageContent, signer: Signer)
   return { ...content, signature };
 }
 
-/** RFC 9420 §10.1. The checks that need no cryptography, apart from those of the leaf node. */
-export function checkKeyPackage(keyPackage: KeyPackage): void {
+/** RFC 9420 §10.1. The checks of a key package and its leaf node that need no cryptography. */
+export function checkKeyPackage(
+  keyPackage: KeyPackage,
+  groupExtensions: readonly Extension[],
+  policy: Omit<LeafPolicy, "authenticate">,
+): void {
   ensure(
     keyPackage.version === MLS10 && keyPackage.cipherSuite === CIPHER_SUITE,
     "RFC 9420 §10.1: version or cipher suite",
@@ -98,6 +102,17 @@ export function checkKeyPackage(keyPackage: KeyPackage): void {
     !equalBytes(keyPackage.initKey, keyPackage.leafNode.encryptionKey),
     "RFC 9420 §10.1: init key equals encryption key",
   );
+  checkLeafNode(keyPackage.leafNode, { groupExtensions, source: "key_package" }, policy);
+}
+
+/** RFC 9420 §10.1. The signatures of a key package, and the application's word about its identity. */
+export async function verifyKeyPackage(keyPackage: KeyPackage, policy: LeafPolicy): Promise<void> {
+  const { leafNode, signature } = keyPackage;
+  const [isSigned] = await Promise.all([
+    verifyWithLabel(leafNode.signatureKey, "KeyPackageTBS", keyPackageTbs(keyPackage), signature),
+    verifyLeafNode(leafNode, { groupExtensions: [] }, policy),
+  ]);
+  ensure(isSigned, "RFC 9420 §10.1: key package signature");
 }
 
 /**
@@ -109,13 +124,8 @@ export async function validateKeyPackage(
   groupExtensions: readonly Extension[],
   policy: LeafPolicy,
 ): Promise<void> {
-  checkKeyPackage(keyPackage);
-  const { leafNode, signature } = keyPackage;
-  const [isSigned] = await Promise.all([
-    verifyWithLabel(leafNode.signatureKey, "KeyPackageTBS", keyPackageTbs(keyPackage), signature),
-    validateLeafNode(leafNode, { groupExtensions, source: "key_package" }, policy),
-  ]);
-  ensure(isSigned, "RFC 9420 §10.1: key package signature");
+  checkKeyPackage(keyPackage, groupExtensions, policy);
+  await verifyKeyPackage(keyPackage, policy);
 }
 
 /** The key package in `bytes`. Throws `malformed`. */

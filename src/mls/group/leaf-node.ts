@@ -85,6 +85,20 @@ export function checkLeafNode(
   }
 }
 
+/** RFC 9420 §7.3. The signature of one leaf node, and the application's word about its identity if that is new. */
+export async function verifyLeafNode(
+  leaf: LeafNode,
+  { position, replaces }: LeafContext,
+  { authenticate }: LeafPolicy,
+): Promise<void> {
+  const isKnown = replaces !== undefined && sameIdentity(leaf, replaces);
+  const [isSigned] = await Promise.all([
+    verifyLeafSignature(leaf, position),
+    isKnown ? undefined : authenticateIdentity(authenticate, leaf, replaces),
+  ]);
+  ensure(isSigned, "RFC 9420 §7.3: leaf signature");
+}
+
 /** RFC 9420 §7.3. All checks of one leaf node, except those against the other members. */
 export async function validateLeafNode(
   leaf: LeafNode,
@@ -92,13 +106,7 @@ export async function validateLeafNode(
   policy: LeafPolicy,
 ): Promise<void> {
   checkLeafNode(leaf, context, policy);
-  const { replaces } = context;
-  const isKnown = replaces !== undefined && sameIdentity(leaf, replaces);
-  const [isSigned] = await Promise.all([
-    verifyLeafSignature(leaf, context.position),
-    isKnown ? undefined : authenticateIdentity(policy.authenticate, leaf, replaces),
-  ]);
-  ensure(isSigned, "RFC 9420 §7.3: leaf signature");
+  await verifyLeafNode(leaf, context, policy);
 }
 
 /** RFC 9420 §7.2. Whether the signature of a leaf is valid at its place. */
