@@ -106,8 +106,7 @@ export function leafNodeTbs(leaf: LeafNodeContent, position: LeafPosition | unde
   return encode((writer) => {
     encodeContent(writer, leaf);
     if (leaf.leafNodeSource === "key_package") return;
-    if (position === undefined)
-      throw new SubrosaError("internal", "this leaf is signed with its position");
+    if (position === undefined) throw new SubrosaError("internal", "this leaf is signed with its position");
     writer.opaque(position.groupId).u32(position.leafIndex);
   }, undefined);
 }

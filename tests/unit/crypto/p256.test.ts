@@ -30,6 +30,10 @@ const PRIME = "ffffffff00000001000000000000000000000000ffffffffffffffffffffffff"
 const G =
   "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296" +
   "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
+/** The point (0, sqrt b) and one with y = 5. */
+const SQRT_B = "66485c780e2f83d72433bd5d84a06bb6541c2af31dae871728bf856a174f93f4";
+const X_OF_5 = "d7325d7646cd60d80a92738ceb345f844cffaf35841022cab176f692de8de1d7";
+const FIVE_PLUS_P = "ffffffff00000001000000000000000000000001000000000000000000000004";
 const ONE = "1".padStart(64, "0");
 
 async function codeOf(action: () => unknown): Promise<string> {
@@ -45,9 +49,8 @@ async function codeOf(action: () => unknown): Promise<string> {
 const offCurve = {
   "y changed": fromHex(`${G.slice(0, -2)}f4`),
   "all zero": fromHex(`04${"00".repeat(64)}`),
-  "x = p": fromHex(`04${PRIME}${G.slice(66)}`),
-  "y = p": fromHex(`04${"00".repeat(32)}${PRIME}`),
-  "y + p on a small y": fromHex(`04${"05".padStart(64, "0")}${"ff".repeat(32)}`),
+  "x = p, on the curve when reduced": fromHex(`04${PRIME}${SQRT_B}`),
+  "y = 5 + p, on the curve when reduced": fromHex(`04${X_OF_5}${FIVE_PLUS_P}`),
   compressed: fromHex(`03${G.slice(2, 66)}`),
   "hybrid prefix": fromHex(`07${G.slice(2)}`),
   "one byte short": fromHex(G.slice(0, -2)),
@@ -74,8 +77,10 @@ const goodScalars = {
 };
 
 describe("P-256 points", () => {
-  it("accepts the base point", () => {
-    expect(isValidPublicKey(fromHex(G))).toBe(true);
+  it("accepts points with small coordinates and the base point", () => {
+    for (const point of [G, `04${"0".repeat(64)}${SQRT_B}`, `04${X_OF_5}${"5".padStart(64, "0")}`]) {
+      expect(isValidPublicKey(fromHex(point))).toBe(true);
+    }
   });
 
   it.each(Object.entries(offCurve))("refuses a point: %s", async (_name, point) => {

@@ -100,12 +100,15 @@ describe("signatures", () => {
     });
   });
 
-  it("bind members to the group context, and external senders not", async () => {
+  it("bind members and those who join by a commit to the group context, external senders not", async () => {
     const other = { ...groupContext, treeHash: filled(9) };
-    const member = await signed("public_message", removal);
-    await expect(verifyFramedContent(member, other, keys.publicKey)).rejects.toMatchObject({
-      code: "invalid-signature",
-    });
+    for (const content of [removal, { ...commit, sender: { senderType: "new_member_commit" } as const }]) {
+      const bound = await signed("public_message", content);
+      await verifyFramedContent(bound, groupContext, keys.publicKey);
+      await expect(verifyFramedContent(bound, other, keys.publicKey)).rejects.toMatchObject({
+        code: "invalid-signature",
+      });
+    }
     const external = await signed("public_message", {
       ...removal,
       sender: { senderType: "external", senderIndex: 0 },

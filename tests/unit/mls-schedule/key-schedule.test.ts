@@ -19,10 +19,12 @@ import {
 import { derivePskSecret } from "../../../src/mls/schedule/psk-secret.js";
 import {
   confirmationTag,
+  confirmedTranscriptHash,
   interimTranscriptHash,
   verifyConfirmationTag,
 } from "../../../src/mls/schedule/transcript.js";
 import type { GroupContext } from "../../../src/mls/structs/group-context.js";
+import { toLeafIndex } from "../../../src/mls/structs/indices.js";
 
 const bytes = (value: number) => new Uint8Array(32).fill(value);
 const groupContext: GroupContext = {
@@ -124,6 +126,30 @@ it("exported secrets depend on label, context and length", async () => {
       code: "invalid-argument",
     });
   }
+});
+
+it("the confirmed transcript hash covers all of a commit but its confirmation tag", async () => {
+  const content = {
+    contentType: "commit",
+    commit: { proposals: [], path: undefined },
+    groupId: toUtf8("group"),
+    epoch: 1n,
+    sender: { senderType: "member", leafIndex: toLeafIndex(0) },
+    authenticatedData: toUtf8("aad"),
+  } as const;
+  const commit = { wireFormat: "private_message", content, auth: { signature: bytes(3) } } as const;
+  const tagged = { ...commit, auth: { ...commit.auth, confirmationTag: bytes(4) } };
+  const hash = async (...args: Parameters<typeof confirmedTranscriptHash>) =>
+    toHex(await confirmedTranscriptHash(...args));
+  const base = await hash(bytes(1), commit);
+  expect(await hash(bytes(1), tagged)).toBe(base);
+  const others = await Promise.all([
+    hash(bytes(2), commit),
+    hash(bytes(1), { ...commit, wireFormat: "public_message" }),
+    hash(bytes(1), { ...commit, auth: { signature: bytes(5) } }),
+    hash(bytes(1), { ...commit, content: { ...content, authenticatedData: toUtf8("other") } }),
+  ]);
+  expect(new Set([base, ...others]).size).toBe(5);
 });
 
 it("a confirmation tag holds for one key and hash, and the interim hash covers it", async () => {
