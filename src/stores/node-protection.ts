@@ -5,7 +5,7 @@ import { EMPTY } from "../base/bytes.js";
 import { fromBase64Url, fromUtf8, toBase64Url, toHex, toUtf8 } from "../base/encoding.js";
 import { SubrosaError } from "../base/errors.js";
 import { importAeadKey } from "../crypto/aead.js";
-import { deriveStoreKey, openAtRest, sealAtRest } from "../crypto/keys-at-rest.js";
+import { deriveStoreKey, MAX_ITERATIONS, openAtRest, sealAtRest } from "../crypto/keys-at-rest.js";
 import { randomBytes } from "../crypto/random.js";
 
 /** What protects the key of a store: a passphrase, else the bytes of a key file. */
@@ -90,6 +90,8 @@ async function readHeader(path: string): Promise<Header | undefined> {
     (protection === "key-file" || (protection === "passphrase" && salt !== "")) &&
     typeof salt === "string" &&
     Number.isInteger(iterations) &&
+    iterations > 0 &&
+    iterations <= MAX_ITERATIONS &&
     typeof check === "string";
   if (!valid) throw new SubrosaError("store-failed", `${HEADER_FILE} is damaged`);
   return header as Header;
