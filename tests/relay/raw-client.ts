@@ -279,7 +279,7 @@ export const setRole = (user: TestUser, role: 1 | 2): AccessChange => ({
   role,
 });
 
-export async function joinRequest(user: TestUser, groupId: Bytes): Promise<NewEntry> {
+export async function joinRequest(user: TestUser, groupId: Bytes): Promise<Omit<NewEntry, "bundle">> {
   const unsigned = {
     groupId,
     userId: user.userId,

@@ -1,5 +1,5 @@
 import type { Database } from "lmdb";
-import { asBytes, type Bytes } from "../../base/bytes.js";
+import { type Bytes, copyBytes } from "../../base/bytes.js";
 import { SubrosaError } from "../../base/errors.js";
 import type { Kv, KvChanges } from "./kv.js";
 
@@ -42,12 +42,12 @@ export class LmdbKv implements Kv {
 
   get(key: string): Bytes | undefined {
     const value = this.#database.getBinary(toKey(key));
-    return value === undefined ? undefined : asBytes(value);
+    return value === undefined ? undefined : copyBytes(value);
   }
 
   *range(start: string, end: string): Iterable<readonly [string, Bytes]> {
     for (const { key, value } of this.#database.getRange({ start: toKey(start), end: toKey(end) })) {
-      yield [Buffer.from(key).toString("latin1"), asBytes(value)];
+      yield [Buffer.from(key).toString("latin1"), copyBytes(value)];
     }
   }
 
