@@ -43,6 +43,7 @@ function counted<A extends unknown[], R>(call: (...args: A) => Promise<R>): (...
 const METHODS = [
   "decrypt",
   "deriveBits",
+  "deriveKey",
   "digest",
   "encrypt",
   "exportKey",
@@ -53,7 +54,7 @@ const METHODS = [
 ] as const;
 
 /** The part of `SubtleCrypto` that this package uses. */
-export type Subtle = Pick<SubtleCrypto, (typeof METHODS)[number] | "deriveKey">;
+export type Subtle = Pick<SubtleCrypto, (typeof METHODS)[number]>;
 
 let source: SubtleCrypto | undefined;
 let facade: Subtle | undefined;
@@ -69,7 +70,7 @@ export function subtle(): Subtle {
   }
   if (facade === undefined || source !== current) {
     const calls: Record<string, unknown> = {};
-    for (const method of [...METHODS, "deriveKey"] as const) {
+    for (const method of METHODS) {
       calls[method] = counted((current[method] as (...args: unknown[]) => Promise<unknown>).bind(current));
     }
     source = current;
