@@ -48,10 +48,12 @@ export async function check(entry: Entry): Promise<void> {
     const isRight = MESSAGES[name];
     const kind = PROPOSALS[name];
     if (isRight !== undefined) {
-      if (!isRight(recode(name, bytes, decodeMlsMessage, encodeMlsMessage))) throw new Error(`${name}: wrong kind`);
+      if (!isRight(recode(name, bytes, decodeMlsMessage, encodeMlsMessage)))
+        throw new Error(`${name}: wrong kind`);
     } else if (kind !== undefined) {
       const typed = concat(Uint8Array.of(0, ProposalType[kind]), bytes);
-      if (recode(name, typed, decodeProposal, encodeProposal).kind !== kind) throw new Error(`${name}: wrong kind`);
+      if (recode(name, typed, decodeProposal, encodeProposal).kind !== kind)
+        throw new Error(`${name}: wrong kind`);
     } else if (name === "ratchet_tree") recode(name, bytes, decodeRatchetTree, encodeRatchetTree);
     else if (name === "group_secrets") recode(name, bytes, decodeGroupSecrets, encodeGroupSecrets);
     else if (name === "commit") recode(name, bytes, decodeCommit, encodeCommit);
