@@ -43,6 +43,8 @@ export interface JoinOptions extends LeafPolicy {
   readonly psks?: PskSource;
   /** The group that this one continues or branches from (RFC 9420 §11.2, §11.3). */
   readonly previous?: GroupState;
+  /** Told, once all is verified, which member made the Welcome. */
+  readonly onSigner?: (leafIndex: LeafIndex) => void;
   /** Whether this client is in a group of this id already. */
   readonly isKnownGroup?: (groupId: Bytes) => boolean | Promise<boolean>;
 }
@@ -142,6 +144,7 @@ export async function joinGroup(
     if (options.previous === undefined) throw new SubrosaError("decryption-failed", rule, { rule });
     checkSuccession(link, groupContext, tree, options.previous);
   }
+  options.onSigner?.(info.signer);
   return startEpoch({
     derived: { ...epoch, groupContext },
     confirmationTag,

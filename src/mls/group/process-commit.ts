@@ -1,11 +1,12 @@
-import type { Bytes } from "../../base/bytes.js";
+import { type Bytes, EMPTY } from "../../base/bytes.js";
 import { encode } from "../../codec/writer.js";
 import { ensure, reject } from "../rules.js";
-import { openExternalInit } from "../schedule/key-schedule.js";
+import { type EpochSecrets, openExternalInit } from "../schedule/key-schedule.js";
+import { SecretTree } from "../schedule/secret-tree.js";
 import { verifyConfirmationTag } from "../schedule/transcript.js";
 import type { Commit, UpdatePath } from "../structs/commit.js";
 import type { AuthenticatedContent } from "../structs/framed-content.js";
-import { encodeGroupContext } from "../structs/group-context.js";
+import { encodeGroupContext, type GroupContext } from "../structs/group-context.js";
 import type { NodeIndex } from "../structs/indices.js";
 import { leafToNode } from "../tree/math.js";
 import type { RatchetTree } from "../tree/ratchet-tree.js";
@@ -87,11 +88,27 @@ export async function processCommit(
     authenticatedData,
   };
   if (applied.removed.some(({ leafIndex }) => leafIndex === state.ownLeafIndex)) {
-    return { ...staged, state, selfRemoved: true };
+    const provisional = provisionalContext(state, await merged.hash(), applied.extensions);
+    return { ...staged, state: seenFromOutside(state, provisional, merged), selfRemoved: true };
   }
   const next = { ...applied, tree: merged };
   const after = await enterEpoch(state, authenticated, commit.path, start, list, next, options);
   return { ...staged, state: after, selfRemoved: false };
+}
+
+/** What a removed member still sees of the group: its public part, no secret. */
+function seenFromOutside(state: GroupState, groupContext: GroupContext, tree: RatchetTree): GroupState {
+  const names = Object.keys(state.secrets) as (keyof EpochSecrets)[];
+  return {
+    ...state,
+    groupContext,
+    tree,
+    privateKeys: new Map(),
+    secrets: Object.fromEntries(names.map((name) => [name, EMPTY])) as unknown as EpochSecrets,
+    pendingProposals: [],
+    resumptionPsks: [],
+    secretTree: SecretTree.fromRecords([], tree.leafCount),
+  };
 }
 
 /** RFC 9420 §12.4.2. The part of processing a commit that needs this member's secrets. */

@@ -9,6 +9,7 @@ import type { Proposal } from "../structs/proposal.js";
 import { openMessage } from "./framing-in.js";
 import { processCommit } from "./process-commit.js";
 import { checkProposal, verifyProposal } from "./proposal-checks.js";
+import type { Committer } from "./proposal-list.js";
 import type { StagedCommit } from "./staged-commit.js";
 import { ensureActive, findPending, type GroupState } from "./state.js";
 import type { LeafPolicy, PskSource } from "./types.js";
@@ -36,18 +37,23 @@ export interface ProcessedApplication extends Processed {
 
 export interface ProcessedProposal extends Processed {
   readonly kind: "proposal";
-  readonly sender: Sender;
+  /** `external`: an external sender, or somebody who proposes to be added. */
+  readonly sender: Committer;
   readonly proposal: Proposal;
   readonly ref: Bytes;
 }
 
 export interface ProcessedCommit extends Processed {
   readonly kind: "commit";
-  readonly sender: LeafIndex | "external";
+  readonly sender: Committer;
   readonly staged: StagedCommit;
 }
 
 export type ProcessedMessage = ProcessedApplication | ProcessedProposal | ProcessedCommit;
+
+function senderOf(sender: Sender): Committer {
+  return sender.senderType === "member" ? sender.leafIndex : "external";
+}
 
 async function receiveProposal(
   state: GroupState,
@@ -98,7 +104,7 @@ export async function processMessage(
   if (content.contentType === "proposal") {
     const { proposal } = content;
     const received = await receiveProposal(opened.state, authenticated, proposal, options);
-    return { ...base, ...received, kind: "proposal", sender, proposal };
+    return { ...base, ...received, kind: "proposal", sender: senderOf(sender), proposal };
   }
   const staged = await processCommit(opened.state, authenticated, options);
   return { ...base, kind: "commit", sender: staged.committer, staged };

@@ -8,7 +8,10 @@ import type { GroupState } from "./state.js";
 
 /** A commit that was made or checked, and is not in force yet: it is merged or dropped. */
 export interface StagedCommit {
-  /** The state after the merge, to be used only then. When the commit removes this member: the state before. */
+  /**
+   * The state after the merge, to be used only then. When the commit removes this member: what it can still see, the
+   * tree and the extensions, without any secret.
+   */
   readonly state: GroupState;
   readonly proposals: readonly ListedProposal[];
   readonly committer: Committer;

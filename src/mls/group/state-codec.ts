@@ -99,9 +99,9 @@ export function encodeEpoch(state: GroupState): Bytes {
   return encode(writeEpoch, state);
 }
 
-/** All records of the ratchets of a state. */
-export function encodeRatchets(state: GroupState): RatchetChange[] {
-  return state.secretTree.records();
+/** All records of the ratchets of a state, which is given by its `secretTree`. */
+export function encodeRatchets(secretTree: SecretTree): RatchetChange[] {
+  return secretTree.records();
 }
 
 /**
@@ -118,7 +118,7 @@ export function decodeGroup(
 
 function writeState(writer: Writer, state: GroupState): void {
   writer.opaque(encodeEpoch(state));
-  writer.vector(encodeRatchets(state), (w, { key, value }) => {
+  writer.vector(encodeRatchets(state.secretTree), (w, { key, value }) => {
     w.opaque(new TextEncoder().encode(key)).opaque(value ?? new Uint8Array(0));
   });
 }
