@@ -49,10 +49,12 @@ export async function createIndexedDbPlace(): Promise<DatabaseUnderTest> {
 /** As in a browser without Web Locks. */
 async function withoutLocks<T>(work: () => Promise<T>): Promise<T> {
   if (typeof navigator === "undefined" || !navigator.locks) return work();
+  const own = Object.getOwnPropertyDescriptor(navigator, "locks");
   Object.defineProperty(navigator, "locks", { value: undefined, configurable: true });
   try {
     return await work();
   } finally {
     delete (navigator as { locks?: unknown }).locks;
+    if (own !== undefined) Object.defineProperty(navigator, "locks", own);
   }
 }

@@ -35,6 +35,7 @@ const text = (value: Uint8Array | undefined) => (value ? new TextDecoder().decod
 const code = (expected: SubrosaError["code"]) => expect.objectContaining({ code: expected });
 
 const name = "wss://relay.example/ alice";
+const otherName = "wss://relay.example/ clara";
 
 async function contents(session: StoreSession): Promise<Record<string, string | undefined>> {
   return Object.fromEntries((await session.list("")).map(([key, value]) => [key, text(value)]));
@@ -378,8 +379,8 @@ export function databaseContract(title: string, create: () => Promise<DatabaseUn
 
     it("knows records that are not what was stored: moved to another key, altered, cut or brought from another name", async () => {
       const { place } = fresh;
-      const foreign = await openIt(fresh.place.store, "other");
-      await foreign.write([put("a", "of another")]);
+      const foreign = await openIt(fresh.place.store, otherName);
+      await foreign.write([put("e", "of another")]);
       await foreign.close();
       const session = await openIt();
       await session.write([put("a", "1"), put("b", "2"), put("c", "3"), put("d", "4"), put("e", "5")]);
@@ -390,7 +391,7 @@ export function databaseContract(title: string, create: () => Promise<DatabaseUn
       altered[altered.length - 1] = (altered[altered.length - 1] as number) ^ 1;
       await place.write(name, "c", altered);
       await place.write(name, "d", a.subarray(0, 5));
-      await place.write(name, "e", await place.read("other", "a"));
+      await place.write(name, "e", await place.read(otherName, "e"));
       const again = await openIt();
       expect(text(await again.get("a"))).toBe("1");
       for (const key of ["b", "c", "d", "e"]) {

@@ -117,6 +117,14 @@ describe("openStore", () => {
     ]);
   });
 
+  it("goes on with a key file that was there before the rest", async () => {
+    const key = Uint8Array.from({ length: 32 }, (_, i) => i);
+    await writeFile(join(folder, "store.key"), key, { mode: 0o600 });
+    await writeOne(folder);
+    expect([...(await readFile(join(folder, "store.key")))]).toEqual([...key]);
+    expect(await readOne(folder)).toBe("1");
+  });
+
   it("opens with its passphrase only", async () => {
     await writeOne(folder, { passphrase: "correct horse" });
     expect(await readdir(folder)).not.toContain("store.key");

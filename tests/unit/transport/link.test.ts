@@ -351,6 +351,10 @@ describe("the queue", () => {
     link.send(new Uint8Array(10));
     for (const deliver of due.splice(0)) deliver();
     expect(got).toEqual([6, 10]);
+    link.send(new Uint8Array(10));
+    expect(link.bufferedBytes).toBe(10);
+    link.drop(1001, "gone with what was in it");
+    expect(link.bufferedBytes).toBe(0);
   });
 
   it("tells when it has drained to half", async () => {

@@ -111,8 +111,10 @@ describe("webSocketConnector", () => {
     const reason = "é".repeat(100);
     connection.close(4321, reason);
     connection.close(4000, "again");
+    socket.send(Uint8Array.of(1));
     expect(await closed).toEqual([4321, "é".repeat(61)]);
     expect(await end(connection)).toEqual({ code: 4321, reason });
+    expect(frames).toEqual([]);
     expect(() => connection.send(Uint8Array.of(1))).toThrow(expect.objectContaining({ code: "closed" }));
   });
 
