@@ -2,7 +2,7 @@ import { createServer, type Server as HttpServer, type IncomingMessage } from "n
 import type { Server as HttpsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { type WebSocket, WebSocketServer } from "ws";
-import { asBytes } from "../base/bytes.js";
+import { asBytes, type Bytes } from "../base/bytes.js";
 import { type Clock, systemClock } from "../base/clock.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
 import { CloseCode, SUBPROTOCOL } from "../wire/protocol.js";
@@ -156,7 +156,7 @@ export class Relay {
     if (session === undefined) return;
     socket.on("message", (data, isBinary) => {
       if (!isBinary) session.close(CloseCode.unsupportedData, "binary messages only");
-      else session.receive(asBytes(data as Buffer));
+      else session.receive(plainBytes(data as Buffer));
     });
     socket.on("close", () => session.disconnected());
   }
@@ -193,6 +193,11 @@ export class Relay {
     await ended;
     await this.#ownStorage?.close();
   }
+}
+
+/** Without what Node's Buffer adds; the same memory. */
+function plainBytes(data: Buffer): Bytes {
+  return asBytes(new Uint8Array(data.buffer, data.byteOffset, data.length));
 }
 
 function stopServer(server: HttpServer | HttpsServer): Promise<void> {

@@ -104,9 +104,9 @@ export class RawClient {
   #nextId = 1;
   #closed: { code: number; reason: string } | undefined;
 
-  constructor(url: string, user: TestUser) {
+  constructor(url: string, user: TestUser, headers: Record<string, string> = {}) {
     this.user = user;
-    this.socket = new WebSocket(url, SUBPROTOCOL, { perMessageDeflate: false });
+    this.socket = new WebSocket(url, SUBPROTOCOL, { perMessageDeflate: false, headers });
     this.socket.binaryType = "nodebuffer";
     this.socket.on("message", (data: Buffer) => this.#receive(asBytes(new Uint8Array(data))));
     this.socket.on("error", () => {});

@@ -1,7 +1,7 @@
 import { SubrosaError } from "../../base/errors.js";
 import { SerialQueue } from "../../base/serial-queue.js";
 import type { Appended } from "../storage.js";
-import { type Kv, Overlay } from "./kv.js";
+import { type Kv, type KvView, Overlay } from "./kv.js";
 import { Transaction } from "./transaction.js";
 
 /** Commands whose changes are written together. */
@@ -73,12 +73,13 @@ export class GroupCommit {
   }
 
   #gather(): Batch {
-    this.#gathering ??= {
-      overlay: new Overlay(() => this.#writing?.overlay ?? this.#kv),
-      appended: [],
-      settle: [],
-    };
-    return this.#gathering;
+    if (this.#gathering !== undefined) return this.#gathering;
+    // Below lies the group being written, until that is this one.
+    const below = (): KvView =>
+      this.#writing === undefined || this.#writing === batch ? this.#kv : this.#writing.overlay;
+    const batch: Batch = { overlay: new Overlay(below), appended: [], settle: [] };
+    this.#gathering = batch;
+    return batch;
   }
 
   #maybeWrite(): void {

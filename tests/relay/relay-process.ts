@@ -1,0 +1,63 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { rm } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { build } from "tsup";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/** The CLI built from the sources as they are, where Node finds its dependencies. */
+export async function buildCli(): Promise<{ path: string; dispose: () => Promise<void> }> {
+  const outDir = `${root}node_modules/.cache/subrosa-relay-cli-${process.pid}`;
+  await build({
+    config: false,
+    silent: true,
+    entry: { cli: `${root}src/relay-cli.ts` },
+    outDir,
+    format: "esm",
+    target: "es2022",
+    splitting: false,
+    // tsup leaves out of the bundle dependencies and peers, not optional dependencies.
+    external: ["lmdb"],
+    outExtension: () => ({ js: ".mjs" }),
+  });
+  return { path: `${outDir}/cli.mjs`, dispose: () => rm(outDir, { recursive: true }) };
+}
+
+/** A relay in a process of its own. */
+export class RelayProcess {
+  readonly child: ChildProcess;
+  output = "";
+
+  constructor(cli: string, args: readonly string[]) {
+    this.child = spawn(process.execPath, [cli, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream?.on("data", (data) => {
+        this.output += data;
+      });
+    }
+  }
+
+  /** Resolves to the URL that it prints. */
+  async url(): Promise<string> {
+    for (;;) {
+      const match = /listening on (ws:\S+)/.exec(this.output);
+      if (match) return match[1] as string;
+      if (this.child.exitCode !== null) throw new Error(`the relay ended: ${this.output}`);
+      await Promise.race([
+        once(this.child.stdout as NodeJS.ReadableStream, "data"),
+        once(this.child, "exit"),
+      ]);
+    }
+  }
+
+  async signal(signal: NodeJS.Signals): Promise<number | null> {
+    this.child.kill(signal);
+    return this.ended();
+  }
+
+  async ended(): Promise<number | null> {
+    if (this.child.exitCode === null && this.child.signalCode === null) await once(this.child, "exit");
+    return this.child.exitCode;
+  }
+}
