@@ -1,3 +1,4 @@
+export type { Bytes } from "./base/bytes.js";
 export { type ErrorCode, SubrosaError } from "./base/errors.js";
 export {
   exportSignaturePrivateKey,

@@ -13,6 +13,17 @@ export {
   type LeafChange,
 } from "./create-commit.js";
 export { type CreateGroupOptions, createGroup } from "./create-group.js";
+export {
+  type CreatedExternalCommit,
+  createExternalCommit,
+  type ExternalCommitOptions,
+} from "./external-commit.js";
+export {
+  type OutsideOptions,
+  type OutsideView,
+  proposeFromOutside,
+  proposeOwnAddition,
+} from "./external-proposal.js";
 export type { FramingOptions, WireFormat } from "./framing-out.js";
 export { exportGroupInfo, exportRatchetTree, type GroupInfoOptions } from "./group-info.js";
 export { type JoinOptions, joinGroup } from "./join.js";
@@ -64,4 +75,5 @@ export {
   encodeRatchets,
   encodeStagedCommit,
 } from "./state-codec.js";
+export { branchGroup, reinitializeGroup, type Successor, type SuccessorOptions } from "./successor.js";
 export type { AuthService, Identity, LeafPolicy, PskSource, Signer } from "./types.js";

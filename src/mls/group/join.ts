@@ -26,8 +26,8 @@ import { startEpoch } from "./epoch.js";
 import { treeOf } from "./group-info.js";
 import type { KeyPackageBundle } from "./key-package.js";
 import { findPsks } from "./psks.js";
-import { checkSuccession } from "./reinit.js";
 import type { GroupState } from "./state.js";
+import { checkSuccession } from "./succession.js";
 import type { LeafPolicy, PskSource, Signer } from "./types.js";
 import { verifyGroup } from "./verify-group.js";
 

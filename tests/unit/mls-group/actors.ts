@@ -1,4 +1,5 @@
-import { toUtf8 } from "../../../src/base/encoding.js";
+import { expect } from "vitest";
+import { fromUtf8, toHex, toUtf8 } from "../../../src/base/encoding.js";
 import { generateSignatureKeyPair } from "../../../src/crypto/signature.js";
 import * as mls from "../../../src/mls.js";
 
@@ -127,5 +128,25 @@ export async function groupOf(
   await first.createGroup(options);
   if (others.length > 0) {
     await commitBy(first, [first], { proposals: others.map((other) => other.add) }, others);
+  }
+}
+
+/** All are in the same epoch. */
+export function agree(actors: readonly Actor[]): void {
+  const seen = actors.map((actor) => toHex(mls.epochAuthenticator(actor.state)));
+  expect(new Set(seen).size).toBe(1);
+}
+
+/** Everybody sends, everybody else reads. */
+export async function talk(actors: readonly Actor[]): Promise<void> {
+  for (const sender of actors) {
+    const message = await sender.send(`from ${sender.name}`);
+    for (const reader of actors) {
+      if (reader === sender) continue;
+      const received = await reader.process(message);
+      if (received.kind !== "application") throw new Error(`received a ${received.kind}`);
+      expect(fromUtf8(received.content)).toBe(`from ${sender.name}`);
+      expect(received.sender).toBe(sender.state.ownLeafIndex);
+    }
   }
 }
