@@ -257,10 +257,9 @@ describe("authentication", () => {
   it("refuses a replayed authentication", async () => {
     const url = await start();
     const alice = await makeUser("alice");
-    let seen: Uint8Array | undefined;
     const first = new RawClient(url, alice);
     const authentication = await first.authentication();
-    seen = encodeClientFrame({ type: "authenticate", authentication });
+    const seen = encodeClientFrame({ type: "authenticate", authentication });
     first.sendBytes(seen);
     await first.ready();
     const replay = new RawClient(url, alice);

@@ -1,0 +1,359 @@
+import { describe, expect, it } from "vitest";
+import { fromHex, toHex } from "../../../src/base/encoding.js";
+import { decode } from "../../../src/codec/reader.js";
+import { encode } from "../../../src/codec/writer.js";
+import { chainDigestInput, contentDigestInput, encodePointer } from "../../../src/wire/entries.js";
+import {
+  type ClientFrame,
+  decodeClientFrame,
+  decodeRelayFrame,
+  encodeClientFrame,
+  encodeRelayFrame,
+  type RelayFrame,
+} from "../../../src/wire/frames.js";
+import {
+  assertName,
+  decodeCursor,
+  decodeLogId,
+  decodeName,
+  encodeName,
+  isName,
+  START,
+} from "../../../src/wire/identifiers.js";
+import {
+  certificateToBeSigned,
+  deviceListToBeSigned,
+  sessionToBeSigned,
+} from "../../../src/wire/identity.js";
+import { CloseCode, EntryKind, isHandshake, isPermanentClose, LogKind } from "../../../src/wire/protocol.js";
+import { REFUSALS, refusalOf } from "../../../src/wire/refusals.js";
+
+const bytes = (length: number, value: number) => new Uint8Array(length).fill(value);
+const hex = (length: number, value: string) => value.repeat(length);
+const text = (value: string) => toHex(new TextEncoder().encode(value));
+const group = { kind: LogKind.group, id: bytes(32, 0xaa) };
+
+/** The bytes of PROTOCOL.md's frames, written out by hand: a change here is a new version of the protocol. */
+const clientFrames: [string, ClientFrame, string][] = [
+  ["ping", { type: "ping", id: 0x01020304 }, "04 01020304"],
+  [
+    "ack",
+    {
+      type: "ack",
+      log: { kind: LogKind.inbox, id: bytes(16, 0xbb) },
+      cursor: { seq: 258, digest: bytes(32, 0xcc) },
+    },
+    `08 01${hex(16, "bb")} 0000000000000102 ${hex(32, "cc")}`,
+  ],
+  [
+    "append of a message",
+    {
+      type: "request",
+      id: 1,
+      name: "append",
+      body: {
+        log: group,
+        after: START,
+        entry: { kind: EntryKind.application, entryId: bytes(16, 0x11), payload: bytes(2, 0x22) },
+      },
+    },
+    `10 00000001 02${hex(32, "aa")} ${hex(40, "00")} 01 ${hex(16, "11")} 02 2222`,
+  ],
+  [
+    "append of a commit",
+    {
+      type: "request",
+      id: 1,
+      name: "append",
+      body: {
+        log: group,
+        after: START,
+        entry: {
+          kind: EntryKind.commit,
+          entryId: bytes(16, 0x11),
+          payload: bytes(1, 0x22),
+          bundle: {
+            access: [
+              { type: "add", userId: "bob", deviceId: bytes(16, 0x33), role: 1 },
+              { type: "remove", userId: "eve", deviceId: bytes(16, 0x44) },
+            ],
+            welcome: bytes(3, 0x55),
+          },
+        },
+      },
+    },
+    `10 00000001 02${hex(32, "aa")} ${hex(40, "00")} 02 ${hex(16, "11")} 01 22
+     2b 01 03${text("bob")} ${hex(16, "33")} 01 03 03${text("eve")} ${hex(16, "44")} 03 555555`,
+  ],
+  [
+    "create of a direct conversation",
+    {
+      type: "request",
+      id: 2,
+      name: "create",
+      body: { groupId: bytes(32, 0xaa), direct: { peer: "bob", generation: 1 } },
+    },
+    `11 00000002 ${hex(32, "aa")} 00 01 03${text("bob")} 0000000000000001 00`,
+  ],
+  [
+    "subscribe",
+    { type: "request", id: 3, name: "subscribe", body: { log: group, cursor: START } },
+    `12 00000003 02${hex(32, "aa")} ${hex(40, "00")}`,
+  ],
+  [
+    "unsubscribe",
+    { type: "request", id: 3, name: "unsubscribe", body: { log: group } },
+    `13 00000003 02${hex(32, "aa")}`,
+  ],
+  [
+    "fetchBundle",
+    { type: "request", id: 4, name: "fetchBundle", body: { groupId: bytes(32, 0xaa), seq: 7 } },
+    `14 00000004 ${hex(32, "aa")} 0000000000000007`,
+  ],
+  [
+    "publishKeyPackages",
+    {
+      type: "request",
+      id: 5,
+      name: "publishKeyPackages",
+      body: {
+        oneTime: [{ notAfter: 1, keyPackage: bytes(1, 0x66) }],
+        lastResort: { notAfter: 2, keyPackage: bytes(0, 0) },
+      },
+    },
+    "15 00000005 0a 0000000000000001 01 66 01 0000000000000002 00",
+  ],
+  [
+    "fetchKeyPackages",
+    { type: "request", id: 6, name: "fetchKeyPackages", body: { userId: "bob" } },
+    `16 00000006 03${text("bob")}`,
+  ],
+  [
+    "fetchAccount",
+    { type: "request", id: 6, name: "fetchAccount", body: { userId: "é" } },
+    "17 00000006 02c3a9",
+  ],
+  [
+    "resolveName",
+    { type: "request", id: 7, name: "resolveName", body: { nameHash: bytes(32, 0x77) } },
+    `18 00000007 ${hex(32, "77")}`,
+  ],
+  [
+    "resolveDirect",
+    { type: "request", id: 8, name: "resolveDirect", body: { userId: "bob" } },
+    `19 00000008 03${text("bob")}`,
+  ],
+  ["listGroups", { type: "request", id: 9, name: "listGroups", body: {} }, "1a 00000009"],
+  [
+    "rejectJoin",
+    {
+      type: "request",
+      id: 10,
+      name: "rejectJoin",
+      body: { groupId: bytes(32, 0xaa), requestId: bytes(16, 0x88) },
+    },
+    `1b 0000000a ${hex(32, "aa")} ${hex(16, "88")}`,
+  ],
+  [
+    "authenticate",
+    {
+      type: "authenticate",
+      authentication: {
+        account: {
+          userId: "bob",
+          accountKey: bytes(65, 0x01),
+          deviceList: {
+            list: {
+              userId: "bob",
+              version: 1,
+              previous: bytes(32, 0),
+              devices: [{ deviceId: bytes(16, 0x02), deviceKey: bytes(65, 0x03) }],
+            },
+            signature: bytes(2, 0x04),
+          },
+        },
+        deviceId: bytes(16, 0x02),
+        certificate: bytes(1, 0x05),
+        incarnation: 9,
+        incarnationTag: bytes(16, 0x06),
+        token: "t",
+        signature: bytes(3, 0x07),
+      },
+    },
+    `02 03${text("bob")} ${hex(65, "01")} 03${text("bob")} 0000000000000001 ${hex(32, "00")} 4051 ${hex(16, "02")}
+     ${hex(65, "03")} 02 0404 ${hex(16, "02")} 01 05 0000000000000009 ${hex(16, "06")} 01 74 03 070707`,
+  ],
+];
+
+const relayFrames: [string, RelayFrame, string][] = [
+  [
+    "challenge",
+    { type: "challenge", challenge: { relayName: "r:1", nonce: bytes(32, 0x0f) } },
+    `01 03${text("r:1")} ${hex(32, "0f")}`,
+  ],
+  [
+    "ready",
+    { type: "ready", ready: { registered: true, keyPackages: 3, maxFrameBytes: 1048576, time: 1 } },
+    "03 01 00000003 00100000 0000000000000001",
+  ],
+  ["pong", { type: "pong", id: 5 }, "05 00000005"],
+  ["reply", { type: "reply", id: 5, result: bytes(2, 0x99) }, "06 00000005 9999"],
+  ["refuse", { type: "refuse", id: 5, code: "stale", reason: "no" }, "07 00000005 01 02 6e6f"],
+  [
+    "entries",
+    {
+      type: "entries",
+      log: group,
+      entries: [
+        {
+          form: "full",
+          seq: 1,
+          content: { kind: EntryKind.leave, entryId: bytes(16, 0x11), payload: bytes(1, 0x22) },
+        },
+        {
+          form: "short",
+          seq: 2,
+          kind: EntryKind.application,
+          entryId: bytes(16, 0x12),
+          contentDigest: bytes(32, 0x13),
+        },
+      ],
+    },
+    `30 02${hex(32, "aa")} 4056 01 0000000000000001 03 ${hex(16, "11")} 01 22 02 0000000000000002 01 ${hex(16, "12")} ${hex(32, "13")}`,
+  ],
+  ["ended", { type: "ended", log: group, reason: 2 }, `31 02${hex(32, "aa")} 02`],
+];
+
+const plain = (spaced: string) => spaced.replace(/\s+/g, "");
+
+describe("fixed bytes", () => {
+  it.each(clientFrames)("%s", (_name, frame, expected) => {
+    expect(toHex(encodeClientFrame(frame))).toBe(plain(expected));
+    expect(decodeClientFrame(fromHex(plain(expected)))).toEqual(frame);
+  });
+
+  it.each(relayFrames)("%s", (_name, frame, expected) => {
+    expect(toHex(encodeRelayFrame(frame))).toBe(plain(expected));
+    expect(decodeRelayFrame(fromHex(plain(expected)))).toEqual(frame);
+  });
+
+  it("of what is hashed and signed begin with their labels", () => {
+    const content = { kind: EntryKind.application, entryId: bytes(16, 0x11), payload: bytes(1, 0x22) };
+    expect(toHex(contentDigestInput(content))).toBe(`0f${text("Subrosa 1 entry")}01${hex(16, "11")}0122`);
+    expect(toHex(chainDigestInput(group, 3, bytes(32, 1), bytes(32, 2)))).toBe(
+      `0d${text("Subrosa 1 log")}02${hex(32, "aa")}0000000000000003${hex(32, "01")}${hex(32, "02")}`,
+    );
+    const device = { userId: "bob", deviceId: bytes(16, 2), deviceKey: bytes(65, 3) };
+    expect(toHex(certificateToBeSigned(device))).toBe(
+      `1c${text("Subrosa 1 device certificate")}03${text("bob")}${hex(16, "02")}${hex(65, "03")}`,
+    );
+    const list = { userId: "bob", version: 1, previous: bytes(32, 0), devices: [] };
+    expect(toHex(deviceListToBeSigned(list))).toBe(
+      `15${text("Subrosa 1 device list")}03${text("bob")}0000000000000001${hex(32, "00")}00`,
+    );
+    const claim = {
+      relayName: "r",
+      nonce: bytes(32, 5),
+      userId: "bob",
+      deviceId: bytes(16, 2),
+      incarnation: 1,
+      incarnationTag: bytes(16, 6),
+    };
+    expect(toHex(sessionToBeSigned(claim))).toBe(
+      `11${text("Subrosa 1 session")}01${text("r")}${hex(32, "05")}03${text("bob")}${hex(16, "02")}0000000000000001${hex(16, "06")}`,
+    );
+    expect(
+      toHex(encode(encodePointer, { groupId: bytes(32, 0xaa), at: { seq: 1, digest: bytes(32, 7) } })),
+    ).toBe(`${hex(32, "aa")}0000000000000001${hex(32, "07")}`);
+  });
+});
+
+describe("what is not the one encoding", () => {
+  const malformed = expect.objectContaining({ code: "malformed" });
+  it.each([
+    ["an unknown frame type", "ff"],
+    ["the relay's frame from a client", "05 00000005"],
+    ["a length not in its shortest form", `16 00000006 4003${text("bob")}`],
+    ["a name that is not NFC", "16 00000006 03 65cc81"],
+    ["a name that is not UTF-8", "16 00000006 02 c328"],
+    ["an empty name", "16 00000006 00"],
+    ["an integer of 2^53", `14 00000004 ${hex(32, "aa")} 0020000000000000`],
+    ["an unknown kind of log", `13 00000003 04${hex(32, "aa")}`],
+    ["an unknown kind of entry", `10 00000001 02${hex(32, "aa")} ${hex(40, "00")} 05 ${hex(16, "11")} 00`],
+    [
+      "an unknown role",
+      `10 00000001 02${hex(32, "aa")} ${hex(40, "00")} 02 ${hex(16, "11")} 00 16 01 03626f62 ${hex(16, "33")} 03 00`,
+    ],
+    [
+      "an unknown access change",
+      `10 00000001 02${hex(32, "aa")} ${hex(40, "00")} 02 ${hex(16, "11")} 00 15 04 03626f62 ${hex(16, "33")} 00`,
+    ],
+    ["a presence octet of 2", `11 00000002 ${hex(32, "aa")} 02 00 00`],
+    ["no bytes", ""],
+  ])("%s is malformed", (_name, input) => {
+    expect(() => decodeClientFrame(fromHex(plain(input)))).toThrow(malformed);
+  });
+
+  it.each([
+    ["a flag of 2", "03 02 00000003 00100000 0000000000000001"],
+    ["an unknown refusal", "07 00000005 ff 00"],
+    ["an unknown end", `31 02${hex(32, "aa")} 03`],
+    [
+      "a welcome hash of one byte",
+      `30 02${hex(32, "aa")} 1e 01 0000000000000001 02 ${hex(16, "11")} 00 00 01 11`,
+    ],
+    ["an unknown form", `30 02${hex(32, "aa")} 1b 03 0000000000000001 03 ${hex(16, "11")} 00`],
+  ])("%s is malformed", (_name, input) => {
+    expect(() => decodeRelayFrame(fromHex(plain(input)))).toThrow(malformed);
+  });
+
+  it("holds for the parts too", () => {
+    expect(() => decode(decodeLogId, bytes(17, 1).fill(9))).toThrow(malformed);
+    expect(() => decode(decodeCursor, bytes(39, 0))).toThrow(malformed);
+  });
+});
+
+describe("names", () => {
+  it("are NFC text of 1 to 128 bytes without controls and outer spaces", () => {
+    for (const name of ["a", "Zoë", "名前", "a b", "x".repeat(128), "é".repeat(64), "👩🏽"]) {
+      expect(isName(name)).toBe(true);
+      expect(decode(decodeName, encode(encodeName, name))).toBe(name);
+    }
+    const bad = [
+      "",
+      " a",
+      "a ",
+      "x".repeat(129),
+      "é".repeat(65),
+      "e\u0301",
+      "a\u0000",
+      "a\nb",
+      "a\u202eb",
+      "a\u200bb",
+      "\ud800",
+      "a\u2028b",
+    ];
+    for (const name of bad) {
+      expect(isName(name)).toBe(false);
+      expect(() => assertName(name, "userId")).toThrow(expect.objectContaining({ code: "invalid-argument" }));
+    }
+  });
+});
+
+describe("numbers", () => {
+  it("of refusals are distinct and known", () => {
+    const numbers = Object.values(REFUSALS);
+    expect(new Set(numbers).size).toBe(numbers.length);
+    for (const [code, number] of Object.entries(REFUSALS)) expect(refusalOf(number)).toBe(code);
+    expect(refusalOf(0)).toBeUndefined();
+  });
+
+  it("of close codes say whether connecting again can help", () => {
+    const permanent = Object.values(CloseCode).filter(isPermanentClose);
+    expect(permanent).toEqual([4401, 4403, 4409, 4440]);
+  });
+
+  it("of entry kinds tell handshakes from the rest", () => {
+    expect(Object.values(EntryKind).filter(isHandshake)).toEqual([EntryKind.commit, EntryKind.leave]);
+  });
+});
