@@ -1,4 +1,4 @@
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { defineConfig, type Options } from "tsup";
 
 // The builds below run side by side, so none of them can clean for all.
@@ -8,12 +8,16 @@ const source = (name: string): string => `src/${name}.ts`;
 const modules = ["index", "node", "mls", "relay"].map(source).filter((path) => existsSync(path));
 const programs = ["relay-cli"].map(source).filter((path) => existsSync(path));
 
-const common: Options = { target: "es2022", sourcemap: true };
+const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { version: string };
+const define = { __SUBROSA_VERSION__: JSON.stringify(version) };
+// Left out of the bundles like the dependencies, which tsup does by itself for those that are not optional.
+const external = ["lmdb"];
+const common: Options = { target: "es2022", sourcemap: true, define };
 
 export default defineConfig([
   // All entries in one run each, so that they share one set of chunks.
-  { ...common, entry: [...modules, ...programs], format: ["esm"], splitting: true, dts: { entry: modules } },
-  { ...common, entry: modules, format: ["cjs"], splitting: true, dts: { entry: modules } },
+  { ...common, external, entry: [...modules, ...programs], format: ["esm"], splitting: true, dts: { entry: modules } },
+  { ...common, external, entry: modules, format: ["cjs"], splitting: true, dts: { entry: modules } },
   {
     // For a script tag: everything inside, and the browser side of every dependency.
     ...common,

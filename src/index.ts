@@ -1,1 +1,19 @@
 export { ERROR_CODES, type ErrorCode, SubrosaError } from "./base/errors.js";
+export { Client, type ClientState, type SendOptions } from "./client/client.js";
+export type { JoinMode } from "./client/conversation/policy.js";
+export type { ConversationSummary, GroupSummary, MemberSummary } from "./client/conversations.js";
+export type { ConversationName, HistoryMessage } from "./client/delivery/history.js";
+export type {
+  ClientEvents,
+  EventName,
+  InvitationEvent,
+  JoinRequestEvent,
+  Listener,
+  Message,
+  Receipt,
+} from "./client/events.js";
+export type { SafetyNumber } from "./client/identity/safety-number.js";
+export type { ClientLimits, ClientOptions } from "./client/options.js";
+export type { WaitOptions } from "./client/waiting.js";
+export { memoryStore } from "./stores/memory.js";
+export type { Change, ListOptions, Store, StoreSession } from "./stores/store.js";

@@ -1,0 +1,37 @@
+import type { Bytes } from "../base/bytes.js";
+import type { Clock } from "../base/clock.js";
+import type { Change, StoreSession } from "../stores/store.js";
+import type { Outbox } from "./conversation/outbox.js";
+import type { Delivery } from "./delivery/delivery.js";
+import type { History } from "./delivery/history.js";
+import type { ClientEvents, EventName } from "./events.js";
+import type { Contacts } from "./identity/contacts.js";
+import type { KeyPackages } from "./identity/key-packages.js";
+import type { OwnIdentity } from "./identity/own-identity.js";
+import type { RelaySession } from "./session/relay-session.js";
+
+/** What all parts of one opened client share. */
+export interface Context {
+  readonly store: StoreSession;
+  /** Writes durably; a failure ends the client, since memory and store must not part. */
+  readonly write: (changes: readonly Change[]) => Promise<void>;
+  readonly clock: Clock;
+  /** Random bytes for ids, injected so that a simulation owns them. */
+  readonly randomId: (length: number) => Bytes;
+  /** From 0 up to, not including, 1; for jitter. */
+  readonly random: () => number;
+  readonly identity: OwnIdentity;
+  readonly contacts: Contacts;
+  readonly keyPackages: KeyPackages;
+  readonly outbox: Outbox;
+  readonly delivery: Delivery;
+  readonly history: History;
+  readonly relay: RelaySession;
+  /** Which receipts this client sends. */
+  readonly ack: { readonly direct: boolean; readonly group: boolean };
+  readonly emit: <Name extends EventName>(name: Name, event: ClientEvents[Name]) => void;
+  /** The conversation with a user has ended: messages to it need another. */
+  readonly directEnded: (userId: string) => void;
+  /** Reports what went wrong in work that nobody waits for. */
+  readonly report: (error: unknown) => void;
+}

@@ -1,0 +1,73 @@
+import type { Bytes } from "../../base/bytes.js";
+import { fromUtf8, toUtf8 } from "../../base/encoding.js";
+import { decode, type Reader } from "../../codec/reader.js";
+import { encode, type Writer } from "../../codec/writer.js";
+
+/** The version of what stands inside an application message. */
+const VERSION = 1;
+export const MESSAGE_ID_LENGTH = 16;
+const MAX_RECEIPT_IDS = 1024;
+
+/** What one application message says, before it is padded and encrypted. */
+export type Content =
+  | { readonly type: "text"; readonly id: Bytes; readonly sentAt: number; readonly text: string }
+  | { readonly type: "bytes"; readonly id: Bytes; readonly sentAt: number; readonly bytes: Bytes }
+  /** The sender holds these messages in its durable store. */
+  | {
+      readonly type: "delivered";
+      readonly id: Bytes;
+      readonly sentAt: number;
+      readonly ids: readonly Bytes[];
+    }
+  /** An admin deletes the group. */
+  | { readonly type: "close"; readonly id: Bytes; readonly sentAt: number };
+
+const TYPES = { text: 1, bytes: 2, delivered: 3, close: 4 } as const;
+
+export function encodeContent(writer: Writer, content: Content): void {
+  writer.u8(VERSION).u8(TYPES[content.type]).fixed(content.id).uint53(content.sentAt);
+  switch (content.type) {
+    case "text":
+      return void writer.opaque(toUtf8(content.text));
+    case "bytes":
+      return void writer.opaque(content.bytes);
+    case "delivered":
+      return void writer.vector(content.ids, (w, id) => w.fixed(id));
+    case "close":
+      return;
+  }
+}
+
+export function decodeContent(reader: Reader): Content {
+  if (reader.u8() !== VERSION) reader.fail("unknown version of content");
+  const type = reader.u8();
+  const id = reader.fixed(MESSAGE_ID_LENGTH);
+  const sentAt = reader.uint53();
+  switch (type) {
+    case TYPES.text:
+      return { type: "text", id, sentAt, text: fromUtf8(reader.opaque()) };
+    case TYPES.bytes:
+      return { type: "bytes", id, sentAt, bytes: reader.opaque() };
+    case TYPES.delivered:
+      return {
+        type: "delivered",
+        id,
+        sentAt,
+        ids: reader.vector((r) => r.fixed(MESSAGE_ID_LENGTH), MAX_RECEIPT_IDS),
+      };
+    case TYPES.close:
+      return { type: "close", id, sentAt };
+    default:
+      return reader.fail("unknown type of content");
+  }
+}
+
+/** The bytes of a content. */
+export function contentBytes(content: Content): Bytes {
+  return encode(encodeContent, content);
+}
+
+/** The content of bytes; throws `malformed`. */
+export function contentOf(bytes: Uint8Array): Content {
+  return decode(decodeContent, bytes);
+}

@@ -1,0 +1,389 @@
+import { equalBytes } from "../../base/bytes.js";
+import { toHex } from "../../base/encoding.js";
+import { SubrosaError } from "../../base/errors.js";
+import { SerialQueue } from "../../base/serial-queue.js";
+import { decodeStagedCommit } from "../../mls/group/index.js";
+import type { Change } from "../../stores/store.js";
+import type { LogEntry } from "../../wire/entries.js";
+import { EndReason } from "../../wire/frames.js";
+import type { LogId } from "../../wire/identifiers.js";
+import { EntryKind, isHandshake, LogKind } from "../../wire/protocol.js";
+import type { Context } from "../context.js";
+import { announceEnd, groupField } from "./effects.js";
+import type { Action, Intent, Sealed } from "./intent.js";
+import { leavesOf } from "./leaves.js";
+import { contentDigests, nextCursor } from "./log-digest.js";
+import { isMessage } from "./outbox.js";
+import { mergeCommit, receiveEntry } from "./receive.js";
+import { Sender } from "./sender.js";
+import type { ConversationState } from "./state.js";
+import { Step } from "./step.js";
+
+/** How many entries one transaction takes in at most. */
+const BATCH = 32;
+/** How long acks are gathered, in milliseconds. */
+const ACK_DELAY = 50;
+/** How long a log is left alone after the relay sent something senseless, in milliseconds. */
+const REREAD_DELAY = 1_000;
+
+/**
+ * One conversation: its state, its place in the group's log, and its part of the outbox. Everything that changes it
+ * is a {@link Step} on one queue; what a step leads to happens after it is durable.
+ */
+export class Conversation {
+  readonly #context: Context;
+  readonly #queue = new SerialQueue();
+  readonly #sender: Sender;
+  /** Own entries that the relay has accepted and the log has not shown yet, by entry id. */
+  readonly #echoes = new Map<string, Uint8Array>();
+  #state: ConversationState;
+  #subscribed = false;
+  /** The log's head as far as the relay has named it. */
+  #head = 0;
+  #cancelAck: (() => void) | undefined;
+
+  constructor(context: Context, state: ConversationState) {
+    this.#context = context;
+    this.#state = state;
+    this.#sender = new Sender(context, this);
+  }
+
+  get state(): ConversationState {
+    return this.#state;
+  }
+
+  get log(): LogId {
+    return { kind: LogKind.group, id: this.#state.record.groupId };
+  }
+
+  get key(): string {
+    return toHex(this.#state.record.groupId);
+  }
+
+  /** Whether the log has been read to its end in this session: only then is anything sealed. */
+  get isCurrent(): boolean {
+    return this.#subscribed && this.#state.place.cursor.seq >= this.#head;
+  }
+
+  /** Whether a leaf of the user bears this account key. */
+  isWith(userId: string, accountKey: Uint8Array | undefined): boolean {
+    const { group } = this.#state;
+    if (group === undefined || accountKey === undefined) return false;
+    return leavesOf(group).some((leaf) => leaf.userId === userId && equalBytes(leaf.accountKey, accountKey));
+  }
+
+  /** Intents for this conversation, oldest first. */
+  intents(): Intent[] {
+    const { groupId } = this.#state.record;
+    return this.#context.outbox.forTarget(
+      (target) => "groupId" in target && equalBytes(target.groupId, groupId),
+    );
+  }
+
+  /** Runs a step: `work` changes the draft, then it is written, then its effects happen. */
+  step<T>(work: (step: Step) => Promise<T> | T): Promise<T> {
+    return this.#queue.run(async () => {
+      const step = new Step(this.#context, this.#state);
+      const result = await work(step);
+      this.#oweReceipts(step);
+      this.#state = await step.commit();
+      step.runEffects();
+      return result;
+    });
+  }
+
+  /** Stores an intent of this conversation; {@link flush} carries it out. */
+  async add(action: Action, ...changes: readonly Change[]): Promise<Intent> {
+    const { intent, change } = this.#context.outbox.add({ groupId: this.#state.record.groupId }, action);
+    await this.#context.write([change, ...changes]);
+    this.flush();
+    return intent;
+  }
+
+  /** Stores an intent and waits for its end. */
+  async perform(action: Action): Promise<void> {
+    const { intent, change } = this.#context.outbox.add({ groupId: this.#state.record.groupId }, action);
+    const finished = this.#context.outbox.finished(intent);
+    finished.catch(() => {});
+    await this.#context.write([change]);
+    this.flush();
+    await finished;
+  }
+
+  /** Sends what can be sent. */
+  flush(): void {
+    this.#sender.flush();
+  }
+
+  /** Follows the log from where this device stands; called when a session begins. */
+  async subscribe(): Promise<void> {
+    const { record } = this.#state;
+    if (record.status === "ended" || record.status === "creating") return;
+    try {
+      // What was pushed before is processed first, so that the cursor is not behind what comes.
+      await this.#queue.idle();
+      const { head } = await this.#context.relay.request("subscribe", {
+        log: this.log,
+        cursor: this.#state.place.cursor,
+      });
+      this.#subscribed = true;
+      this.#head = head.seq;
+      this.flush();
+    } catch (error) {
+      await this.#subscribeFailed(error);
+    }
+  }
+
+  async #subscribeFailed(error: unknown): Promise<void> {
+    if (!SubrosaError.is(error) || error.code === "connection-failed" || error.code === "closed") return;
+    switch (error.code) {
+      case "unknown-group":
+      case "not-a-member":
+      case "cursor-mismatch":
+      case "gap":
+        this.#context.report(error);
+        await this.lose();
+        return;
+      default:
+        this.#context.report(error);
+    }
+  }
+
+  /** The session ended: nothing is current until the next. */
+  disconnected(): void {
+    this.#subscribed = false;
+    this.#sender.disconnected();
+  }
+
+  /** The relay does not have this conversation any more, or not for this device. */
+  async lose(): Promise<void> {
+    await this.step((step) => {
+      if (step.record.status === "ended") return;
+      announceEnd(this.#context, step, { lost: true });
+      step.end();
+    });
+    await this.#endIntents();
+  }
+
+  /** Takes in entries that the relay sent, in order. */
+  receive(entries: readonly LogEntry[]): void {
+    this.#head = Math.max(this.#head, entries.at(-1)?.seq ?? 0);
+    for (let at = 0; at < entries.length; at += BATCH) {
+      const batch = entries.slice(at, at + BATCH);
+      void this.step((step) => this.#receive(step, batch)).then(
+        () => this.#received(),
+        (error: unknown) => this.#unreceived(error),
+      );
+    }
+  }
+
+  /** The relay says that the log is over for this device. */
+  async ended(reason: EndReason): Promise<void> {
+    await this.#queue.idle();
+    this.#subscribed = false;
+    // What the log itself said has been processed: an end that it does not explain is the relay's doing.
+    if (this.#state.record.status === "ended") return;
+    this.#context.report(
+      new SubrosaError(
+        "protocol-error",
+        `the relay ended a log without cause (${reason === EndReason.closed ? "closed" : "removed"})`,
+      ),
+    );
+    await this.lose();
+  }
+
+  /** What the relay sent makes no sense: nothing of it is taken in, and the log is read again from the last place. */
+  #unreceived(error: unknown): void {
+    this.#context.report(error);
+    if (!this.#subscribed) return;
+    this.#subscribed = false;
+    this.#context.clock.after(REREAD_DELAY, () => void this.subscribe());
+  }
+
+  async #receive(step: Step, entries: readonly LogEntry[]): Promise<void> {
+    const digests = await contentDigests(entries);
+    for (const [index, entry] of entries.entries()) {
+      if (step.record.status === "ended") return;
+      const { cursor } = step.place;
+      if (entry.seq <= cursor.seq) continue;
+      if (entry.seq !== cursor.seq + 1) {
+        throw new SubrosaError("protocol-error", "the relay left out entries of a log");
+      }
+      const digest = digests[index] as Awaited<(typeof digests)[number]>;
+      const kind = entry.form === "full" ? entry.content.kind : entry.kind;
+      const entryId = entry.form === "full" ? entry.content.entryId : entry.entryId;
+      const next = await nextCursor(this.log, cursor, digest);
+      await this.#receiveOne(step, entry, toHex(entryId), digest);
+      step.advance(next, isHandshake(kind));
+    }
+  }
+
+  async #receiveOne(step: Step, entry: LogEntry, entryId: string, digest: Uint8Array): Promise<void> {
+    const echo = this.#echoes.get(entryId);
+    if (echo !== undefined && equalBytes(echo, digest)) {
+      this.#echoes.delete(entryId);
+      return;
+    }
+    const intent = this.intents().find(
+      ({ sealed }) =>
+        sealed !== undefined && toHex(sealed.entryId) === entryId && equalBytes(sealed.contentDigest, digest),
+    );
+    if (intent !== undefined) {
+      this.#receiveOwn(step, intent, intent.sealed as Sealed);
+      return;
+    }
+    if (entry.form === "full") {
+      await receiveEntry(this.#context, step, entry.content);
+      return;
+    }
+    // The relay withholds messages after we left, nothing else.
+    if (step.record.status === "leaving" && entry.kind === EntryKind.application) return;
+    step.after(() => this.#context.emit("undecryptable", { ...groupField(step), reason: "protocol-error" }));
+  }
+
+  /** The log shows an entry of ours: it counts from here on. */
+  #receiveOwn(step: Step, intent: Intent, sealed: Sealed): void {
+    const { action } = intent;
+    switch (sealed.kind) {
+      case EntryKind.application:
+        this.accepted(step, intent);
+        return;
+      case EntryKind.leave:
+        this.#left(step);
+        break;
+      case EntryKind.close:
+        announceEnd(this.#context, step, { deletedBy: this.#context.identity.userId });
+        step.end();
+        break;
+      case EntryKind.commit: {
+        const before = step.group;
+        if (before === undefined || sealed.bundle === undefined) return;
+        mergeCommit(this.#context, step, before, decodeStagedCommit(sealed.bundle.staged), true);
+        step.applyAccess(sealed.bundle.access);
+        break;
+      }
+      default:
+        return;
+    }
+    step.endIntent(intent);
+    if (action.type === "add" && action.request !== undefined)
+      step.change(...this.#requestDone(action.request.id));
+  }
+
+  /** The relay has our proposal to leave: the group is hidden at once. */
+  #left(step: Step): void {
+    const { subject, status } = step.record;
+    step.setStatus("leaving");
+    step.change(...this.#context.delivery.discard(step.key));
+    if (subject.kind === "group" && status === "active") {
+      step.after(() => this.#context.emit("groupLeave", { group: subject.name, reason: "left" }));
+    }
+  }
+
+  #requestDone(requestId: Uint8Array): Change[] {
+    return [{ delete: `request/${this.key}/${toHex(requestId)}` }];
+  }
+
+  /** The relay holds a message of ours durably. */
+  accepted(step: Step, intent: Intent): void {
+    if (!this.#context.outbox.has(intent)) {
+      // The log showed the entry before the relay's answer came.
+      if (intent.sealed !== undefined) this.#echoes.delete(toHex(intent.sealed.entryId));
+      return;
+    }
+    step.endIntent(intent);
+    const { action } = intent;
+    if (!isMessage(action) || action.type !== "send") return;
+    const ids = [toHex(action.content.id)];
+    step.change(...this.#context.history.advance(ids, "sent"));
+    const by = this.#context.identity.userId;
+    step.after(() => this.#context.emit("receipt", { ids, by, ...groupField(step), state: "sent" }));
+  }
+
+  /** The relay has answered before the log has shown the entry: its echo is expected. */
+  expectEcho(sealed: Sealed): void {
+    this.#echoes.set(toHex(sealed.entryId), sealed.contentDigest);
+  }
+
+  #received(): void {
+    if (this.#state.record.status === "ended") void this.#endIntents();
+    this.#cancelAck ??= this.#context.clock.after(ACK_DELAY, () => {
+      this.#cancelAck = undefined;
+      this.#context.relay.ack(this.log, this.#state.place.cursor);
+    });
+    this.flush();
+  }
+
+  /** Messages received in a step owe their senders a receipt, which is written with them. */
+  #oweReceipts(step: Step): void {
+    if (step.receipts.length === 0 || step.record.status !== "active") return;
+    const waiting = this.intents().find(
+      ({ action, sealed }) =>
+        sealed === undefined && action.type === "send" && action.content.type === "delivered",
+    );
+    const ids = [...step.receipts];
+    if (waiting?.action.type === "send" && waiting.action.content.type === "delivered") {
+      ids.unshift(...waiting.action.content.ids);
+      step.change(this.#context.outbox.end(waiting));
+    }
+    const content = {
+      type: "delivered",
+      id: this.#context.randomId(16),
+      sentAt: this.#context.clock.now(),
+      ids,
+    } as const;
+    const target = { groupId: step.record.groupId };
+    step.change(this.#context.outbox.add(target, { type: "send", content }).change);
+  }
+
+  /** Nothing more can be sent here: what waits fails, except messages to a user, which find another conversation. */
+  async #endIntents(): Promise<void> {
+    const { subject } = this.#state.record;
+    const changes: Change[] = [];
+    const effects: (() => void)[] = [];
+    for (const intent of this.intents()) {
+      if (subject.kind === "direct" && isMessage(intent.action)) {
+        changes.push(this.#context.outbox.retarget(intent, { userId: subject.peer }).change);
+        continue;
+      }
+      changes.push(this.#context.outbox.end(intent));
+      effects.push(() =>
+        this.#failed(intent, new SubrosaError("not-a-member", "the conversation has ended")),
+      );
+    }
+    if (changes.length > 0) await this.#context.write(changes);
+    for (const effect of effects) effect();
+    if (subject.kind === "direct") this.#context.directEnded(subject.peer);
+  }
+
+  /** An intent came to nothing. */
+  fail(step: Step, intent: Intent, error: SubrosaError): void {
+    step.change(this.#context.outbox.end(intent));
+    if (isMessage(intent.action) && intent.action.type === "send") {
+      step.change(...this.#context.history.advance([toHex(intent.action.content.id)], "failed"));
+    }
+    step.after(() => this.#failed(intent, error));
+  }
+
+  #failed(intent: Intent, error: SubrosaError): void {
+    const { action } = intent;
+    const { userId } = this.#context.identity;
+    if (action.type === "send" && isMessage(action)) {
+      const ids = [toHex(action.content.id)];
+      const { subject } = this.#state.record;
+      const group = subject.kind === "group" ? { group: subject.name } : {};
+      this.#context.emit("receipt", { ids, by: userId, ...group, state: "failed", code: error.code });
+    }
+    this.#context.outbox.settle(intent, error);
+  }
+
+  /** Resolves when every step begun so far is durable. */
+  idle(): Promise<void> {
+    return this.#queue.idle();
+  }
+
+  stop(): void {
+    this.#cancelAck?.();
+    this.#sender.stop();
+  }
+}

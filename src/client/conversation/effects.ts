@@ -1,0 +1,87 @@
+import { toHex } from "../../base/encoding.js";
+import type { GroupState, StagedCommit } from "../../mls/group/index.js";
+import type { LeafIndex } from "../../mls/structs/indices.js";
+import type { Context } from "../context.js";
+import type { Content } from "./content.js";
+import { leafAt, usersOf } from "./leaves.js";
+import type { Step } from "./step.js";
+
+/** What the events of a conversation carry. */
+export function groupField(step: Pick<Step, "record">): { group?: string } {
+  const { subject } = step.record;
+  return subject.kind === "group" ? { group: subject.name } : {};
+}
+
+/** Stores a message for the app, with its history and the receipt that it is due. */
+export function deliver(
+  context: Context,
+  step: Step,
+  from: string,
+  content: Extract<Content, { type: "text" | "bytes" }>,
+): void {
+  // Another device of this user wrote it: it is part of the history, not a message to this user.
+  const message = {
+    groupId: step.key,
+    id: toHex(content.id),
+    from,
+    ...groupField(step),
+    content: content.type === "text" ? content.text : content.bytes,
+    sentAt: content.sentAt,
+  };
+  const { change, deliver: handOver } = context.delivery.prepare(message);
+  const { subject } = step.record;
+  const peer = subject.kind === "direct" ? subject.peer : from;
+  step.change(change, ...context.history.add({ ...message, peer }, context.identity.userId));
+  step.after(handOver);
+  const wanted = subject.kind === "direct" ? context.ack.direct : context.ack.group;
+  if (wanted && step.record.status === "active") step.receipts.push(content.id);
+}
+
+/** A receiver says that it holds messages of ours. */
+export function noteReceipt(context: Context, step: Step, by: string, ids: readonly string[]): void {
+  step.change(...context.history.advance(ids, "delivered"));
+  step.after(() => context.emit("receipt", { ids, by, ...groupField(step), state: "delivered" }));
+}
+
+/** Who came and who went with a commit. */
+export function announceCommit(
+  context: Context,
+  step: Step,
+  before: GroupState,
+  after: GroupState,
+  staged: StagedCommit,
+): void {
+  const { subject, status } = step.record;
+  if (subject.kind === "direct" || status === "invited" || status === "leaving") return;
+  const group = subject.name;
+  const earlier = new Set(usersOf(before));
+  const later = new Set(usersOf(after));
+  const by = leafAt(before, staged.committer as LeafIndex).userId;
+  for (const userId of later) {
+    if (!earlier.has(userId)) step.after(() => context.emit("memberJoin", { group, userId, by }));
+  }
+  for (const userId of earlier) {
+    if (!later.has(userId)) step.after(() => context.emit("memberLeave", { group, userId, by }));
+  }
+}
+
+/** Why a conversation ends for this device. */
+export type End =
+  | { readonly removedBy: string }
+  | { readonly left: true }
+  | { readonly deletedBy: string }
+  | { readonly lost: true };
+
+/** Tells the app that a conversation ended; one that it left is gone for it already. */
+export function announceEnd(context: Context, step: Step, end: End): void {
+  const { subject, status } = step.record;
+  if (subject.kind === "direct" || "left" in end || status === "leaving") return;
+  const group = subject.name;
+  if ("deletedBy" in end) {
+    if (status === "active") step.after(() => context.emit("groupDeleted", { group, by: end.deletedBy }));
+  } else if ("removedBy" in end) {
+    step.after(() => context.emit("groupLeave", { group, reason: "removed", by: end.removedBy }));
+  } else {
+    step.after(() => context.emit("groupLeave", { group, reason: "lost" }));
+  }
+}

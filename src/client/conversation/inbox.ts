@@ -1,0 +1,161 @@
+import { toHex } from "../../base/encoding.js";
+import { SubrosaError } from "../../base/errors.js";
+import { SerialQueue } from "../../base/serial-queue.js";
+import { decode } from "../../codec/reader.js";
+import { encode } from "../../codec/writer.js";
+import {
+  decodePointer,
+  decodeRejection,
+  encodePointer,
+  type LogEntry,
+  type Pointer,
+} from "../../wire/entries.js";
+import { type Cursor, decodeCursor, encodeCursor, type LogId, START } from "../../wire/identifiers.js";
+import { EntryKind, LogKind } from "../../wire/protocol.js";
+import type { Context } from "../context.js";
+import { layout } from "../layout.js";
+import type { Conversation } from "./conversation.js";
+import { joinByPointer } from "./join.js";
+import { contentDigests, nextCursor } from "./log-digest.js";
+import type { Registry } from "./registry.js";
+
+/** Told how pointers and rejections ended. */
+export interface InboxHandler {
+  joined(conversation: Conversation): void;
+  dropped(groupId: Uint8Array, error: SubrosaError): void;
+  rejected(groupId: Uint8Array, requestId: Uint8Array): void;
+}
+
+/** This device's inbox: pointers to conversations it was added to, and answers to its join requests. */
+export class Inbox {
+  readonly #context: Context;
+  readonly #registry: Registry;
+  readonly #handler: InboxHandler;
+  readonly #queue = new SerialQueue();
+  readonly #pointers = new Map<string, Pointer>();
+  readonly #joining = new Set<string>();
+  #cursor: Cursor;
+
+  private constructor(context: Context, registry: Registry, handler: InboxHandler, cursor: Cursor) {
+    this.#context = context;
+    this.#registry = registry;
+    this.#handler = handler;
+    this.#cursor = cursor;
+  }
+
+  static async load(context: Context, registry: Registry, handler: InboxHandler): Promise<Inbox> {
+    const stored = await context.store.get(layout.inbox);
+    const inbox = new Inbox(
+      context,
+      registry,
+      handler,
+      stored === undefined ? START : decode(decodeCursor, stored),
+    );
+    for (const [, value] of await context.store.list(layout.pointers)) {
+      const pointer = decode(decodePointer, value);
+      inbox.#pointers.set(toHex(pointer.groupId), pointer);
+    }
+    return inbox;
+  }
+
+  get log(): LogId {
+    return { kind: LogKind.inbox, id: this.#context.identity.deviceId };
+  }
+
+  /** Follows the inbox, and takes up what was left to join. */
+  async subscribe(): Promise<void> {
+    try {
+      await this.#queue.idle();
+      await this.#context.relay.request("subscribe", { log: this.log, cursor: this.#cursor });
+    } catch (error) {
+      if (!SubrosaError.is(error)) throw error;
+      if (error.code === "cursor-mismatch" || error.code === "gap") {
+        // The relay lost or dropped entries; pointers are idempotent, so the inbox is simply read from its start.
+        this.#cursor = START;
+        await this.#context.relay.request("subscribe", { log: this.log, cursor: START });
+      } else if (error.code !== "connection-failed" && error.code !== "closed") throw error;
+    }
+    this.retry();
+  }
+
+  /** Tries again to join what waits; after an identity was accepted, or with a new session. */
+  retry(): void {
+    for (const pointer of this.#pointers.values()) void this.#join(pointer);
+  }
+
+  /** Whether a pointer to this group waits to be joined. */
+  awaits(groupId: Uint8Array): boolean {
+    return this.#pointers.has(toHex(groupId));
+  }
+
+  receive(entries: readonly LogEntry[]): void {
+    void this.#queue.run(() => this.#receive(entries)).catch((error: unknown) => this.#context.report(error));
+  }
+
+  async #receive(entries: readonly LogEntry[]): Promise<void> {
+    const digests = await contentDigests(entries);
+    const pointers: Pointer[] = [];
+    const effects: (() => void)[] = [];
+    let cursor = this.#cursor;
+    for (const [index, entry] of entries.entries()) {
+      if (entry.seq <= cursor.seq) continue;
+      if (entry.seq !== cursor.seq + 1)
+        throw new SubrosaError("protocol-error", "the relay left out inbox entries");
+      cursor = await nextCursor(this.log, cursor, digests[index] as NonNullable<(typeof digests)[number]>);
+      if (entry.form !== "full") continue;
+      const { kind, payload } = entry.content;
+      try {
+        if (kind === EntryKind.pointer) pointers.push(decode(decodePointer, payload));
+        else if (kind === EntryKind.rejection) {
+          const { groupId, requestId } = decode(decodeRejection, payload);
+          effects.push(() => this.#handler.rejected(groupId, requestId));
+        }
+      } catch (error) {
+        effects.push(() => this.#context.report(error));
+      }
+    }
+    if (cursor === this.#cursor) return;
+    await this.#context.write([
+      ...pointers.map((pointer) => ({
+        put: layout.pointer(pointer.groupId),
+        value: encode(encodePointer, pointer),
+      })),
+      { put: layout.inbox, value: encode(encodeCursor, cursor) },
+    ]);
+    this.#cursor = cursor;
+    for (const pointer of pointers) this.#pointers.set(toHex(pointer.groupId), pointer);
+    this.#context.relay.ack(this.log, cursor);
+    for (const effect of effects) effect();
+    for (const pointer of pointers) void this.#join(pointer);
+  }
+
+  async #join(pointer: Pointer): Promise<void> {
+    const key = toHex(pointer.groupId);
+    if (this.#joining.has(key) || !this.#context.relay.isReady) return;
+    this.#joining.add(key);
+    try {
+      const result = await joinByPointer(this.#context, this.#registry, pointer);
+      if (result.type === "held") return;
+      if (this.#pointers.get(key) === pointer) this.#pointers.delete(key);
+      if (result.type === "joined") this.#handler.joined(result.conversation);
+      else await this.#drop(pointer, result.error);
+    } catch (error) {
+      if (SubrosaError.is(error) && (error.code === "connection-failed" || error.code === "closed")) return;
+      this.#pointers.delete(key);
+      await this.#drop(
+        pointer,
+        SubrosaError.is(error) ? error : new SubrosaError("internal", "a join failed"),
+      );
+      if (!SubrosaError.is(error)) throw error;
+    } finally {
+      this.#joining.delete(key);
+      const newer = this.#pointers.get(key);
+      if (newer !== undefined && newer !== pointer) void this.#join(newer);
+    }
+  }
+
+  async #drop(pointer: Pointer, error: SubrosaError | undefined): Promise<void> {
+    await this.#context.write([{ delete: layout.pointer(pointer.groupId) }]);
+    if (error !== undefined) this.#handler.dropped(pointer.groupId, error);
+  }
+}

@@ -1,0 +1,81 @@
+import type { Context } from "../context.js";
+import type { Conversation } from "./conversation.js";
+import { usersOf } from "./leaves.js";
+import type { Registry } from "./registry.js";
+
+export interface InvitationOptions {
+  /** Whether those by verified users are accepted by themselves. */
+  readonly automatic: boolean;
+  readonly accepted: (conversation: Conversation) => void;
+}
+
+/** Groups that this user was put into without having asked: followed, and shown once accepted. */
+export class Invitations {
+  readonly #context: Context;
+  readonly #registry: Registry;
+  readonly #options: InvitationOptions;
+  readonly #shown = new Set<string>();
+
+  constructor(context: Context, registry: Registry, options: InvitationOptions) {
+    this.#context = context;
+    this.#registry = registry;
+    this.#options = options;
+    for (const conversation of registry.all()) {
+      if (conversation.state.record.status === "invited") context.delivery.hold(conversation.key);
+    }
+  }
+
+  /** Raises the event for each invitation that was not shown in this process yet. */
+  show(): void {
+    for (const conversation of this.#registry.all()) {
+      const { record, group } = conversation.state;
+      const { subject, status, inviter } = record;
+      if (status !== "invited" || subject.kind !== "group" || group === undefined) continue;
+      if (this.#shown.has(conversation.key)) continue;
+      this.#shown.add(conversation.key);
+      const from = inviter ?? "";
+      if (this.#options.automatic && this.#isVerified(conversation, from)) {
+        void this.accept(conversation).catch((error: unknown) => this.#context.report(error));
+        continue;
+      }
+      this.#context.emit("invitation", {
+        group: subject.name,
+        from,
+        members: usersOf(group),
+        accept: () => this.accept(conversation),
+        reject: () => this.reject(conversation),
+      });
+    }
+  }
+
+  /** The inviter is verified, and the leaf that invites bears the verified key. */
+  #isVerified(conversation: Conversation, userId: string): boolean {
+    const contact = this.#context.contacts.get(userId);
+    const { group } = conversation.state;
+    return (
+      contact?.verified === true && group !== undefined && conversation.isWith(userId, contact.pinnedKey)
+    );
+  }
+
+  async accept(conversation: Conversation): Promise<void> {
+    const accepted = await conversation.step((step) => {
+      const { subject, status } = step.record;
+      if (status !== "invited" || step.group === undefined) return false;
+      step.setRecord({ status: "active", inviter: undefined });
+      const members = usersOf(step.group);
+      if (subject.kind === "group") {
+        step.after(() => this.#context.emit("groupJoin", { group: subject.name, members }));
+      }
+      return true;
+    });
+    if (!accepted) return;
+    this.#context.delivery.release(conversation.key);
+    this.#options.accepted(conversation);
+    conversation.flush();
+  }
+
+  async reject(conversation: Conversation): Promise<void> {
+    if (conversation.state.record.status !== "invited") return;
+    await conversation.perform({ type: "leave" });
+  }
+}

@@ -1,0 +1,213 @@
+import { equalBytes } from "../../base/bytes.js";
+import { fromHex, toHex } from "../../base/encoding.js";
+import { SubrosaError } from "../../base/errors.js";
+import { SerialQueue } from "../../base/serial-queue.js";
+import { decode } from "../../codec/reader.js";
+import { encode } from "../../codec/writer.js";
+import { verify } from "../../crypto/signature.js";
+import { readKeyPackage } from "../../mls/group/index.js";
+import type { Change } from "../../stores/store.js";
+import {
+  decodeJoinRequest,
+  encodeJoinRequest,
+  type JoinRequest,
+  joinRequestToBeSigned,
+  type LogEntry,
+} from "../../wire/entries.js";
+import { type Cursor, decodeCursor, encodeCursor, type LogId, START } from "../../wire/identifiers.js";
+import { EntryKind, LogKind } from "../../wire/protocol.js";
+import type { Context } from "../context.js";
+import type { JoinRequestEvent } from "../events.js";
+import { fingerprintOf } from "../identity/safety-number.js";
+import { layout } from "../layout.js";
+import type { Conversation } from "./conversation.js";
+import { identityIn, leavesOf } from "./leaves.js";
+import { contentDigests, nextCursor } from "./log-digest.js";
+import { isAdmin } from "./policy.js";
+import { policyIn } from "./state.js";
+
+/** How long an open group's members leave each other to admit someone, times their rank. */
+const OPEN_SPREAD = 500;
+
+/** The request box of one group, for those of its members who may answer. */
+export class JoinRequests {
+  readonly #context: Context;
+  readonly #conversation: Conversation;
+  readonly #queue = new SerialQueue();
+  readonly #shown = new Set<string>();
+  #cursor: Cursor | undefined;
+
+  constructor(context: Context, conversation: Conversation) {
+    this.#context = context;
+    this.#conversation = conversation;
+  }
+
+  get #groupId() {
+    return this.#conversation.state.record.groupId;
+  }
+
+  get log(): LogId {
+    return { kind: LogKind.requestBox, id: this.#groupId };
+  }
+
+  /** Whether this user answers requests: an admin, or any member of an open group. */
+  #mayAnswer(): boolean {
+    const { group, record } = this.#conversation.state;
+    if (group === undefined || record.status !== "active") return false;
+    const policy = policyIn(group);
+    return (
+      policy.kind === "group" && (policy.join === "open" || isAdmin(policy, this.#context.identity.userId))
+    );
+  }
+
+  /** Follows the box and shows again what waits for an answer. */
+  async subscribe(): Promise<void> {
+    if (!this.#mayAnswer()) return;
+    const stored = await this.#context.store.get(layout.box(this.#groupId));
+    this.#cursor ??= stored === undefined ? START : decode(decodeCursor, stored);
+    this.#shown.clear();
+    const prefix = layout.request(this.#groupId, new Uint8Array(0));
+    for (const [key, value] of await this.#context.store.list(prefix)) {
+      void this.#show(key.slice(prefix.length), decode(decodeJoinRequest, value));
+    }
+    try {
+      await this.#context.relay.request("subscribe", { log: this.log, cursor: this.#cursor });
+    } catch (error) {
+      if (!SubrosaError.is(error)) throw error;
+      if (error.code === "cursor-mismatch" || error.code === "gap") {
+        this.#cursor = START;
+        await this.#context.relay.request("subscribe", { log: this.log, cursor: START });
+      } else if (error.code !== "connection-failed" && error.code !== "closed") this.#context.report(error);
+    }
+  }
+
+  receive(entries: readonly LogEntry[]): void {
+    void this.#queue.run(() => this.#receive(entries)).catch((error: unknown) => this.#context.report(error));
+  }
+
+  async #receive(entries: readonly LogEntry[]): Promise<void> {
+    const digests = await contentDigests(entries);
+    const taken: { id: string; request: JoinRequest }[] = [];
+    const changes: Change[] = [];
+    let cursor = this.#cursor ?? START;
+    for (const [index, entry] of entries.entries()) {
+      // A box drops requests that were answered or replaced: its numbers have gaps, which its order does not need.
+      if (entry.seq <= cursor.seq) continue;
+      const digest = digests[index] as NonNullable<(typeof digests)[number]>;
+      cursor = await nextCursor(this.log, { ...cursor, seq: entry.seq - 1 }, digest);
+      if (entry.form !== "full" || entry.content.kind !== EntryKind.joinRequest) continue;
+      try {
+        const request = await this.#checked(entry.content.payload);
+        taken.push({ id: toHex(entry.content.entryId), request });
+        const name = layout.request(this.#groupId, entry.content.entryId);
+        changes.push({ put: name, value: encode(encodeJoinRequest, request) });
+      } catch (error) {
+        if (!SubrosaError.is(error)) throw error;
+      }
+    }
+    this.#cursor = cursor;
+    changes.push({ put: layout.box(this.#groupId), value: encode(encodeCursor, cursor) });
+    await this.#context.write(changes);
+    this.#context.relay.ack(this.log, cursor);
+    for (const { id, request } of taken)
+      void this.#show(id, request).catch((error) => this.#context.report(error));
+  }
+
+  /** A request whose signature and key package are the requesting account's; throws otherwise. */
+  async #checked(payload: Uint8Array): Promise<JoinRequest> {
+    const request = decode(decodeJoinRequest, payload);
+    const { userId, deviceId, accountKey, keyPackage } = request;
+    const { leafNode } = readKeyPackage(keyPackage);
+    const identity = identityIn(leafNode.credential);
+    const fits =
+      equalBytes(request.groupId, this.#groupId) &&
+      identity.userId === userId &&
+      equalBytes(identity.deviceId, deviceId) &&
+      equalBytes(identity.accountKey, accountKey);
+    if (!fits || !(await verify(accountKey, request.signature, joinRequestToBeSigned(request)))) {
+      throw new SubrosaError("invalid-signature", "a join request is not by the account it names");
+    }
+    return request;
+  }
+
+  async #show(id: string, request: JoinRequest): Promise<void> {
+    const { state } = this.#conversation;
+    if (state.group === undefined || !this.#mayAnswer()) return;
+    const requestId = fromHex(id);
+    if (leavesOf(state.group).some((leaf) => equalBytes(leaf.deviceId, request.deviceId))) {
+      await this.#forget(requestId);
+      return;
+    }
+    if (this.#shown.has(id)) return;
+    this.#shown.add(id);
+    const policy = policyIn(state.group);
+    if (policy.kind !== "group") return;
+    if (policy.join === "closed") return this.#reject(requestId);
+    if (policy.join === "open") return this.#admitInTurn(requestId, request);
+    const contact = this.#context.contacts.get(request.userId);
+    const known = contact !== undefined && equalBytes(contact.pinnedKey, request.accountKey);
+    if (contact !== undefined && !known) {
+      // Raises `identityChanged`; the request is shown, but cannot be approved before the identity is accepted.
+      await this.#context.contacts.check(request.userId, request.accountKey).catch(() => {});
+    }
+    let answered: Promise<void> | undefined;
+    const event: JoinRequestEvent = {
+      group: policy.name,
+      userId: request.userId,
+      fingerprint: await fingerprintOf(request.userId, request.accountKey),
+      identity: known ? (contact.verified ? "verified" : "known") : "new",
+      approve: (options = {}) => {
+        answered ??= this.#approve(requestId, request, options.fingerprint).catch((error: unknown) => {
+          answered = undefined;
+          throw error;
+        });
+        return answered;
+      },
+      reject: () => {
+        answered ??= this.#reject(requestId);
+        return answered;
+      },
+    };
+    this.#context.emit("joinRequest", event);
+  }
+
+  async #approve(requestId: Uint8Array, request: JoinRequest, expected?: string): Promise<void> {
+    await this.#context.contacts.check(request.userId, request.accountKey, expected);
+    const { userId, deviceId, keyPackage } = request;
+    const id = requestId.slice();
+    try {
+      await this.#conversation.perform({ type: "add", userId, request: { id, deviceId, keyPackage } });
+    } catch (error) {
+      if (!SubrosaError.is(error) || error.code !== "already-a-member") throw error;
+    }
+    await this.#forget(requestId);
+  }
+
+  async #reject(requestId: Uint8Array): Promise<void> {
+    try {
+      await this.#context.relay.request("rejectJoin", {
+        groupId: this.#groupId,
+        requestId: requestId.slice(),
+      });
+    } catch (error) {
+      if (!SubrosaError.is(error) || error.code !== "unknown-entry") throw error;
+    }
+    await this.#forget(requestId);
+  }
+
+  /** In an open group the first member admits at once, the others only if that did not happen. */
+  async #admitInTurn(requestId: Uint8Array, request: JoinRequest): Promise<void> {
+    const { group } = this.#conversation.state;
+    if (group === undefined) return;
+    const rank = leavesOf(group).findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex);
+    const admit = () => {
+      this.#approve(requestId, request).catch((error: unknown) => this.#context.report(error));
+    };
+    if (rank === 0) admit();
+    else this.#context.clock.after(OPEN_SPREAD * Math.min(rank, 20), admit);
+  }
+
+  async #forget(requestId: Uint8Array): Promise<void> {
+    await this.#context.write([{ delete: layout.request(this.#groupId, requestId) }]);
+  }
+}

@@ -1,0 +1,60 @@
+import type { Bytes } from "../../base/bytes.js";
+import { equalBytes } from "../../base/bytes.js";
+import { SubrosaError } from "../../base/errors.js";
+import { type GroupState, type Identity, members } from "../../mls/group/index.js";
+import type { LeafIndex } from "../../mls/structs/indices.js";
+import { type DeviceCredential, parseIdentity, verifyCredential } from "../identity/credential.js";
+
+/** A leaf of the tree with what its credential says; the engine had it authenticated before it got into the tree. */
+export interface Leaf extends DeviceCredential {
+  readonly leafIndex: LeafIndex;
+}
+
+const cache = new WeakMap<GroupState["tree"], readonly Leaf[]>();
+
+/** All leaves, by index. */
+export function leavesOf(group: GroupState): readonly Leaf[] {
+  let leaves = cache.get(group.tree);
+  if (leaves === undefined) {
+    leaves = members(group).map(({ leafIndex, credential }) => ({ leafIndex, ...identityIn(credential) }));
+    cache.set(group.tree, leaves);
+  }
+  return leaves;
+}
+
+/** What a credential says; throws `malformed` unless it is one of ours. */
+export function identityIn(credential: Identity["credential"]): DeviceCredential {
+  if (credential.kind !== "basic") throw new SubrosaError("malformed", "not a basic credential");
+  return parseIdentity(credential.identity);
+}
+
+/** The leaf at an index. */
+export function leafAt(group: GroupState, leafIndex: LeafIndex): Leaf {
+  const leaf = leavesOf(group).find((candidate) => candidate.leafIndex === leafIndex);
+  if (leaf === undefined) throw new SubrosaError("internal", "no such leaf");
+  return leaf;
+}
+
+/** User ids, each once, in the order of the leaves. */
+export function usersOf(group: GroupState): string[] {
+  return [...new Set(leavesOf(group).map((leaf) => leaf.userId))];
+}
+
+/**
+ * The authentication service of RFC 9420 §5.3.1: the account in the credential certified the leaf's key, and a leaf
+ * never changes its user, device or account. All members evaluate it alike; pins are looked at elsewhere.
+ */
+export async function authenticate(identity: Identity, replaces?: Identity): Promise<void> {
+  const credential = identityIn(identity.credential);
+  if (replaces !== undefined) {
+    const before = identityIn(replaces.credential);
+    if (
+      before.userId !== credential.userId ||
+      !equalBytes(before.deviceId, credential.deviceId) ||
+      !equalBytes(before.accountKey, credential.accountKey)
+    ) {
+      throw new SubrosaError("invalid-message", "a leaf changed its owner", { rule: "credential successor" });
+    }
+  }
+  await verifyCredential(credential, identity.signatureKey as Bytes);
+}

@@ -1,0 +1,124 @@
+import { SubrosaError } from "../../base/errors.js";
+import { decode } from "../../codec/reader.js";
+import { encode } from "../../codec/writer.js";
+import type { Change, StoreSession } from "../../stores/store.js";
+import { layout, orderOf } from "../layout.js";
+import { type Action, decodeIntent, encodeIntent, type Intent, type Target } from "./intent.js";
+
+/** How many intents may wait unless the `limits` option says otherwise. */
+export const DEFAULT_MAX_INTENTS = 10_000;
+
+interface Waiter {
+  readonly resolve: () => void;
+  readonly reject: (error: SubrosaError) => void;
+}
+
+/** All intents of this device in the order in which they were made, and who waits for which. */
+export class Outbox {
+  readonly #intents = new Map<number, Intent>();
+  readonly #waiters = new Map<number, Waiter>();
+  readonly #endListeners = new Set<() => void>();
+  readonly #max: number;
+  #next = 1;
+
+  private constructor(max: number) {
+    this.#max = max;
+  }
+
+  static async load(store: StoreSession, max = DEFAULT_MAX_INTENTS): Promise<Outbox> {
+    const outbox = new Outbox(max);
+    for (const [key, value] of await store.list(layout.intents)) {
+      outbox.#intents.set(orderOf(key), decode(decodeIntent, value));
+      outbox.#next = orderOf(key) + 1;
+    }
+    return outbox;
+  }
+
+  /** Intents that have not come to an end. */
+  get size(): number {
+    return this.#intents.size;
+  }
+
+  /** Whether an intent has not come to its end. */
+  has(intent: Intent): boolean {
+    return this.#intents.has(intent.order);
+  }
+
+  /** Messages among them, for the app to know what it leaves behind. */
+  get unsentMessages(): number {
+    return [...this.#intents.values()].filter((intent) => isMessage(intent.action)).length;
+  }
+
+  /** A new intent with the change that stores it. Throws `outbox-full` for what the app asks. */
+  add(target: Target, action: Action): { intent: Intent; change: Change } {
+    if (this.#intents.size >= this.#max && isMessage(action)) {
+      throw new SubrosaError("outbox-full", `${this.#max} messages wait to be sent already`);
+    }
+    const intent: Intent = { order: this.#next++, target, action };
+    this.#intents.set(intent.order, intent);
+    return { intent, change: this.store(intent) };
+  }
+
+  /** The change that stores an intent as it is now. */
+  store(intent: Intent): Change {
+    return { put: layout.intent(intent.order), value: encode(encodeIntent, intent) };
+  }
+
+  /** The same intent for another target, with the change that stores it. */
+  retarget(intent: Intent, target: Target): { intent: Intent; change: Change } {
+    const moved: Intent = { order: intent.order, target, action: intent.action };
+    this.#intents.set(moved.order, moved);
+    return { intent: moved, change: this.store(moved) };
+  }
+
+  /** The change that ends an intent; call {@link settle} when it is written. */
+  end(intent: Intent): Change {
+    this.#intents.delete(intent.order);
+    return { delete: layout.intent(intent.order) };
+  }
+
+  /** Tells whoever waits how an intent ended. */
+  settle(intent: Intent, error?: SubrosaError): void {
+    const waiter = this.#waiters.get(intent.order);
+    this.#waiters.delete(intent.order);
+    if (error === undefined) waiter?.resolve();
+    else waiter?.reject(error);
+    for (const listener of this.#endListeners) listener();
+  }
+
+  /** Resolves or rejects with the intent's end, as far as this process sees it. */
+  finished(intent: Intent): Promise<void> {
+    return new Promise((resolve, reject) => this.#waiters.set(intent.order, { resolve, reject }));
+  }
+
+  /** Users to whom messages wait that have no conversation yet. */
+  waitingUsers(): Set<string> {
+    return new Set(
+      [...this.#intents.values()].flatMap(({ target }) => ("userId" in target ? [target.userId] : [])),
+    );
+  }
+
+  /** Calls `listener` whenever an intent ends; the result removes it. */
+  onEnd(listener: () => void): () => void {
+    this.#endListeners.add(listener);
+    return () => void this.#endListeners.delete(listener);
+  }
+
+  /** Those for a target, oldest first. */
+  forTarget(matches: (target: Target) => boolean): Intent[] {
+    return [...this.#intents.values()]
+      .filter((intent) => matches(intent.target))
+      .sort((a, b) => a.order - b.order);
+  }
+
+  /** Rejects everyone who waits; the intents stay in the store. */
+  abandon(error: SubrosaError): void {
+    for (const waiter of this.#waiters.values()) waiter.reject(error);
+    this.#waiters.clear();
+  }
+}
+
+/** Whether the app sent it as a message. */
+export function isMessage(action: Action): boolean {
+  return action.type === "send" && (action.content.type === "text" || action.content.type === "bytes");
+}

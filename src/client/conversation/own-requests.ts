@@ -1,0 +1,103 @@
+import { toHex } from "../../base/encoding.js";
+import { SubrosaError } from "../../base/errors.js";
+import { decode } from "../../codec/reader.js";
+import { encode } from "../../codec/writer.js";
+import { sign } from "../../crypto/signature.js";
+import { encodeJoinRequest, joinRequestToBeSigned } from "../../wire/entries.js";
+import { START } from "../../wire/identifiers.js";
+import { ENTRY_ID_LENGTH, EntryKind, LogKind } from "../../wire/protocol.js";
+import type { Context } from "../context.js";
+import { layout } from "../layout.js";
+import { type Deferred, deferred } from "../waiting.js";
+import type { Conversation } from "./conversation.js";
+import { nameHash } from "./directory-names.js";
+import { decodeOwnRequest, encodeOwnRequest, type OwnRequest } from "./join.js";
+import type { Registry } from "./registry.js";
+
+/** This user's requests to join groups, and who waits for their answers. */
+export class OwnRequests {
+  readonly #context: Context;
+  readonly #registry: Registry;
+  readonly #waiting = new Map<string, Deferred<void>>();
+  readonly #requests = new Map<string, OwnRequest>();
+
+  private constructor(context: Context, registry: Registry) {
+    this.#context = context;
+    this.#registry = registry;
+  }
+
+  static async load(context: Context, registry: Registry): Promise<OwnRequests> {
+    const requests = new OwnRequests(context, registry);
+    for (const [key, value] of await context.store.list(layout.joins)) {
+      requests.#requests.set(key.slice(layout.joins.length), decode(decodeOwnRequest, value));
+    }
+    return requests;
+  }
+
+  /** Asks to join; resolves once joined. Throws `unknown-group`, `join-rejected`, `already-a-member`. */
+  async ask(name: string, expected: string | undefined): Promise<void> {
+    if (this.#registry.named(name)?.state.record.status === "active") {
+      throw new SubrosaError("already-a-member", `already a member of group ${JSON.stringify(name)}`);
+    }
+    const { identity, relay, clock, keyPackages } = this.#context;
+    const { groupId } = await relay.request("resolveName", { nameHash: await nameHash(name) });
+    const key = toHex(groupId);
+    const { bundle, change } = await keyPackages.make(clock.now());
+    const unsigned = {
+      groupId,
+      userId: identity.userId,
+      deviceId: identity.deviceId,
+      accountKey: identity.account.accountKey,
+      keyPackage: bundle.bytes,
+    };
+    const signature = await sign(identity.accountPrivateKey, joinRequestToBeSigned(unsigned));
+    const requestId = this.#context.randomId(ENTRY_ID_LENGTH);
+    const request: OwnRequest = { name, requestId, ...(expected !== undefined && { expected }) };
+    const waiting = this.#waiting.get(key) ?? deferred<void>();
+    this.#waiting.set(key, waiting);
+    this.#requests.set(key, request);
+    await this.#context.write([
+      change,
+      { put: layout.join(groupId), value: encode(encodeOwnRequest, request) },
+    ]);
+    await relay.request("append", {
+      log: { kind: LogKind.requestBox, id: groupId },
+      after: START,
+      entry: {
+        kind: EntryKind.joinRequest,
+        entryId: requestId,
+        payload: encode(encodeJoinRequest, { ...unsigned, signature }),
+      },
+    });
+    await waiting.promise;
+  }
+
+  joined(conversation: Conversation): void {
+    this.#requests.delete(conversation.key);
+    this.#settle(conversation.key);
+  }
+
+  failed(groupId: Uint8Array, error: SubrosaError): void {
+    this.#settle(toHex(groupId), error);
+  }
+
+  /** A member refused. Only the request that stands counts; the relay could answer for it, but never for a member. */
+  async rejected(groupId: Uint8Array, requestId: Uint8Array): Promise<void> {
+    const key = toHex(groupId);
+    const request = this.#requests.get(key);
+    if (request === undefined || toHex(request.requestId) !== toHex(requestId)) return;
+    this.#requests.delete(key);
+    await this.#context.write([{ delete: layout.join(groupId) }]);
+    this.#settle(
+      key,
+      new SubrosaError("join-rejected", `the request to join ${JSON.stringify(request.name)} was refused`),
+    );
+  }
+
+  #settle(key: string, error?: SubrosaError): void {
+    const waiting = this.#waiting.get(key);
+    this.#waiting.delete(key);
+    if (error === undefined) waiting?.resolve();
+    else waiting?.reject(error);
+  }
+}

@@ -1,0 +1,84 @@
+import type { Bytes } from "../../base/bytes.js";
+import { decode, type Reader } from "../../codec/reader.js";
+import { encode, type Writer } from "../../codec/writer.js";
+import { decodeName, encodeName } from "../../wire/identifiers.js";
+import { PUBLIC_KEY_LENGTH } from "../../wire/protocol.js";
+
+/** The GroupContext extension that holds the policy: a type of RFC 9420 §17.3's private use range. */
+export const POLICY_EXTENSION = 0xf5b0;
+const VERSION = 1;
+const MAX_ADMINS = 1024;
+
+/** Who may join a group: whom an admin admits (on request or by invitation), anyone, or only the invited. */
+export type JoinMode = "approval" | "open" | "closed";
+
+/** The rules of a conversation, held by every member before it merges a commit. */
+export type Policy =
+  | {
+      readonly kind: "direct";
+      /** The two accounts in the byte order of their names; only their devices may be leaves. */
+      readonly users: readonly { readonly userId: string; readonly accountKey: Bytes }[];
+    }
+  | {
+      readonly kind: "group";
+      readonly name: string;
+      readonly join: JoinMode;
+      /** User ids. */
+      readonly admins: readonly string[];
+    };
+
+const KINDS = { direct: 1, group: 2 } as const;
+const JOIN_MODES = ["approval", "open", "closed"] as const;
+
+function encodePolicy(writer: Writer, policy: Policy): void {
+  writer.u8(VERSION).u8(KINDS[policy.kind]);
+  if (policy.kind === "direct") {
+    writer.vector(policy.users, (w, user) => {
+      encodeName(w, user.userId);
+      w.fixed(user.accountKey);
+    });
+  } else {
+    encodeName(writer, policy.name);
+    writer.u8(JOIN_MODES.indexOf(policy.join)).vector(policy.admins, encodeName);
+  }
+}
+
+function decodePolicy(reader: Reader): Policy {
+  if (reader.u8() !== VERSION) reader.fail("unknown version of policy");
+  const kind = reader.u8();
+  if (kind === KINDS.direct) {
+    const users = reader.vector(
+      (r) => ({ userId: decodeName(r), accountKey: r.fixed(PUBLIC_KEY_LENGTH) }),
+      2,
+    );
+    if (users.length !== 2 || users[0]?.userId === users[1]?.userId) reader.fail("not two users");
+    return { kind: "direct", users };
+  }
+  if (kind !== KINDS.group) return reader.fail("unknown kind of policy");
+  const name = decodeName(reader);
+  const join = JOIN_MODES[reader.u8()] ?? reader.fail("unknown join mode");
+  return { kind: "group", name, join, admins: reader.vector(decodeName, MAX_ADMINS) };
+}
+
+interface Extension {
+  readonly extensionType: number;
+  readonly data: Bytes;
+}
+
+/** The policy as a GroupContext extension. */
+export function policyExtension(policy: Policy): Extension {
+  return { extensionType: POLICY_EXTENSION, data: encode(encodePolicy, policy) };
+}
+
+/** The policy among GroupContext extensions; throws `malformed` where there is none or it does not decode. */
+export function policyOf(extensions: readonly Extension[]): Policy {
+  const extension = extensions.find((candidate) => candidate.extensionType === POLICY_EXTENSION);
+  return decode(decodePolicy, extension?.data ?? new Uint8Array(0));
+}
+
+/** Whether the user may admit and remove others and change the policy. */
+export function isAdmin(policy: Policy, userId: string): boolean {
+  return policy.kind === "direct"
+    ? policy.users.some((user) => user.userId === userId)
+    : policy.admins.includes(userId);
+}

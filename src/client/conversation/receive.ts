@@ -1,0 +1,181 @@
+import { type Bytes, equalBytes } from "../../base/bytes.js";
+import { toHex } from "../../base/encoding.js";
+import { SubrosaError } from "../../base/errors.js";
+import { sha256 } from "../../crypto/hash.js";
+import {
+  encodeRatchets,
+  epochAuthenticator,
+  type GroupState,
+  merge,
+  processMessage,
+  type StagedCommit,
+} from "../../mls/group/index.js";
+import type { LeafIndex } from "../../mls/structs/indices.js";
+import type { EntryContent } from "../../wire/entries.js";
+import { EntryKind } from "../../wire/protocol.js";
+import type { Context } from "../context.js";
+import { AUTHENTICATED_DATA_VERSION, messageAuthenticatedData } from "./access.js";
+import { checkCommit } from "./commit-rules.js";
+import { contentOf } from "./content.js";
+import { announceCommit, announceEnd, deliver, noteReceipt } from "./effects.js";
+import { authenticate, leafAt, leavesOf } from "./leaves.js";
+import { isAdmin } from "./policy.js";
+import { policyIn } from "./state.js";
+import type { Step } from "./step.js";
+
+/** What became of an entry. */
+export type Outcome =
+  | "processed"
+  | "duplicate"
+  /** Refused by all members alike; the log goes on. */
+  | "void"
+  /** This member could not read it. */
+  | "unreadable";
+
+/** Carries out one entry of somebody else (or of ours, before this process began) on a step. */
+export async function receiveEntry(context: Context, step: Step, content: EntryContent): Promise<Outcome> {
+  const group = step.group;
+  if (group === undefined) return "void";
+  try {
+    switch (content.kind) {
+      case EntryKind.application:
+      case EntryKind.close:
+        return await receiveApplication(context, step, group, content);
+      case EntryKind.leave:
+        return await receiveLeave(step, group, content);
+      case EntryKind.commit:
+        return await receiveCommit(context, step, group, content);
+      default:
+        throw new SubrosaError("malformed", "an entry that does not belong into a group log");
+    }
+  } catch (error) {
+    if (!SubrosaError.is(error) || error.code === "internal" || error.code === "store-failed") throw error;
+    if (error.rule === "own message") return "duplicate";
+    return refused(context, step, content, error);
+  } finally {
+    // The relay has carried out a commit's access changes whatever its members think of it.
+    if (content.kind === EntryKind.commit && content.bundle !== undefined)
+      step.applyAccess(content.bundle.access);
+  }
+}
+
+function refused(context: Context, step: Step, content: EntryContent, error: SubrosaError): Outcome {
+  const subject = step.record.subject;
+  const group = subject.kind === "group" ? { group: subject.name } : {};
+  if (content.kind === EntryKind.application || content.kind === EntryKind.close) {
+    step.after(() => context.emit("undecryptable", { ...group, reason: error.code }));
+    return "unreadable";
+  }
+  step.after(() => context.report(error));
+  // Only this member cannot read the path: the others go on without it (RFC 9420 §7.5).
+  if (error.code === "decryption-failed" && error.rule === "RFC 9420 §7.5") {
+    step.after(() => context.emit("undecryptable", { ...group, reason: error.code }));
+    return "unreadable";
+  }
+  return "void";
+}
+
+async function receiveApplication(
+  context: Context,
+  step: Step,
+  group: GroupState,
+  entry: EntryContent,
+): Promise<Outcome> {
+  const result = await processMessage(group, entry.payload, { authenticate });
+  if (result.kind !== "application") throw new SubrosaError("invalid-message", "not an application message");
+  // The key is used up whatever the content turns out to be.
+  step.ratchet(result.state, result.changes);
+  const sender = leafAt(group, result.sender);
+  if (!equalBytes(result.authenticatedData, messageAuthenticatedData(epochAuthenticator(group)))) {
+    throw new SubrosaError("invalid-message", "a message of another history", {
+      rule: "epoch authenticator",
+    });
+  }
+  const content = contentOf(result.content);
+  if ((content.type === "close") !== (entry.kind === EntryKind.close)) {
+    throw new SubrosaError("invalid-message", "content and entry differ", { rule: "close" });
+  }
+  if (await step.isDuplicate(await senderTag(sender.accountKey), content.id)) return "duplicate";
+  switch (content.type) {
+    case "text":
+    case "bytes":
+      deliver(context, step, sender.userId, content);
+      break;
+    case "delivered":
+      noteReceipt(context, step, sender.userId, content.ids.map(toHex));
+      break;
+    case "close":
+      if (!isAdmin(policyIn(group), sender.userId)) {
+        throw new SubrosaError("invalid-message", "only admins delete a group", { rule: "close" });
+      }
+      announceEnd(context, step, { deletedBy: sender.userId });
+      step.end();
+      break;
+  }
+  return "processed";
+}
+
+/** A short name for an account in the seen-set's keys. */
+async function senderTag(accountKey: Bytes): Promise<string> {
+  return toHex((await sha256(accountKey)).subarray(0, 16));
+}
+
+async function receiveLeave(step: Step, group: GroupState, entry: EntryContent): Promise<Outcome> {
+  const result = await processMessage(group, entry.payload, { authenticate });
+  if (result.kind !== "proposal")
+    throw new SubrosaError("invalid-message", "not a proposal", { rule: "leave" });
+  const { proposal, sender } = result;
+  const version = result.authenticatedData[0];
+  if (proposal.kind !== "remove" || proposal.removed !== sender || version !== AUTHENTICATED_DATA_VERSION) {
+    // The key is used up, the proposal is not taken in.
+    step.ratchet({ ...result.state, pendingProposals: group.pendingProposals }, result.changes);
+    throw new SubrosaError("invalid-message", "a proposal other than to leave", { rule: "leave" });
+  }
+  step.propose(result.state, result.changes);
+  return "processed";
+}
+
+async function receiveCommit(
+  context: Context,
+  step: Step,
+  group: GroupState,
+  entry: EntryContent,
+): Promise<Outcome> {
+  const bundle = entry.bundle;
+  if (bundle === undefined) throw new SubrosaError("malformed", "a commit without its bundle");
+  const result = await processMessage(group, entry.payload, { authenticate });
+  if (result.kind !== "commit") throw new SubrosaError("invalid-message", "not a commit", { rule: "commit" });
+  step.ratchet({ ...group, secretTree: result.state.secretTree }, result.changes);
+  await checkCommit(group, step.access, result.staged, bundle);
+  mergeCommit(context, step, group, result.staged, false);
+  return "processed";
+}
+
+/** Merges a commit that the log has shown and that passed every check. */
+export function mergeCommit(
+  context: Context,
+  step: Step,
+  before: GroupState,
+  staged: StagedCommit,
+  own: boolean,
+): void {
+  if (staged.selfRemoved) {
+    const by = leafAt(before, staged.committer as LeafIndex).userId;
+    announceEnd(context, step, step.record.status === "leaving" ? { left: true } : { removedBy: by });
+    step.end();
+    return;
+  }
+  const after = merge(staged);
+  step.merge(after, encodeRatchets(after.secretTree), own);
+  announceCommit(context, step, before, after, staged);
+  pinNewAccounts(context, step, before, after);
+}
+
+/** First contact pins; a changed key raises its event. Neither keeps the commit from being merged. */
+function pinNewAccounts(context: Context, step: Step, before: GroupState, after: GroupState): void {
+  const known = new Set(leavesOf(before).map((leaf) => leaf.userId));
+  for (const leaf of leavesOf(after)) {
+    if (known.has(leaf.userId) || leaf.userId === context.identity.userId) continue;
+    step.after(() => void context.contacts.check(leaf.userId, leaf.accountKey).catch(() => {}));
+  }
+}

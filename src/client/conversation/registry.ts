@@ -1,0 +1,63 @@
+import { toHex } from "../../base/encoding.js";
+import { SubrosaError } from "../../base/errors.js";
+import type { StoreSession } from "../../stores/store.js";
+import type { Context } from "../context.js";
+import { layout } from "../layout.js";
+import { Conversation } from "./conversation.js";
+import { type ConversationState, loadState } from "./state.js";
+
+/** All conversations of this device, by group id, name and user. */
+export class Registry {
+  readonly #byId = new Map<string, Conversation>();
+
+  static async load(store: StoreSession, context: Context): Promise<Registry> {
+    const registry = new Registry();
+    const records = await store.list(layout.conversations);
+    const states = await Promise.all(records.map(([, value]) => loadState(store, value)));
+    for (const state of states) registry.add(context, state);
+    return registry;
+  }
+
+  add(context: Context, state: ConversationState): Conversation {
+    const conversation = new Conversation(context, state);
+    this.#byId.set(conversation.key, conversation);
+    return conversation;
+  }
+
+  /** Forgets a conversation that never came to be. */
+  delete(conversation: Conversation): void {
+    this.#byId.delete(conversation.key);
+  }
+
+  get(groupId: Uint8Array): Conversation | undefined {
+    return this.#byId.get(toHex(groupId));
+  }
+
+  all(): Conversation[] {
+    return [...this.#byId.values()];
+  }
+
+  /** The conversation with a user, unless it has ended. */
+  direct(userId: string): Conversation | undefined {
+    return this.all().find(({ state: { record } }) => {
+      return record.status !== "ended" && record.subject.kind === "direct" && record.subject.peer === userId;
+    });
+  }
+
+  /** The group bound to a name, unless it has ended or is hidden. */
+  named(name: string): Conversation | undefined {
+    return this.all().find(({ state: { record } }) => {
+      const { subject, status } = record;
+      return subject.kind === "group" && subject.name === name && status !== "ended" && status !== "leaving";
+    });
+  }
+
+  /** The group of a name that this user is a member of; throws `not-a-member`. */
+  active(name: string): Conversation {
+    const conversation = this.named(name);
+    if (conversation?.state.record.status !== "active") {
+      throw new SubrosaError("not-a-member", `not a member of group ${JSON.stringify(name)}`);
+    }
+    return conversation;
+  }
+}

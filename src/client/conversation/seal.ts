@@ -1,0 +1,188 @@
+import type { Bytes } from "../../base/bytes.js";
+import { toHex } from "../../base/encoding.js";
+import { SubrosaError } from "../../base/errors.js";
+import { sha256 } from "../../crypto/hash.js";
+import {
+  createCommit,
+  encodeStagedCommit,
+  epochAuthenticator,
+  type GroupState,
+  proposeRemove,
+  protectApplication,
+  readKeyPackage,
+} from "../../mls/group/index.js";
+import type { KeyPackage } from "../../mls/structs/key-package.js";
+import type { Proposal } from "../../mls/structs/proposal.js";
+import { ENTRY_ID_LENGTH, EntryKind } from "../../wire/protocol.js";
+import type { Context } from "../context.js";
+import {
+  accessChanges,
+  commitAuthenticatedData,
+  messageAuthenticatedData,
+  proposalAuthenticatedData,
+  wantedAccess,
+} from "./access.js";
+import { pendingLeaves, successor } from "./commit-rules.js";
+import { contentBytes } from "./content.js";
+import type { Action, Intent, Sealed } from "./intent.js";
+import { authenticate, identityIn, type Leaf, leavesOf } from "./leaves.js";
+import { contentDigest } from "./log-digest.js";
+import { paddedLength } from "./padding.js";
+import { isAdmin, type Policy, policyExtension } from "./policy.js";
+import { policyIn } from "./state.js";
+import type { Step } from "./step.js";
+
+/** Encrypts a message on a step; the intent then holds the bytes to send. */
+export async function sealMessage(
+  context: Context,
+  step: Step,
+  intent: Intent & { action: Extract<Action, { type: "send" }> },
+): Promise<void> {
+  const group = step.group as GroupState;
+  const { content } = intent.action;
+  const { state, message, changes } = await protectApplication(group, contentBytes(content), {
+    signer: context.identity.device,
+    authenticatedData: messageAuthenticatedData(epochAuthenticator(group)),
+    padding: paddedLength,
+  });
+  step.ratchet(state, changes);
+  const kind = content.type === "close" ? EntryKind.close : EntryKind.application;
+  intent.sealed = await seal(context, step, { kind, payload: message });
+  step.change(context.outbox.store(intent));
+}
+
+/** Makes the proposal by which this device leaves. */
+export async function sealLeave(context: Context, step: Step, intent: Intent): Promise<void> {
+  const group = step.group as GroupState;
+  const { state, message, changes } = await proposeRemove(group, group.ownLeafIndex, {
+    signer: context.identity.device,
+    authenticatedData: proposalAuthenticatedData(),
+    padding: paddedLength,
+  });
+  // Pending from now on, since the commit that others make of it refers to it; dropped again if it comes too late.
+  step.propose(state, changes);
+  intent.sealed = await seal(context, step, { kind: EntryKind.leave, payload: message });
+  step.change(context.outbox.store(intent));
+}
+
+/** The key packages that an `add` brings, validated by the engine when they are committed. */
+export interface Addition {
+  readonly keyPackages: readonly Bytes[];
+}
+
+/** Makes the commit of an intent. Throws what keeps it from being possible, for whoever asked. */
+export async function sealCommit(
+  context: Context,
+  step: Step,
+  intent: Intent,
+  addition: Addition = { keyPackages: [] },
+): Promise<void> {
+  const group = step.group as GroupState;
+  const plan = planCommit(
+    group,
+    intent.action,
+    addition.keyPackages.map(readKeyPackage),
+    context.identity.userId,
+  );
+  const changes = accessChanges(step.access, wantedAccess(plan.leaves, plan.policy), plan.readded);
+  const {
+    staged,
+    commit,
+    welcome,
+    state,
+    changes: ratchets,
+  } = await createCommit(group, {
+    proposals: plan.proposals,
+    includePending: true,
+    forcePath: true,
+    authenticatedData: await commitAuthenticatedData(changes),
+    padding: paddedLength,
+    signer: context.identity.device,
+    authenticate,
+    now: BigInt(Math.floor(context.clock.now() / 1000)),
+    welcome: { ratchetTree: true },
+  });
+  step.ratchet(state, ratchets);
+  const bundle = {
+    access: changes,
+    welcome: welcome ?? new Uint8Array(0),
+    staged: encodeStagedCommit(staged),
+  };
+  intent.sealed = await seal(context, step, { kind: EntryKind.commit, payload: commit, bundle });
+  step.change(context.outbox.store(intent));
+}
+
+interface Plan {
+  readonly proposals: Proposal[];
+  readonly leaves: readonly Pick<Leaf, "userId" | "deviceId">[];
+  readonly policy: Policy;
+  readonly readded: ReadonlySet<string>;
+}
+
+function planCommit(group: GroupState, action: Action, keyPackages: KeyPackage[], self: string): Plan {
+  const policy = policyIn(group);
+  const leaves = leavesOf(group);
+  const removed = new Set<number>(pendingLeaves(group));
+  const proposals: Proposal[] = [];
+  let admins = policy;
+  switch (action.type) {
+    case "remove": {
+      if (!isAdmin(policy, self) || policy.kind === "direct") {
+        throw new SubrosaError("not-an-admin", "only admins remove members");
+      }
+      const targets = leaves.filter((leaf) => leaf.userId === action.userId && !removed.has(leaf.leafIndex));
+      if (targets.length === 0) throw new SubrosaError("not-a-member", "no such member to remove");
+      for (const leaf of targets) {
+        proposals.push({ kind: "remove", removed: leaf.leafIndex });
+        removed.add(leaf.leafIndex);
+      }
+      break;
+    }
+    case "promote":
+      if (policy.kind === "group" && !policy.admins.includes(action.userId)) {
+        admins = { ...policy, admins: [...policy.admins, action.userId] };
+      }
+      break;
+    case "add":
+    case "start":
+      if (policy.kind === "group" && policy.join !== "open" && !isAdmin(policy, self)) {
+        throw new SubrosaError("not-an-admin", "only admins admit members to this group");
+      }
+      break;
+    default:
+      break;
+  }
+  const staying = leaves.filter((leaf) => !removed.has(leaf.leafIndex));
+  const added = keyPackages.map((keyPackage) => identityIn(keyPackage.leafNode.credential));
+  for (const keyPackage of keyPackages) proposals.push({ kind: "add", keyPackage });
+  const after = [...staying, ...added];
+  const policyAfter = successor(admins, after);
+  const extension = policyExtension(policyAfter);
+  if (toHex(extension.data) !== toHex(policyExtension(policy).data)) {
+    proposals.push({ kind: "groupContextExtensions", extensions: [extension] });
+  }
+  const earlier = new Set(leaves.map((leaf) => toHex(leaf.deviceId)));
+  const readded = new Set(added.map((leaf) => toHex(leaf.deviceId)).filter((device) => earlier.has(device)));
+  return { proposals, leaves: after, policy: policyAfter, readded };
+}
+
+async function seal(
+  context: Context,
+  step: Step,
+  entry: Pick<Sealed, "kind" | "payload" | "bundle">,
+): Promise<Sealed> {
+  const entryId = context.randomId(ENTRY_ID_LENGTH);
+  const { bundle } = entry;
+  const digest = await contentDigest({
+    kind: entry.kind,
+    entryId,
+    payload: entry.payload,
+    ...(bundle && {
+      bundle: {
+        access: bundle.access,
+        welcomeHash: bundle.welcome.length === 0 ? bundle.welcome : await sha256(bundle.welcome),
+      },
+    }),
+  });
+  return { ...entry, entryId, after: step.place.handshake, contentDigest: digest };
+}

@@ -1,0 +1,323 @@
+import { type ErrorCode, SubrosaError } from "../../base/errors.js";
+import { dropProposals, type GroupState } from "../../mls/group/index.js";
+import type { Cursor } from "../../wire/identifiers.js";
+import { EntryKind } from "../../wire/protocol.js";
+import type { Context } from "../context.js";
+import { accessAgrees, wantedAccess } from "./access.js";
+import { keyPackagesFor } from "./additions.js";
+import { pendingLeaves } from "./commit-rules.js";
+import type { Conversation } from "./conversation.js";
+import type { Action, Intent, Sealed } from "./intent.js";
+import { leavesOf } from "./leaves.js";
+import { sealCommit, sealLeave, sealMessage } from "./seal.js";
+import type { ConversationState } from "./state.js";
+import { policyIn } from "./state.js";
+
+/** How much may be under way to the relay for one conversation. */
+const MAX_IN_FLIGHT = 32;
+const MAX_IN_FLIGHT_BYTES = 512 * 1024;
+/** When a device renews its keys, piggybacked on sending: after so many own messages, or so many milliseconds. */
+const REFRESH_MESSAGES = 256;
+const REFRESH_AGE = 24 * 3600 * 1000;
+const RETRY_DELAY = 1_000;
+/** Who commits what is due when nobody sends: the first leaf after about this long, each further one later. */
+const SETTLE_DELAY = 250;
+const SETTLE_SPREAD = 1_000;
+
+/** Refusals after which trying again makes no difference. */
+const FINAL: readonly ErrorCode[] = [
+  "not-an-admin",
+  "not-a-member",
+  "unknown-group",
+  "unknown-user",
+  "no-key-package",
+  "too-large",
+  "quota-exceeded",
+  "forbidden",
+  "malformed",
+  "already-a-member",
+  "identity-changed",
+  "identity-mismatch",
+  "invalid-argument",
+  "invalid-message",
+  "invalid-signature",
+  "invalid-key",
+  "protocol-error",
+];
+
+type SendIntent = Intent & { readonly action: Extract<Action, { type: "send" }> };
+
+const isSend = (intent: Intent): intent is SendIntent => intent.action.type === "send";
+const isOwnLeave = (group: GroupState) => (pending: GroupState["pendingProposals"][number]) =>
+  pending.proposal.kind === "remove" && pending.proposal.removed === group.ownLeafIndex;
+const isClose = (intent: Intent): boolean => isSend(intent) && intent.action.content.type === "close";
+
+/**
+ * Carries out a conversation's intents in their order: messages in a window, everything that changes the group
+ * alone. Bytes go out after they are durable, and again unchanged until the relay takes them or answers `stale`.
+ */
+export class Sender {
+  readonly #context: Context;
+  readonly #conversation: Conversation;
+  readonly #inFlight = new Map<number, number>();
+  readonly #acceptedQueue: Intent[] = [];
+  readonly #refreshFactor: number;
+  #flushing = false;
+  #again = false;
+  #stopped = false;
+  /** The relay has a newer handshake entry than this one; nothing is sealed before it has been read. */
+  #staleAfter: Cursor | undefined;
+  /** A lost race for keys of our own choosing does not keep messages waiting. */
+  #skipRefresh = false;
+  #settleNow = false;
+  #cancelTimer: (() => void) | undefined;
+
+  constructor(context: Context, conversation: Conversation) {
+    this.#context = context;
+    this.#conversation = conversation;
+    this.#refreshFactor = 0.75 + context.random() / 2;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancelTimer?.();
+  }
+
+  disconnected(): void {
+    this.#inFlight.clear();
+    this.#staleAfter = undefined;
+  }
+
+  flush(): void {
+    this.#again = true;
+    if (this.#flushing || this.#stopped) return;
+    this.#flushing = true;
+    void this.#run().finally(() => {
+      this.#flushing = false;
+      if (this.#again) this.flush();
+    });
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#again && !this.#stopped) {
+        this.#again = false;
+        await this.#round();
+      }
+    } catch (error) {
+      this.#again = false;
+      if (!SubrosaError.is(error) || (error.code !== "connection-failed" && error.code !== "closed")) {
+        this.#context.report(error);
+      }
+    }
+  }
+
+  async #round(): Promise<void> {
+    const conversation = this.#conversation;
+    const { state } = conversation;
+    const { status } = state.record;
+    if (!this.#context.relay.isReady || !conversation.isCurrent || state.group === undefined) return;
+    if (status !== "active" && status !== "invited") return;
+    if (this.#staleAfter !== undefined && state.place.handshake.seq <= this.#staleAfter.seq) return;
+    this.#staleAfter = undefined;
+
+    const intents = conversation.intents();
+    for (const intent of intents) {
+      if (intent.sealed !== undefined && !this.#inFlight.has(intent.order)) this.#send(intent, intent.sealed);
+    }
+    if (intents.some(({ sealed }) => sealed !== undefined && sealed.kind !== EntryKind.application)) return;
+
+    const waiting = intents.filter(({ sealed }) => sealed === undefined);
+    // Before it is accepted, an invitation is only followed; to refuse it is to leave.
+    const first = status === "invited" ? waiting.find(({ action }) => action.type === "leave") : waiting[0];
+    const due = this.#due(state);
+    if (first === undefined) {
+      if (due === "must" && status === "active") await this.#settle();
+      return;
+    }
+    if (isSend(first) && !isClose(first)) {
+      if (due === "must" || (due === "refresh" && !this.#skipRefresh)) return this.#refresh();
+      return this.#sealMessages(waiting);
+    }
+    if (this.#inFlight.size > 0) return;
+    await this.#sealAlone(first);
+  }
+
+  /** Whether a commit is due: because others wait for it, or to renew this device's keys. */
+  #due(
+    state: Pick<ConversationState, "group" | "access" | "place" | "record">,
+  ): "must" | "refresh" | undefined {
+    const { group, access, place, record } = state;
+    if (group === undefined) return undefined;
+    if (pendingLeaves(group).length > 0) return "must";
+    if (!accessAgrees(access, wantedAccess(leavesOf(group), policyIn(group)))) return "must";
+    const age = this.#context.clock.now() - record.refreshedAt;
+    const worn = place.sentSinceRefresh >= REFRESH_MESSAGES * this.#refreshFactor;
+    return worn || age >= REFRESH_AGE * this.#refreshFactor ? "refresh" : undefined;
+  }
+
+  /** Nobody of this device sends: commits what is due once it is this leaf's turn. */
+  async #settle(): Promise<void> {
+    if (this.#settleNow) {
+      this.#settleNow = false;
+      return this.#refresh();
+    }
+    if (this.#cancelTimer !== undefined) return;
+    const group = this.#conversation.state.group as NonNullable<ConversationState["group"]>;
+    const leaving = new Set<number>(pendingLeaves(group));
+    const staying = leavesOf(group).filter((leaf) => !leaving.has(leaf.leafIndex));
+    const rank = Math.max(
+      0,
+      staying.findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex),
+    );
+    const delay = SETTLE_DELAY * (1 + rank) + this.#context.random() * SETTLE_SPREAD * Math.min(rank, 10);
+    this.#later(delay, () => {
+      this.#settleNow = true;
+    });
+  }
+
+  #later(delay: number, then: () => void = () => {}): void {
+    this.#cancelTimer ??= this.#context.clock.after(delay, () => {
+      this.#cancelTimer = undefined;
+      then();
+      this.flush();
+    });
+  }
+
+  async #refresh(): Promise<void> {
+    if (this.#inFlight.size > 0) return;
+    const target = { groupId: this.#conversation.state.record.groupId };
+    await this.#sealAlone(this.#context.outbox.add(target, { type: "refresh" }).intent);
+  }
+
+  async #sealMessages(waiting: readonly Intent[]): Promise<void> {
+    const end = waiting.findIndex((intent) => !isSend(intent) || isClose(intent));
+    const messages = (end < 0 ? waiting : waiting.slice(0, end)) as readonly SendIntent[];
+    let bytes = [...this.#inFlight.values()].reduce((sum, size) => sum + size, 0);
+    const room = MAX_IN_FLIGHT - this.#inFlight.size;
+    const sealed: Intent[] = [];
+    await this.#conversation.step(async (step) => {
+      // What was decided on may have changed while other steps ran.
+      if (step.group === undefined || this.#due(step) === "must") return;
+      for (const intent of messages.slice(0, room)) {
+        if (bytes >= MAX_IN_FLIGHT_BYTES) break;
+        await sealMessage(this.#context, step, intent);
+        bytes += intent.sealed?.payload.length ?? 0;
+        sealed.push(intent);
+      }
+      step.countSent(sealed.length);
+    });
+    if (sealed.length > 0) this.#skipRefresh = false;
+    for (const intent of sealed) if (intent.sealed !== undefined) this.#send(intent, intent.sealed);
+    if (sealed.length > 0 && sealed.length < messages.length) this.#again = true;
+  }
+
+  /** Seals a leave, a close or a commit, which goes out with nothing else under way. */
+  async #sealAlone(intent: Intent): Promise<void> {
+    const { action } = intent;
+    try {
+      const addition =
+        action.type === "add"
+          ? await keyPackagesFor(this.#context, this.#conversation.state, action)
+          : undefined;
+      await this.#conversation.step(async (step) => {
+        if (step.group === undefined) throw new SubrosaError("not-a-member", "the conversation has ended");
+        if (action.type === "leave") await sealLeave(this.#context, step, intent);
+        else if (isSend(intent)) await sealMessage(this.#context, step, intent);
+        else await sealCommit(this.#context, step, intent, addition);
+      });
+    } catch (error) {
+      if (!SubrosaError.is(error) || !FINAL.includes(error.code)) throw error;
+      intent.sealed = undefined;
+      await this.#conversation.step((step) => this.#conversation.fail(step, intent, error));
+      this.#again = true;
+      return;
+    }
+    if (intent.sealed !== undefined) this.#send(intent, intent.sealed);
+  }
+
+  #send(intent: Intent, sealed: Sealed): void {
+    const { kind, entryId, payload, bundle } = sealed;
+    this.#inFlight.set(intent.order, payload.length);
+    const entry = {
+      kind,
+      entryId,
+      payload,
+      ...(bundle && { bundle: { access: bundle.access, welcome: bundle.welcome } }),
+    };
+    this.#context.relay.request("append", { log: this.#conversation.log, after: sealed.after, entry }).then(
+      () => this.#taken(intent, sealed),
+      (error: unknown) => this.#refused(intent, sealed, error),
+    );
+  }
+
+  /** Durable at the relay. A message has come to its end; a handshake counts only when the log shows it. */
+  #taken(intent: Intent, sealed: Sealed): void {
+    this.#inFlight.delete(intent.order);
+    if (sealed.kind !== EntryKind.application) return;
+    this.#conversation.expectEcho(sealed);
+    this.#acceptedQueue.push(intent);
+    if (this.#acceptedQueue.length > 1) return;
+    // All answers that come until this step begins are noted in one transaction.
+    void this.#conversation
+      .step((step) => {
+        for (const accepted of this.#acceptedQueue.splice(0)) this.#conversation.accepted(step, accepted);
+      })
+      .then(
+        () => this.flush(),
+        (error: unknown) => this.#context.report(error),
+      );
+  }
+
+  #refused(intent: Intent, sealed: Sealed, error: unknown): void {
+    this.#inFlight.delete(intent.order);
+    const code = SubrosaError.is(error) ? error.code : "internal";
+    switch (code) {
+      case "connection-failed":
+      case "closed":
+        return;
+      case "stale":
+        this.#staleAfter = sealed.after;
+        void this.#unseal(intent, sealed);
+        return;
+      case "conflict":
+        void this.#unseal(intent, sealed);
+        return;
+      case "cursor-mismatch":
+        void this.#conversation.subscribe();
+        return;
+      default:
+        if (SubrosaError.is(error) && FINAL.includes(error.code)) {
+          void this.#conversation
+            .step((step) => {
+              if (intent.sealed === sealed) this.#conversation.fail(step, intent, error);
+            })
+            .then(
+              () => this.flush(),
+              (failure: unknown) => this.#context.report(failure),
+            );
+          return;
+        }
+        this.#later(RETRY_DELAY);
+    }
+  }
+
+  /** The bytes are void: the intent is sealed anew, under the same message id, once the log has been read on. */
+  async #unseal(intent: Intent, sealed: Sealed): Promise<void> {
+    await this.#conversation.step((step) => {
+      if (intent.sealed !== sealed) return;
+      intent.sealed = undefined;
+      if (intent.action.type === "leave" && step.group !== undefined) {
+        const own = step.group.pendingProposals.filter(isOwnLeave(step.group)).map(({ ref }) => ref);
+        step.propose(dropProposals(step.group, own), []);
+      }
+      if (intent.action.type === "refresh") {
+        this.#skipRefresh = true;
+        step.endIntent(intent);
+      } else {
+        step.change(this.#context.outbox.store(intent));
+      }
+    });
+    this.flush();
+  }
+}

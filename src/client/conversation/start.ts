@@ -1,0 +1,256 @@
+import { type Bytes, compareBytes, EMPTY } from "../../base/bytes.js";
+import { toHex, toUtf8 } from "../../base/encoding.js";
+import { SubrosaError } from "../../base/errors.js";
+import { createGroup, type GroupState, makeCapabilities } from "../../mls/group/index.js";
+import { GROUP_ID_LENGTH, Role } from "../../wire/protocol.js";
+import type { CreateBody } from "../../wire/requests.js";
+import type { Context } from "../context.js";
+import { layout } from "../layout.js";
+import { checkedKeyPackage } from "./additions.js";
+import type { Conversation } from "./conversation.js";
+import { nameHash } from "./directory-names.js";
+import type { Intent } from "./intent.js";
+import { isMessage } from "./outbox.js";
+import { POLICY_EXTENSION, type Policy, policyExtension } from "./policy.js";
+import type { ConversationRecord } from "./record.js";
+import type { Registry } from "./registry.js";
+import { sealCommit } from "./seal.js";
+import { type ConversationState, initialChanges, NO_PLACE } from "./state.js";
+
+/** How long to wait for a user's key packages before looking again, in milliseconds. */
+const RETRY_DELAY = 2_000;
+
+/** How a group's creation ended, for whoever waits. */
+interface Waiter {
+  readonly resolve: () => void;
+  readonly reject: (error: SubrosaError) => void;
+}
+
+/** Starts conversations: groups by name, and the direct one of two users when the first message is sent. */
+export class Starter {
+  readonly #context: Context;
+  readonly #registry: Registry;
+  readonly #creating = new Map<string, Promise<void>>();
+  readonly #waiters = new Map<string, Waiter>();
+  readonly #starting = new Map<string, Promise<void>>();
+
+  constructor(context: Context, registry: Registry) {
+    this.#context = context;
+    this.#registry = registry;
+  }
+
+  /** A new group; resolves when the relay has taken it. Throws `name-taken`. */
+  async createNamed(policy: Extract<Policy, { kind: "group" }>): Promise<void> {
+    const conversation = await this.#prepare({ kind: "group", name: policy.name }, policy);
+    await conversation.step((step) => step.change(...initialChanges(conversation.state)));
+    const created = new Promise<void>((resolve, reject) =>
+      this.#waiters.set(conversation.key, { resolve, reject }),
+    );
+    created.catch(() => {});
+    this.flushCreations();
+    await created;
+  }
+
+  /** Asks the relay for every conversation that it has not confirmed yet. */
+  flushCreations(): void {
+    for (const conversation of this.#registry.all()) {
+      if (conversation.state.record.status === "creating") void this.#create(conversation);
+    }
+  }
+
+  #create(conversation: Conversation): Promise<void> {
+    const running =
+      this.#creating.get(conversation.key) ??
+      this.#requestCreation(conversation)
+        .catch((error: unknown) => this.#creationFailed(conversation, error))
+        .finally(() => this.#creating.delete(conversation.key));
+    this.#creating.set(conversation.key, running);
+    return running;
+  }
+
+  async #requestCreation(conversation: Conversation): Promise<void> {
+    const { groupId, subject, generation } = conversation.state.record;
+    const start = conversation.intents().find(({ action }) => action.type === "start")?.sealed;
+    const first = start && {
+      kind: start.kind,
+      entryId: start.entryId,
+      payload: start.payload,
+      bundle: { access: start.bundle?.access ?? [], welcome: start.bundle?.welcome ?? EMPTY },
+    };
+    const body: CreateBody =
+      subject.kind === "group"
+        ? { groupId, nameHash: await nameHash(subject.name) }
+        : { groupId, direct: { peer: subject.peer, generation: generation ?? 1 }, ...(first && { first }) };
+    await this.#context.relay.request("create", body);
+    await conversation.step((step) => {
+      step.setStatus("active");
+      if (subject.kind === "group") {
+        step.after(() => this.#context.emit("groupCreated", { group: subject.name }));
+      }
+    });
+    this.#waiters.get(conversation.key)?.resolve();
+    this.#waiters.delete(conversation.key);
+    await conversation.subscribe();
+    if (subject.kind === "direct") this.flushDirect(subject.peer);
+  }
+
+  async #creationFailed(conversation: Conversation, error: unknown): Promise<void> {
+    const code = SubrosaError.is(error) ? error.code : "internal";
+    if (code === "connection-failed" || code === "closed") return;
+    const { groupId, subject } = conversation.state.record;
+    const changes = conversation.intents().map((intent) => this.#context.outbox.end(intent));
+    await conversation.step((step) => {
+      step.end();
+      step.change(...changes);
+    });
+    this.#registry.delete(conversation);
+    await this.#context.write([{ delete: layout.conversation(groupId) }]);
+    const failure = SubrosaError.is(error)
+      ? error
+      : new SubrosaError("internal", "a group could not be created");
+    this.#waiters.get(conversation.key)?.reject(failure);
+    this.#waiters.delete(conversation.key);
+    // The other user was first: its welcome is on the way, or on the second look the slot is ours to take.
+    if (subject.kind === "direct") {
+      if (code === "conflict") this.flushDirect(subject.peer);
+      else await this.#failMessages(subject.peer, failure);
+    }
+  }
+
+  /** Gives messages to a user their conversation, starting one where there is none. */
+  flushDirect(userId: string): void {
+    if (this.#starting.has(userId)) return;
+    const running = this.#startDirect(userId)
+      .catch((error: unknown) => this.#directFailed(userId, error))
+      .finally(() => this.#starting.delete(userId));
+    this.#starting.set(userId, running);
+  }
+
+  #messagesTo(userId: string): Intent[] {
+    return this.#context.outbox.forTarget((target) => "userId" in target && target.userId === userId);
+  }
+
+  async #startDirect(userId: string): Promise<void> {
+    const intents = this.#messagesTo(userId);
+    if (intents.length === 0) return;
+    const existing = this.#registry.direct(userId);
+    if (existing !== undefined) {
+      if (existing.state.record.status === "creating") return this.flushCreations();
+      await this.adopt(existing, userId);
+      return;
+    }
+    const { relay, contacts, identity } = this.#context;
+    if (!relay.isReady) return;
+    const { binding } = await relay.request("resolveDirect", { userId });
+    // The other user has begun: its pointer is in our inbox, or will be.
+    if (binding !== undefined && this.#registry.get(binding.groupId) === undefined) return;
+    const expected = intents.flatMap(({ action }) =>
+      action.type === "send" && action.expected ? [action.expected] : [],
+    );
+    const found = await relay.request("fetchKeyPackages", { userId });
+    await contacts.checkAccount(found.account, userId, expected[0]);
+    const keyPackages = found.devices.map((device) => checkedKeyPackage(found.account, device));
+    const users = [
+      { userId: identity.userId, accountKey: identity.account.accountKey },
+      { userId, accountKey: found.account.accountKey },
+    ].sort((a, b) => compareBytes(toUtf8(a.userId), toUtf8(b.userId)));
+    const generation = (binding?.generation ?? 0) + 1;
+    const conversation = await this.#prepare(
+      { kind: "direct", peer: userId },
+      { kind: "direct", users },
+      generation,
+    );
+    const target = { groupId: conversation.state.record.groupId };
+    await conversation.step(async (step) => {
+      step.change(...initialChanges(conversation.state));
+      const { intent } = this.#context.outbox.add(target, { type: "start" });
+      await sealCommit(this.#context, step, intent, { keyPackages });
+    });
+    this.flushCreations();
+  }
+
+  /** Messages to a user go into this conversation from now on. */
+  async adopt(conversation: Conversation, userId: string): Promise<void> {
+    const target = { groupId: conversation.state.record.groupId };
+    const changes = this.#messagesTo(userId).map(
+      (intent) => this.#context.outbox.retarget(intent, target).change,
+    );
+    if (changes.length > 0) await this.#context.write(changes);
+    conversation.flush();
+  }
+
+  async #directFailed(userId: string, error: unknown): Promise<void> {
+    if (!SubrosaError.is(error)) return this.#context.report(error);
+    switch (error.code) {
+      case "connection-failed":
+      case "closed":
+      case "identity-changed": // wait for `acceptIdentity`
+        return;
+      case "no-key-package":
+        // The user is registered and about to publish, or will when it comes back.
+        this.#context.clock.after(RETRY_DELAY, () => this.flushDirect(userId));
+        return;
+      case "unknown-user":
+      case "identity-mismatch":
+      case "invalid-signature":
+      case "invalid-message":
+      case "protocol-error":
+      case "malformed":
+      case "invalid-key":
+      case "quota-exceeded":
+      case "too-large":
+        return this.#failMessages(userId, error);
+      default:
+        this.#context.report(error);
+    }
+  }
+
+  async #failMessages(userId: string, error: SubrosaError): Promise<void> {
+    const intents = this.#messagesTo(userId);
+    const ids = intents.flatMap(({ action }) => {
+      return action.type === "send" && isMessage(action) ? [toHex(action.content.id)] : [];
+    });
+    await this.#context.write([
+      ...intents.map((intent) => this.#context.outbox.end(intent)),
+      ...this.#context.history.advance(ids, "failed"),
+    ]);
+    if (ids.length > 0) {
+      this.#context.emit("receipt", {
+        ids,
+        by: this.#context.identity.userId,
+        state: "failed",
+        code: error.code,
+      });
+    }
+  }
+
+  async #prepare(
+    subject: ConversationRecord["subject"],
+    policy: Policy,
+    generation?: number,
+  ): Promise<Conversation> {
+    const { identity, clock } = this.#context;
+    const groupId: Bytes = this.#context.randomId(GROUP_ID_LENGTH);
+    const group: GroupState = await createGroup({
+      groupId,
+      credential: { kind: "basic", identity: identity.credential },
+      signer: identity.device,
+      extensions: [policyExtension(policy)],
+      capabilities: makeCapabilities({ extensions: [POLICY_EXTENSION] }),
+    });
+    const { userId, deviceId } = identity;
+    const state: ConversationState = {
+      record: {
+        groupId,
+        status: "creating",
+        subject,
+        refreshedAt: clock.now(),
+        ...(generation !== undefined && { generation }),
+      },
+      place: NO_PLACE,
+      access: new Map([[toHex(deviceId), { userId, deviceId, role: Role.admin }]]),
+      group,
+    };
+    return this.#registry.add(this.#context, state);
+  }
+}

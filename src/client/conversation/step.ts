@@ -1,0 +1,168 @@
+import type { Bytes } from "../../base/bytes.js";
+import { toHex } from "../../base/encoding.js";
+import type { GroupState } from "../../mls/group/index.js";
+import type { RatchetChange } from "../../mls/schedule/secret-tree.js";
+import type { Change } from "../../stores/store.js";
+import type { Cursor } from "../../wire/identifiers.js";
+import type { Context } from "../context.js";
+import { layout } from "../layout.js";
+import { applyAccess } from "./access.js";
+import type { Intent } from "./intent.js";
+import type { AccessList, ConversationRecord, Place, Status } from "./record.js";
+import {
+  type ConversationState,
+  epochChange,
+  forgetKeys,
+  placeChange,
+  ratchetChanges,
+  recordChange,
+} from "./state.js";
+
+/**
+ * One step of a conversation: from its state now to the next, with everything that must be written for it in one
+ * transaction, and what is to happen once that is durable. A step that is dropped has changed nothing.
+ */
+export class Step {
+  readonly #context: Context;
+  readonly #before: ConversationState;
+  readonly #changes: Change[] = [];
+  readonly #ratchets = new Map<string, RatchetChange>();
+  readonly #effects: (() => void)[] = [];
+  readonly #seen = new Set<string>();
+  #record: ConversationRecord;
+  #place: Place;
+  #group: GroupState | undefined;
+  #access: AccessList;
+  #newEpoch = false;
+  /** Ids of messages received in this step whose senders are owed a receipt. */
+  readonly receipts: Bytes[] = [];
+
+  constructor(context: Context, state: ConversationState) {
+    this.#context = context;
+    this.#before = state;
+    this.#record = state.record;
+    this.#place = state.place;
+    this.#group = state.group;
+    this.#access = state.access;
+  }
+
+  get record(): ConversationRecord {
+    return this.#record;
+  }
+  get place(): Place {
+    return this.#place;
+  }
+  get group(): GroupState | undefined {
+    return this.#group;
+  }
+  get access(): AccessList {
+    return this.#access;
+  }
+
+  /** Writes something beside the conversation's own records. */
+  change(...changes: readonly Change[]): void {
+    this.#changes.push(...changes);
+  }
+
+  /** Something to do once the step is durable. */
+  after(effect: () => void): void {
+    this.#effects.push(effect);
+  }
+
+  setRecord(changes: Partial<Omit<ConversationRecord, "groupId">>): void {
+    this.#record = { ...this.#record, ...changes };
+  }
+
+  setStatus(status: Status): void {
+    this.setRecord({ status });
+  }
+
+  /** Moves behind an entry; `handshake` if the append rule counts it. */
+  advance(cursor: Cursor, handshake: boolean): void {
+    this.#place = { ...this.#place, cursor, ...(handshake && { handshake: cursor }) };
+  }
+
+  countSent(count: number): void {
+    this.#place = { ...this.#place, sentSinceRefresh: this.#place.sentSinceRefresh + count };
+  }
+
+  /** The group after a message or a proposal: the same epoch with other ratchets. */
+  ratchet(group: GroupState, changes: readonly RatchetChange[]): void {
+    this.#group = group;
+    for (const change of changes) this.#ratchets.set(change.key, change);
+  }
+
+  /** The group with a proposal that waits for a commit. */
+  propose(group: GroupState, changes: readonly RatchetChange[]): void {
+    this.ratchet(group, changes);
+    this.#newEpoch = true;
+  }
+
+  /** The group after a commit: every ratchet of the old epoch is deleted. */
+  merge(group: GroupState, ratchets: readonly RatchetChange[], own: boolean): void {
+    this.#group = group;
+    this.#newEpoch = true;
+    this.#ratchets.clear();
+    this.#changes.push({ deletePrefix: layout.ratchets(this.#record.groupId) });
+    for (const change of ratchets) this.#ratchets.set(change.key, change);
+    if (own) {
+      this.#place = { ...this.#place, sentSinceRefresh: 0 };
+      this.setRecord({ refreshedAt: this.#context.clock.now() });
+    }
+  }
+
+  /** What the relay did to its list with a commit, valid or void. */
+  applyAccess(changes: Parameters<typeof applyAccess>[1]): void {
+    if (changes.length === 0) return;
+    this.#access = applyAccess(this.#access, changes);
+    this.#newEpoch = true;
+  }
+
+  /** The conversation is over for this device: its keys go, its history stays. */
+  end(): void {
+    this.setStatus("ended");
+    this.#group = undefined;
+    this.#ratchets.clear();
+  }
+
+  /** An intent came to its end. */
+  endIntent(intent: Intent, error?: Parameters<Context["outbox"]["settle"]>[1]): void {
+    this.change(this.#context.outbox.end(intent));
+    this.after(() => this.#context.outbox.settle(intent, error));
+  }
+
+  /** Whether a message was received before; from now on it was. */
+  async isDuplicate(senderTag: string, id: Uint8Array): Promise<boolean> {
+    const key = layout.seenMessage(this.#record.groupId, senderTag, id);
+    if (this.#seen.has(key) || (await this.#context.store.get(key)) !== undefined) return true;
+    this.#seen.add(key);
+    this.change({ put: key, value: new TextEncoder().encode(String(this.#context.clock.now())) });
+    return false;
+  }
+
+  /** Writes everything; then the new state, after which {@link runEffects} is due. */
+  async commit(): Promise<ConversationState> {
+    const changes = this.#changes;
+    if (this.#record !== this.#before.record) changes.push(recordChange(this.#record));
+    if (this.#record.status === "ended") {
+      changes.push(...forgetKeys(this.#record));
+    } else {
+      if (this.#place !== this.#before.place) changes.push(placeChange(this.#record, this.#place));
+      if (this.#newEpoch && this.#group !== undefined) {
+        changes.push(epochChange(this.#record, this.#group, this.#access));
+      }
+      changes.push(...ratchetChanges(this.#record, [...this.#ratchets.values()]));
+    }
+    if (changes.length > 0) await this.#context.write(changes);
+    return { record: this.#record, place: this.#place, access: this.#access, group: this.#group };
+  }
+
+  runEffects(): void {
+    for (const effect of this.#effects) effect();
+  }
+
+  /** The group's id in hexadecimal. */
+  get key(): string {
+    return toHex(this.#record.groupId);
+  }
+}

@@ -1,0 +1,200 @@
+import { toHex, toUtf8 } from "../base/encoding.js";
+import { assertArgument, SubrosaError } from "../base/errors.js";
+import { type Content, MESSAGE_ID_LENGTH } from "./conversation/content.js";
+import type { Conversation } from "./conversation/conversation.js";
+import type { Target } from "./conversation/intent.js";
+import { usersOf } from "./conversation/leaves.js";
+import { isAdmin, type JoinMode } from "./conversation/policy.js";
+import { policyIn } from "./conversation/state.js";
+import { fingerprintOf, type SafetyNumber, safetyNumberOf } from "./identity/safety-number.js";
+import { type ClientLimits, DEFAULT_MAX_MESSAGE_BYTES } from "./options.js";
+import type { RunningClient } from "./running-client.js";
+
+/** A group as {@link Client.groups} lists it. */
+export interface GroupSummary {
+  readonly name: string;
+  readonly join: JoinMode;
+  /** Whether this user is an admin. */
+  readonly admin: boolean;
+  /** User ids, this user among them. */
+  readonly members: readonly string[];
+}
+
+export interface MemberSummary {
+  readonly userId: string;
+  readonly admin: boolean;
+}
+
+/** A conversation as {@link Client.conversations} lists it: a user, or a group's name. */
+export type ConversationSummary = { readonly user: string } | { readonly group: string };
+
+/** What the app asks of conversations, by the names it knows them by. */
+export class Conversations {
+  readonly running: RunningClient;
+  readonly #maxBytes: number;
+
+  constructor(running: RunningClient, limits: ClientLimits) {
+    this.running = running;
+    this.#maxBytes = limits.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES;
+  }
+
+  #content(content: string | Uint8Array): Content & { type: "text" | "bytes" } {
+    assertArgument(
+      typeof content === "string" || content instanceof Uint8Array,
+      "content: a string or a Uint8Array",
+    );
+    const bytes = typeof content === "string" ? toUtf8(content) : content.slice();
+    if (bytes.length > this.#maxBytes) {
+      throw new SubrosaError("too-large", `a message has at most ${this.#maxBytes} bytes`);
+    }
+    const { randomId, clock } = this.running.context;
+    const common = { id: randomId(MESSAGE_ID_LENGTH), sentAt: clock.now() };
+    return typeof content === "string"
+      ? { ...common, type: "text", text: content }
+      : { ...common, type: "bytes", bytes: new Uint8Array(bytes) };
+  }
+
+  async #enqueue(
+    target: Target,
+    content: Content & { type: "text" | "bytes" },
+    names: { peer: string; group?: string },
+    expected?: string,
+  ): Promise<string> {
+    const { outbox, history, write, identity } = this.running.context;
+    const id = toHex(content.id);
+    const { change } = outbox.add(target, {
+      type: "send",
+      content,
+      ...(expected !== undefined && { expected }),
+    });
+    const entry = {
+      id,
+      from: identity.userId,
+      ...names,
+      content: content.type === "text" ? content.text : content.bytes,
+      sentAt: content.sentAt,
+      state: "pending",
+    } as const;
+    await write([change, ...history.add(entry, identity.userId)]);
+    return id;
+  }
+
+  async sendDirect(userId: string, content: string | Uint8Array, expected?: string): Promise<string> {
+    const encoded = this.#content(content);
+    const contact = this.running.context.contacts.get(userId);
+    if (expected !== undefined && contact !== undefined) {
+      if ((await fingerprintOf(userId, contact.pinnedKey)) !== expected.toLowerCase()) {
+        throw new SubrosaError("identity-mismatch", "the account's fingerprint is not the expected one");
+      }
+    }
+    const conversation = this.running.registry.direct(userId);
+    const isActive = conversation?.state.record.status === "active";
+    const target: Target = isActive ? { groupId: conversation.state.record.groupId } : { userId };
+    const id = await this.#enqueue(target, encoded, { peer: userId }, expected);
+    if (isActive) conversation.flush();
+    else this.running.starter.flushDirect(userId);
+    return id;
+  }
+
+  async sendToGroup(name: string, content: string | Uint8Array): Promise<string> {
+    const encoded = this.#content(content);
+    const conversation = this.running.registry.active(name);
+    const { groupId } = conversation.state.record;
+    const { userId } = this.running.context.identity;
+    const id = await this.#enqueue({ groupId }, encoded, { peer: userId, group: name });
+    conversation.flush();
+    return id;
+  }
+
+  async createGroup(name: string, join: JoinMode): Promise<void> {
+    if (this.running.registry.named(name) !== undefined) {
+      throw new SubrosaError("name-taken", `already in a group named ${JSON.stringify(name)}`);
+    }
+    const { userId } = this.running.context.identity;
+    await this.running.starter.createNamed({ kind: "group", name, join, admins: [userId] });
+  }
+
+  async joinGroup(name: string, expected: string | undefined): Promise<void> {
+    const invited = this.running.registry.named(name);
+    if (invited?.state.record.status === "invited") return this.running.invitations.accept(invited);
+    await this.running.connected();
+    await this.running.ownRequests.ask(name, expected);
+  }
+
+  /** The group, if this user is one of its admins. */
+  #administered(name: string): Conversation {
+    const conversation = this.running.registry.active(name);
+    const { group } = conversation.state;
+    if (group === undefined || !isAdmin(policyIn(group), this.running.context.identity.userId)) {
+      throw new SubrosaError("not-an-admin", `not an admin of group ${JSON.stringify(name)}`);
+    }
+    return conversation;
+  }
+
+  async invite(name: string, userId: string, expected: string | undefined): Promise<void> {
+    const conversation = this.running.registry.active(name);
+    const { group } = conversation.state;
+    const policy = group && policyIn(group);
+    const isOpen = policy?.kind === "group" && policy.join === "open";
+    const allowed = isOpen ? conversation : this.#administered(name);
+    await allowed.perform({ type: "add", userId, ...(expected !== undefined && { expected }) });
+  }
+
+  async remove(name: string, userId: string): Promise<void> {
+    if (userId === this.running.context.identity.userId) return this.leaveGroup(name);
+    await this.#administered(name).perform({ type: "remove", userId });
+  }
+
+  async leaveGroup(name: string): Promise<void> {
+    const conversation = this.running.registry.active(name);
+    const { group } = conversation.state;
+    if (group !== undefined && usersOf(group).length === 1) return this.deleteGroup(name);
+    await conversation.perform({ type: "leave" });
+  }
+
+  async deleteGroup(name: string): Promise<void> {
+    const { randomId, clock } = this.running.context;
+    const content = { type: "close", id: randomId(MESSAGE_ID_LENGTH), sentAt: clock.now() } as const;
+    await this.#administered(name).perform({ type: "send", content });
+  }
+
+  groups(): GroupSummary[] {
+    return this.running.registry.all().flatMap(({ state: { record, group } }) => {
+      const { subject, status } = record;
+      if (subject.kind !== "group" || status !== "active" || group === undefined) return [];
+      const policy = policyIn(group);
+      if (policy.kind !== "group") return [];
+      const admin = isAdmin(policy, this.running.context.identity.userId);
+      return [{ name: subject.name, join: policy.join, admin, members: usersOf(group) }];
+    });
+  }
+
+  members(name: string): MemberSummary[] {
+    const { group } = this.running.registry.active(name).state;
+    if (group === undefined) return [];
+    const policy = policyIn(group);
+    return usersOf(group).map((userId) => ({ userId, admin: isAdmin(policy, userId) }));
+  }
+
+  list(): ConversationSummary[] {
+    const users = new Set(this.running.context.outbox.waitingUsers());
+    for (const user of this.running.context.history.users()) users.add(user);
+    const groups = new Set<string>();
+    for (const { state } of this.running.registry.all()) {
+      const { subject, status } = state.record;
+      if (subject.kind === "direct") users.add(subject.peer);
+      else if (status === "active") groups.add(subject.name);
+    }
+    return [...[...users].map((user) => ({ user })), ...[...groups].map((group) => ({ group }))];
+  }
+
+  async safetyNumber(userId: string): Promise<SafetyNumber & { verified: boolean }> {
+    const { contacts, relay, identity } = this.running.context;
+    const contact =
+      contacts.get(userId) ??
+      (await contacts.checkAccount(await relay.request("fetchAccount", { userId }), userId));
+    const own = { userId: identity.userId, accountKey: identity.account.accountKey };
+    const number = await safetyNumberOf(own, { userId, accountKey: contact.pinnedKey });
+    return { ...number, verified: contact.verified };
+  }
+}

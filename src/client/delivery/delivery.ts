@@ -1,0 +1,148 @@
+import { decode } from "../../codec/reader.js";
+import { encode } from "../../codec/writer.js";
+import type { Change, StoreSession } from "../../stores/store.js";
+import type { Message } from "../events.js";
+import { layout, orderOf } from "../layout.js";
+import {
+  decodeStoredMessage,
+  encodeStoredMessage,
+  type StoredMessage,
+  toMessage,
+} from "./pending-message.js";
+
+/**
+ * Something that takes messages: a listener or an iterator. Resolves when the app is done with the message; rejects,
+ * after removing itself, when the app did not take it.
+ */
+export type Consumer = (message: Message) => Promise<void>;
+
+interface Pending {
+  readonly order: number;
+  readonly stored: StoredMessage;
+  readonly redelivered: boolean;
+}
+
+/**
+ * Hands received messages to the app. A message stays in the store until every consumer is done with it;
+ * conversations do not wait for each other, messages of one conversation come one after the other.
+ * While there is no consumer nothing is taken.
+ */
+export class Delivery {
+  readonly #write: (changes: readonly Change[]) => Promise<void>;
+  readonly #consumers = new Set<Consumer>();
+  readonly #queues = new Map<string, Pending[]>();
+  readonly #running = new Map<string, Promise<void>>();
+  readonly #held = new Set<string>();
+  #nextOrder = 1;
+  #stopped = false;
+
+  private constructor(write: (changes: readonly Change[]) => Promise<void>) {
+    this.#write = write;
+  }
+
+  /** What was pending when the store was closed comes again. */
+  static async load(
+    store: StoreSession,
+    write: (changes: readonly Change[]) => Promise<void>,
+  ): Promise<Delivery> {
+    const delivery = new Delivery(write);
+    for (const [key, value] of await store.list(layout.pending)) {
+      delivery.#enqueue({
+        order: orderOf(key),
+        stored: decode(decodeStoredMessage, value),
+        redelivered: true,
+      });
+      delivery.#nextOrder = orderOf(key) + 1;
+    }
+    return delivery;
+  }
+
+  /** The change that stores a message; once it is written, call {@link Prepared.deliver}. */
+  prepare(stored: StoredMessage): { change: Change; deliver: () => void } {
+    const order = this.#nextOrder++;
+    return {
+      change: { put: layout.pendingMessage(order), value: encode(encodeStoredMessage, stored) },
+      deliver: () => {
+        this.#enqueue({ order, stored, redelivered: false });
+        this.#run(stored.groupId);
+      },
+    };
+  }
+
+  /** Keeps a conversation's messages back until {@link release}. */
+  hold(groupId: string): void {
+    this.#held.add(groupId);
+  }
+
+  release(groupId: string): void {
+    this.#held.delete(groupId);
+    this.#run(groupId);
+  }
+
+  /** The changes that drop a conversation's messages, for an invitation that was refused. */
+  discard(groupId: string): Change[] {
+    const queue = this.#queues.get(groupId) ?? [];
+    this.#queues.delete(groupId);
+    this.#held.delete(groupId);
+    return queue.map((pending) => ({ delete: layout.pendingMessage(pending.order) }));
+  }
+
+  add(consumer: Consumer): void {
+    this.#consumers.add(consumer);
+    for (const groupId of this.#queues.keys()) this.#run(groupId);
+  }
+
+  remove(consumer: Consumer): void {
+    this.#consumers.delete(consumer);
+  }
+
+  /** Nothing more is handed over; resolves when the app is done with what it has. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await Promise.all(this.#running.values());
+  }
+
+  #enqueue(pending: Pending): void {
+    const queue = this.#queues.get(pending.stored.groupId);
+    if (queue === undefined) this.#queues.set(pending.stored.groupId, [pending]);
+    else queue.push(pending);
+  }
+
+  #run(groupId: string): void {
+    if (this.#running.has(groupId) || !this.#canRun(groupId)) return;
+    const running = this.#drain(groupId).then(
+      () => {
+        this.#running.delete(groupId);
+        this.#run(groupId);
+      },
+      // A write failed: its error has been handled, and the message comes again with the next opening.
+      () => void (this.#stopped = true),
+    );
+    this.#running.set(groupId, running);
+  }
+
+  #canRun(groupId: string): boolean {
+    const queue = this.#queues.get(groupId);
+    return (
+      !this.#stopped &&
+      this.#consumers.size > 0 &&
+      !this.#held.has(groupId) &&
+      queue !== undefined &&
+      queue.length > 0
+    );
+  }
+
+  async #drain(groupId: string): Promise<void> {
+    while (this.#canRun(groupId)) {
+      const pending = this.#queues.get(groupId)?.[0] as Pending;
+      const results = await Promise.allSettled(
+        [...this.#consumers].map((consumer) => consumer(toMessage(pending.stored, pending.redelivered))),
+      );
+      // Nobody took it: it stays for whoever comes next.
+      if (results.every((result) => result.status === "rejected")) continue;
+      this.#queues.get(groupId)?.shift();
+      if (this.#queues.get(groupId)?.length === 0) this.#queues.delete(groupId);
+      await this.#write([{ delete: layout.pendingMessage(pending.order) }]);
+    }
+  }
+}

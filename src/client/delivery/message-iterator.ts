@@ -1,0 +1,87 @@
+import type { Message } from "../events.js";
+import type { Consumer } from "./delivery.js";
+
+interface Offer {
+  readonly message: Message;
+  readonly take: () => void;
+  readonly leave: (reason: Error) => void;
+}
+
+/** How an iterator and the delivery find each other. */
+export interface Source {
+  add(consumer: Consumer): void;
+  remove(consumer: Consumer): void;
+}
+
+/**
+ * Messages one at a time. The next call of `next()` says that the one before is done with; leaving the loop by
+ * `break`, `return` or an exception does not, and the message comes again.
+ */
+export class MessageIterator implements AsyncIterableIterator<Message> {
+  readonly #source: Source;
+  readonly #offers: Offer[] = [];
+  #current: Offer | undefined;
+  #waiting: ((result: IteratorResult<Message>) => void) | undefined;
+  #done = false;
+
+  constructor(source: Source, signal?: AbortSignal) {
+    this.#source = source;
+    if (signal?.aborted) this.#done = true;
+    else {
+      source.add(this.#consume);
+      signal?.addEventListener("abort", () => this.end(), { once: true });
+    }
+  }
+
+  readonly #consume: Consumer = (message) =>
+    new Promise<void>((take, leave) => {
+      this.#offers.push({ message, take, leave });
+      this.#serve();
+    });
+
+  #serve(): void {
+    if (this.#waiting === undefined) return;
+    const offer = this.#offers.shift();
+    if (offer === undefined) return;
+    const resolve = this.#waiting;
+    this.#waiting = undefined;
+    this.#current = offer;
+    resolve({ done: false, value: offer.message });
+  }
+
+  next(): Promise<IteratorResult<Message>> {
+    this.#current?.take();
+    this.#current = undefined;
+    if (this.#done) return Promise.resolve({ done: true, value: undefined });
+    return new Promise((resolve) => {
+      // A second call before the first was answered ends the first, which nobody can be waiting for in a loop.
+      this.#waiting?.({ done: true, value: undefined });
+      this.#waiting = resolve;
+      this.#serve();
+    });
+  }
+
+  return(): Promise<IteratorResult<Message>> {
+    this.end();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  /** Ends the iteration; what was offered and not taken stays pending. */
+  end(): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#source.remove(this.#consume);
+    const left = new Error("the iterator was left");
+    for (const offer of this.#current === undefined ? this.#offers : [this.#current, ...this.#offers]) {
+      offer.leave(left);
+    }
+    this.#current = undefined;
+    this.#offers.length = 0;
+    this.#waiting?.({ done: true, value: undefined });
+    this.#waiting = undefined;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}

@@ -1,0 +1,52 @@
+import { fromHex, fromUtf8, toHex, toUtf8 } from "../../base/encoding.js";
+import type { Reader } from "../../codec/reader.js";
+import type { Writer } from "../../codec/writer.js";
+import { decodeName, encodeName } from "../../wire/identifiers.js";
+import { GROUP_ID_LENGTH } from "../../wire/protocol.js";
+import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
+import type { Message } from "../events.js";
+
+/** A received message as it is stored: for the app to take, and for history. */
+export interface StoredMessage {
+  /** Of the conversation it came in, in hexadecimal. */
+  readonly groupId: string;
+  readonly id: string;
+  readonly from: string;
+  readonly group?: string;
+  readonly content: string | Uint8Array;
+  readonly sentAt: number;
+}
+
+export function encodeStoredMessage(writer: Writer, message: StoredMessage): void {
+  writer.u8(1).fixed(fromHex(message.groupId)).fixed(fromHex(message.id));
+  encodeName(writer, message.from);
+  writer.optional(message.group, encodeName).uint53(message.sentAt);
+  if (typeof message.content === "string") writer.u8(1).opaque(toUtf8(message.content));
+  else writer.u8(2).opaque(message.content);
+}
+
+export function decodeStoredMessage(reader: Reader): StoredMessage {
+  if (reader.u8() !== 1) reader.fail("unknown version of message");
+  const groupId = toHex(reader.fixed(GROUP_ID_LENGTH));
+  const id = toHex(reader.fixed(MESSAGE_ID_LENGTH));
+  const from = decodeName(reader);
+  const group = reader.optional(decodeName);
+  const sentAt = reader.uint53();
+  const kind = reader.u8();
+  if (kind !== 1 && kind !== 2) reader.fail("unknown kind of content");
+  const bytes = reader.opaque();
+  const content = kind === 1 ? fromUtf8(bytes) : bytes;
+  return { groupId, id, from, ...(group !== undefined && { group }), content, sentAt };
+}
+
+/** The message as the app gets it. */
+export function toMessage(stored: StoredMessage, redelivered: boolean): Message {
+  const { groupId: _, content, ...rest } = stored;
+  // A copy: what the app does to its bytes must not reach ours.
+  return {
+    ...rest,
+    type: "message",
+    content: typeof content === "string" ? content : content.slice(),
+    redelivered,
+  };
+}

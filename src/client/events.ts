@@ -1,0 +1,80 @@
+import type { ErrorCode, SubrosaError } from "../base/errors.js";
+
+/** A direct or group message. */
+export interface Message {
+  /** 32 hexadecimal digits, the same at the sender and at every receiver. */
+  readonly id: string;
+  readonly type: "message";
+  /** The sender's user id, authenticated. */
+  readonly from: string;
+  /** The group's name; absent for direct messages. */
+  readonly group?: string;
+  readonly content: string | Uint8Array;
+  /** Milliseconds since 1970 by the sender's clock. */
+  readonly sentAt: number;
+  /** True if it may have been handed over before a crash or restart. */
+  readonly redelivered: boolean;
+}
+
+/** What became of messages this client sent. */
+export interface Receipt {
+  /** Message ids. */
+  readonly ids: readonly string[];
+  /** Who says so: the receiver for `delivered`, this client otherwise. */
+  readonly by: string;
+  readonly group?: string;
+  /** `sent`: durable at the relay. `delivered`: durable at the receiver. `failed`: given up, `code` says why. */
+  readonly state: "sent" | "delivered" | "failed";
+  readonly code?: ErrorCode;
+}
+
+/** Someone asks to join a group. Answer once; a second answer does nothing. */
+export interface JoinRequestEvent {
+  readonly group: string;
+  readonly userId: string;
+  /** The account fingerprint the request was signed with, to compare with the person. */
+  readonly fingerprint: string;
+  /** `new`: never seen before; `known`: the pinned key; `verified`: marked as verified. */
+  readonly identity: "new" | "known" | "verified";
+  /** Admits the user; resolves when the relay has taken the commit. */
+  approve(options?: { fingerprint?: string }): Promise<void>;
+  reject(): Promise<void>;
+}
+
+/** Someone put this user into a group that it did not ask for. Nothing of it is shown before `accept()`. */
+export interface InvitationEvent {
+  readonly group: string;
+  readonly from: string;
+  readonly members: readonly string[];
+  accept(): Promise<void>;
+  /** Leaves the group. */
+  reject(): Promise<void>;
+}
+
+/** Every event with what its listeners get. */
+export interface ClientEvents {
+  /** A session with the relay is up. */
+  connect: { readonly registered: boolean };
+  /** The session ended. */
+  disconnect: { readonly code: number; readonly reason: string; readonly willReconnect: boolean };
+  error: SubrosaError;
+  message: Message;
+  receipt: Receipt;
+  groupCreated: { readonly group: string };
+  groupDeleted: { readonly group: string; readonly by?: string };
+  /** This user is a member now. */
+  groupJoin: { readonly group: string; readonly members: readonly string[] };
+  /** This user is no member any more: it left, was removed (`by`), or the relay lost the group. */
+  groupLeave: { readonly group: string; readonly reason: "left" | "removed" | "lost"; readonly by?: string };
+  memberJoin: { readonly group: string; readonly userId: string; readonly by: string };
+  memberLeave: { readonly group: string; readonly userId: string; readonly by: string };
+  joinRequest: JoinRequestEvent;
+  invitation: InvitationEvent;
+  /** A known user id has another account key; see {@link Client.acceptIdentity}. */
+  identityChanged: { readonly userId: string; readonly pinned: string; readonly offered: string };
+  /** An entry of a conversation could not be read. */
+  undecryptable: { readonly group?: string; readonly from?: string; readonly reason: ErrorCode };
+}
+
+export type EventName = keyof ClientEvents;
+export type Listener<Name extends EventName> = (event: ClientEvents[Name]) => unknown;

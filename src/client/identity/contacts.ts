@@ -1,0 +1,168 @@
+import { type Bytes, equalBytes } from "../../base/bytes.js";
+import { SubrosaError } from "../../base/errors.js";
+import { decode, type Reader } from "../../codec/reader.js";
+import { encode, type Writer } from "../../codec/writer.js";
+import { verify } from "../../crypto/signature.js";
+import type { Change, StoreSession } from "../../stores/store.js";
+import { decodeName, encodeName } from "../../wire/identifiers.js";
+import { type Account, deviceListToBeSigned } from "../../wire/identity.js";
+import { PUBLIC_KEY_LENGTH } from "../../wire/protocol.js";
+import { fingerprintOf } from "./safety-number.js";
+
+const PREFIX = "contact/";
+
+/** Another user as this device knows it. */
+export interface Contact {
+  readonly userId: string;
+  /** Names the record. */
+  readonly number: number;
+  /** The account key seen first, or accepted since. */
+  readonly pinnedKey: Bytes;
+  readonly verified: boolean;
+  /** The highest device list version seen. */
+  readonly listVersion: number;
+  /** Another key that the relay or a peer offered and that was not accepted yet. */
+  readonly offeredKey?: Bytes;
+}
+
+function encodeContact(writer: Writer, contact: Contact): void {
+  writer.u8(1);
+  encodeName(writer, contact.userId);
+  writer
+    .fixed(contact.pinnedKey)
+    .u8(contact.verified ? 1 : 0)
+    .uint53(contact.listVersion);
+  writer.optional(contact.offeredKey, (w, key) => w.fixed(key));
+}
+
+function decodeContact(reader: Reader, number: number): Contact {
+  if (reader.u8() !== 1) reader.fail("unknown version of contact");
+  const userId = decodeName(reader);
+  const pinnedKey = reader.fixed(PUBLIC_KEY_LENGTH);
+  const verified = reader.u8() === 1;
+  const listVersion = reader.uint53();
+  const offeredKey = reader.optional((r) => r.fixed(PUBLIC_KEY_LENGTH));
+  return { userId, number, pinnedKey, verified, listVersion, ...(offeredKey && { offeredKey }) };
+}
+
+/** Told of a key that differs from the pinned one; both as fingerprints. */
+export type IdentityListener = (userId: string, pinned: string, offered: string) => void;
+
+/** The pinned accounts: trust on first use, changed only by {@link Contacts.accept}. */
+export class Contacts {
+  readonly #write: (changes: readonly Change[]) => Promise<void>;
+  readonly #byUser = new Map<string, Contact>();
+  readonly #onChanged: IdentityListener;
+  #next = 1;
+
+  private constructor(write: (changes: readonly Change[]) => Promise<void>, onChanged: IdentityListener) {
+    this.#write = write;
+    this.#onChanged = onChanged;
+  }
+
+  static async load(
+    store: StoreSession,
+    write: (changes: readonly Change[]) => Promise<void>,
+    onChanged: IdentityListener,
+  ): Promise<Contacts> {
+    const contacts = new Contacts(write, onChanged);
+    for (const [key, value] of await store.list(PREFIX)) {
+      const number = Number(key.slice(PREFIX.length));
+      const contact = decode((reader) => decodeContact(reader, number), value);
+      contacts.#byUser.set(contact.userId, contact);
+      contacts.#next = Math.max(contacts.#next, number + 1);
+    }
+    return contacts;
+  }
+
+  get(userId: string): Contact | undefined {
+    return this.#byUser.get(userId);
+  }
+
+  async #put(contact: Contact): Promise<void> {
+    this.#byUser.set(contact.userId, contact);
+    await this.#write([this.#change(contact)]);
+  }
+
+  #change(contact: Contact): Change {
+    return { put: PREFIX + String(contact.number).padStart(9, "0"), value: encode(encodeContact, contact) };
+  }
+
+  /**
+   * Checks a key against the pin, pinning it at first contact. With `expected`, the fingerprint must match too.
+   * Throws `identity-changed` (once with an event) for another key than the pinned one, `identity-mismatch` for
+   * another fingerprint than the expected one.
+   */
+  async check(userId: string, accountKey: Bytes, expected?: string): Promise<Contact> {
+    if (expected !== undefined && (await fingerprintOf(userId, accountKey)) !== expected.toLowerCase()) {
+      throw new SubrosaError("identity-mismatch", "the account's fingerprint is not the expected one");
+    }
+    const known = this.#byUser.get(userId);
+    if (known === undefined) {
+      const contact = {
+        userId,
+        number: this.#next++,
+        pinnedKey: accountKey,
+        verified: false,
+        listVersion: 0,
+      };
+      await this.#put(contact);
+      return contact;
+    }
+    if (equalBytes(known.pinnedKey, accountKey)) return known;
+    if (known.offeredKey === undefined || !equalBytes(known.offeredKey, accountKey)) {
+      await this.#put({ ...known, offeredKey: accountKey });
+      const [pinned, offered] = await Promise.all([
+        fingerprintOf(userId, known.pinnedKey),
+        fingerprintOf(userId, accountKey),
+      ]);
+      this.#onChanged(userId, pinned, offered);
+    }
+    throw new SubrosaError("identity-changed", "the account key differs from the one known");
+  }
+
+  /** Checks what the relay says of a user: the pin, the list's signature, and that its version never falls. */
+  async checkAccount(account: Account, userId: string, expected?: string): Promise<Contact> {
+    const { list, signature } = account.deviceList;
+    if (account.userId !== userId || list.userId !== userId) {
+      throw new SubrosaError("protocol-error", "the relay answered for another user");
+    }
+    if (!(await verify(account.accountKey, signature, deviceListToBeSigned(list)))) {
+      throw new SubrosaError("invalid-signature", "a device list is not by the account it names");
+    }
+    const contact = await this.check(userId, account.accountKey, expected);
+    if (list.version < contact.listVersion) {
+      throw new SubrosaError("invalid-message", "the relay offers an older device list than the one known", {
+        rule: "device list version",
+      });
+    }
+    if (list.version > contact.listVersion) {
+      const newer = { ...contact, listVersion: list.version };
+      await this.#put(newer);
+      return newer;
+    }
+    return contact;
+  }
+
+  /** Pins the offered key whose fingerprint this is; throws `identity-mismatch` if none has it. */
+  async accept(userId: string, fingerprint: string): Promise<void> {
+    const contact = this.#byUser.get(userId);
+    const key = contact?.offeredKey;
+    if (
+      contact === undefined ||
+      key === undefined ||
+      (await fingerprintOf(userId, key)) !== fingerprint.toLowerCase()
+    ) {
+      throw new SubrosaError("identity-mismatch", "no identity with this fingerprint was offered");
+    }
+    const { offeredKey: _, ...rest } = contact;
+    await this.#put({ ...rest, pinnedKey: key, verified: false, listVersion: 0 });
+  }
+
+  /** Marks the pinned key as compared with the person; throws `unknown-user` without a pin. */
+  async markVerified(userId: string): Promise<void> {
+    const contact = this.#byUser.get(userId);
+    if (contact === undefined) throw new SubrosaError("unknown-user", "nothing is known of this user yet");
+    await this.#put({ ...contact, verified: true });
+  }
+}

@@ -1,0 +1,167 @@
+import type { Bytes } from "../../base/bytes.js";
+import { toHex } from "../../base/encoding.js";
+import { decode, type Reader } from "../../codec/reader.js";
+import { encode, type Writer } from "../../codec/writer.js";
+import { makeCapabilities } from "../../mls/group/capabilities.js";
+import {
+  decodeKeyPackageBundle,
+  encodeKeyPackageBundle,
+  generateKeyPackage,
+  type KeyPackageBundle,
+} from "../../mls/group/key-package.js";
+import type { Change, StoreSession } from "../../stores/store.js";
+import { POLICY_EXTENSION } from "../conversation/policy.js";
+import { layout } from "../layout.js";
+import type { OwnIdentity } from "./own-identity.js";
+
+/** How many one-time packages the relay should hold, and below how many it gets new ones. */
+const POOL_SIZE = 32;
+const LOW_WATER = 16;
+/** How many are made and published at once, so that a new client is soon reachable. */
+const CHUNK = 8;
+/** 90 days: how long others may use a package. It is kept a week longer, for a welcome that was under way. */
+const LIFETIME_S = 90 * 24 * 3600;
+const GRACE_S = 7 * 24 * 3600;
+/** An hour: how far clocks may differ. */
+const SKEW_S = 3600;
+
+interface Held {
+  readonly bundle: KeyPackageBundle;
+  readonly notAfter: number;
+  readonly lastResort: boolean;
+}
+
+function encodeHeld(writer: Writer, held: Held): void {
+  writer
+    .u8(1)
+    .uint53(held.notAfter)
+    .u8(held.lastResort ? 1 : 0)
+    .opaque(encodeKeyPackageBundle(held.bundle));
+}
+
+function decodeHeld(reader: Reader): Held {
+  if (reader.u8() !== 1) reader.fail("unknown version of key package record");
+  const notAfter = reader.uint53();
+  const lastResort = reader.u8() === 1;
+  return { notAfter, lastResort, bundle: decodeKeyPackageBundle(reader.opaque()) };
+}
+
+/** This device's key packages (RFC 9420 §10): stored before they are published, deleted with the join that uses them. */
+export class KeyPackages {
+  readonly #write: (changes: readonly Change[]) => Promise<void>;
+  readonly #identity: OwnIdentity;
+  readonly #held = new Map<string, Held>();
+
+  private constructor(write: (changes: readonly Change[]) => Promise<void>, identity: OwnIdentity) {
+    this.#write = write;
+    this.#identity = identity;
+  }
+
+  static async load(
+    store: StoreSession,
+    write: (changes: readonly Change[]) => Promise<void>,
+    identity: OwnIdentity,
+  ): Promise<KeyPackages> {
+    const packages = new KeyPackages(write, identity);
+    for (const [, value] of await store.list(layout.keyPackages)) {
+      const held = decode(decodeHeld, value);
+      packages.#held.set(toHex(held.bundle.ref), held);
+    }
+    return packages;
+  }
+
+  /** The package of a KeyPackageRef, if it is ours and still held. */
+  find(ref: Uint8Array): KeyPackageBundle | undefined {
+    return this.#held.get(toHex(ref))?.bundle;
+  }
+
+  /** A new package for one purpose, such as a join request, with the change that stores it. */
+  async make(
+    now: number,
+    lastResort = false,
+  ): Promise<{ bundle: KeyPackageBundle; notAfter: number; change: Change }> {
+    const seconds = Math.floor(now / 1000);
+    const notAfter = seconds + LIFETIME_S;
+    const bundle = await generateKeyPackage({
+      credential: { kind: "basic", identity: this.#identity.credential },
+      signer: this.#identity.device,
+      lifetime: { notBefore: BigInt(seconds - SKEW_S), notAfter: BigInt(notAfter) },
+      capabilities: makeCapabilities({ extensions: [POLICY_EXTENSION] }),
+    });
+    const held = { bundle, notAfter, lastResort };
+    this.#held.set(toHex(bundle.ref), held);
+    return {
+      bundle,
+      notAfter,
+      change: { put: layout.keyPackage(bundle.ref), value: encode(encodeHeld, held) },
+    };
+  }
+
+  /**
+   * The next few packages to publish when the relay holds `remaining` one-time ones; stored already. Undefined: none are
+   * needed. `fresh`: the relay knows nothing of this device, so that it needs the last resort too.
+   */
+  async refill(remaining: number, now: number, fresh: boolean): Promise<PackageUpload | undefined> {
+    const expired = this.#dropExpired(now);
+    const needsLastResort = fresh || !this.#hasFreshLastResort(now);
+    const count = Math.min(CHUNK, remaining < LOW_WATER ? POOL_SIZE - remaining : 0);
+    if (count === 0 && !needsLastResort) {
+      if (expired.length > 0) await this.#write(expired);
+      return undefined;
+    }
+    const [made, lastResort] = await Promise.all([
+      Promise.all(Array.from({ length: count }, () => this.make(now))),
+      needsLastResort ? this.make(now, true) : undefined,
+    ]);
+    await this.#write([
+      ...expired,
+      ...made.map((one) => one.change),
+      ...(lastResort ? [lastResort.change] : []),
+    ]);
+    const upload = ({ bundle, notAfter }: { bundle: KeyPackageBundle; notAfter: number }): Upload => ({
+      keyPackage: bundle.bytes,
+      notAfter,
+    });
+    return { oneTime: made.map(upload), ...(lastResort && { lastResort: upload(lastResort) }) };
+  }
+
+  /** The changes that delete a package that was used; a last resort stays until it expires. */
+  used(ref: Uint8Array): Change[] {
+    const held = this.#held.get(toHex(ref));
+    if (held === undefined || held.lastResort) return [];
+    this.#held.delete(toHex(ref));
+    return [{ delete: layout.keyPackage(ref) }];
+  }
+
+  /** Whether the package of this ref is one that several groups may have used. */
+  isLastResort(ref: Uint8Array): boolean {
+    return this.#held.get(toHex(ref))?.lastResort ?? false;
+  }
+
+  #hasFreshLastResort(now: number): boolean {
+    const halfLife = now / 1000 + LIFETIME_S / 2;
+    return [...this.#held.values()].some((held) => held.lastResort && held.notAfter > halfLife);
+  }
+
+  #dropExpired(now: number): Change[] {
+    const changes: Change[] = [];
+    for (const [ref, held] of this.#held) {
+      if (held.notAfter + GRACE_S < now / 1000) {
+        this.#held.delete(ref);
+        changes.push({ delete: layout.keyPackage(held.bundle.ref) });
+      }
+    }
+    return changes;
+  }
+}
+
+/** What goes to the relay. */
+export interface PackageUpload {
+  readonly oneTime: Upload[];
+  readonly lastResort?: Upload;
+}
+
+interface Upload {
+  readonly keyPackage: Bytes;
+  readonly notAfter: number;
+}

@@ -1,0 +1,48 @@
+import { toHex } from "../base/encoding.js";
+
+/** Where everything stands in a client's store. Keys hold no names: they are not encrypted. */
+export const layout = {
+  /** The relay knows this user; value empty. */
+  registered: "registered",
+  /** The cursor of this device's inbox. */
+  inbox: "inbox",
+  /** Pointers that wait to be joined. */
+  pointers: "pointer/",
+  pointer: (groupId: Uint8Array) => `pointer/${toHex(groupId)}`,
+  /** Groups this user asked to join. */
+  joins: "join/",
+  join: (groupId: Uint8Array) => `join/${toHex(groupId)}`,
+  keyPackages: "key-package/",
+  keyPackage: (ref: Uint8Array) => `key-package/${toHex(ref)}`,
+  intents: "intent/",
+  intent: (order: number) => `intent/${ordered(order)}`,
+  /** Messages that the app has not taken yet. */
+  pending: "pending/",
+  pendingMessage: (order: number) => `pending/${ordered(order)}`,
+  conversations: "conversation/",
+  conversation: (groupId: Uint8Array) => `conversation/${toHex(groupId)}`,
+  /** What changes with every entry of a group's log. */
+  place: (groupId: Uint8Array) => `place/${toHex(groupId)}`,
+  /** What changes with every epoch. */
+  epoch: (groupId: Uint8Array) => `epoch/${toHex(groupId)}`,
+  ratchets: (groupId: Uint8Array) => `ratchet/${toHex(groupId)}/`,
+  ratchet: (groupId: Uint8Array, key: string) => `ratchet/${toHex(groupId)}/${key}`,
+  seen: (groupId: Uint8Array) => `seen/${toHex(groupId)}/`,
+  seenMessage: (groupId: Uint8Array, senderTag: string, id: Uint8Array) =>
+    `seen/${toHex(groupId)}/${senderTag}/${toHex(id)}`,
+  requests: "request/",
+  request: (groupId: Uint8Array, requestId: Uint8Array) => `request/${toHex(groupId)}/${toHex(requestId)}`,
+  box: (groupId: Uint8Array) => `box/${toHex(groupId)}`,
+  history: "history/",
+  historyEntry: (order: number) => `history/${ordered(order)}`,
+} as const;
+
+/** A number so that its text sorts as it does. */
+function ordered(order: number): string {
+  return order.toString(36).padStart(11, "0");
+}
+
+/** The number in a key that ends with an ordered one. */
+export function orderOf(key: string): number {
+  return Number.parseInt(key.slice(key.lastIndexOf("/") + 1), 36);
+}

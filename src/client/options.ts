@@ -1,0 +1,61 @@
+import type { Clock } from "../base/clock.js";
+import { assertArgument } from "../base/errors.js";
+import type { Store } from "../stores/store.js";
+import type { Connector } from "../transport/transport.js";
+import type { WebSocketConstructor } from "../transport/websocket.js";
+import { assertName } from "../wire/identifiers.js";
+
+/** What a client is made from. Only `url` and `userId` are required. */
+export interface ClientOptions {
+  /** The relay's address, `ws:` or `wss:`. */
+  readonly url: string;
+  /** This user's name at the relay: NFC, 1 to 128 bytes of UTF-8, no control characters. */
+  readonly userId: string;
+  /** What the relay's `authenticate` hook checks; a function is asked for each session. */
+  readonly token?: string | (() => Promise<string>);
+  /** Where state is kept. Default: IndexedDB in browsers, memory in Node (`openStore` of `subrosa/node` is durable). */
+  readonly store?: Store;
+  /** Whose messages get a receipt when they are stored here. Default: direct ones. */
+  readonly ack?: { readonly direct?: boolean; readonly group?: boolean };
+  /** Whether sent and received messages are kept for {@link Client.history}. Default: false. */
+  readonly history?: boolean;
+  /** Whether invitations by users marked as verified are accepted by themselves. Default: false. */
+  readonly acceptFromVerified?: boolean;
+  readonly limits?: ClientLimits;
+  /** The WebSocket class; default: the platform's, in Node that of `ws`. */
+  readonly WebSocket?: WebSocketConstructor;
+}
+
+export interface ClientLimits {
+  /** The largest message in bytes; default 786,432. The relay's frame limit must leave room for an eighth more. */
+  readonly maxMessageBytes?: number;
+  /** How many messages may wait to be sent; default 10,000. */
+  readonly maxOutbox?: number;
+}
+
+/** What a simulation takes the place of. Not part of the public interface. */
+export interface Seams {
+  readonly clock?: Clock;
+  /** Random bytes for message and entry ids. */
+  readonly randomId?: (length: number) => Uint8Array<ArrayBuffer>;
+  /** From 0 up to, not including, 1; for jitter. */
+  readonly random?: () => number;
+  readonly connector?: Connector;
+}
+
+export const DEFAULT_MAX_MESSAGE_BYTES = 768 * 1024;
+/** How long calls that need the relay wait by default, in milliseconds. */
+export const DEFAULT_TIMEOUT = 10_000;
+/** How long `close()` goes on sending, in milliseconds. */
+export const FLUSH_TIMEOUT = 5_000;
+
+/** Throws `invalid-argument` for what can never work. Looks at no global but `URL`. */
+export function checkOptions(options: ClientOptions): void {
+  assertArgument(typeof options === "object" && options !== null, "options: an object");
+  assertName(options.userId, "userId");
+  let protocol: string | undefined;
+  try {
+    protocol = new URL(options.url).protocol;
+  } catch {}
+  assertArgument(protocol === "ws:" || protocol === "wss:", "url: an absolute ws: or wss: address");
+}

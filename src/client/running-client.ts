@@ -1,0 +1,302 @@
+import { systemClock } from "../base/clock.js";
+import { toHex } from "../base/encoding.js";
+import { SubrosaError } from "../base/errors.js";
+import { randomBytes } from "../crypto/random.js";
+import type { Change, Store, StoreSession } from "../stores/store.js";
+import type { LinkEnd } from "../transport/link.js";
+import { listenForWake } from "../transport/wake-signals.js";
+import { webSocketConnector } from "../transport/websocket.js";
+import type { LogEntry } from "../wire/entries.js";
+import type { EndReason, Ready } from "../wire/frames.js";
+import type { LogId } from "../wire/identifiers.js";
+import { INCARNATION_TAG_LENGTH } from "../wire/identity.js";
+import { LogKind } from "../wire/protocol.js";
+import type { Context } from "./context.js";
+import type { Conversation } from "./conversation/conversation.js";
+import { Inbox } from "./conversation/inbox.js";
+import { Invitations } from "./conversation/invitations.js";
+import { JoinRequests } from "./conversation/join-requests.js";
+import { Outbox } from "./conversation/outbox.js";
+import { OwnRequests } from "./conversation/own-requests.js";
+import { Registry } from "./conversation/registry.js";
+import { Starter } from "./conversation/start.js";
+import { Delivery } from "./delivery/delivery.js";
+import { History } from "./delivery/history.js";
+import { Contacts } from "./identity/contacts.js";
+import { KeyPackages } from "./identity/key-packages.js";
+import { loadIdentity } from "./identity/own-identity.js";
+import { layout } from "./layout.js";
+import type { ClientOptions, Seams } from "./options.js";
+import { RelaySession } from "./session/relay-session.js";
+
+/** What the surface of a client is told of. */
+export interface RunningHandler {
+  readonly emit: Context["emit"];
+  ready(ready: Ready): void;
+  ended(end: LinkEnd, error: SubrosaError | undefined): void;
+  /** Memory and store have parted, or another owner has the store: nothing more can be done. */
+  fatal(error: SubrosaError): void;
+}
+
+/** A client whose store is open: all its parts, wired together. */
+export class RunningClient {
+  readonly context: Context;
+  readonly registry: Registry;
+  readonly starter: Starter;
+  readonly ownRequests: OwnRequests;
+  readonly invitations: Invitations;
+  readonly #handler: RunningHandler;
+  readonly #inbox: Inbox;
+  readonly #boxes = new Map<string, JoinRequests>();
+  readonly #store: StoreSession;
+  readonly #stopWaking: () => void;
+  readonly #waitingForSession: (() => void)[] = [];
+  #registered: boolean;
+
+  private constructor(parts: {
+    context: Context;
+    registry: Registry;
+    starter: Starter;
+    inbox: Inbox;
+    handler: RunningHandler;
+    registered: boolean;
+    ownRequests: OwnRequests;
+    invitations: Invitations;
+  }) {
+    this.context = parts.context;
+    this.registry = parts.registry;
+    this.starter = parts.starter;
+    this.ownRequests = parts.ownRequests;
+    this.invitations = parts.invitations;
+    this.#handler = parts.handler;
+    this.#inbox = parts.inbox;
+    this.#store = parts.context.store;
+    this.#registered = parts.registered;
+    this.#stopWaking = listenForWake(() => this.context.relay.wake());
+  }
+
+  /** Opens the store and loads what is in it. Throws what the store throws; then nothing is left open. */
+  static async open(
+    options: ClientOptions,
+    store: Store,
+    seams: Seams,
+    handler: RunningHandler,
+  ): Promise<RunningClient> {
+    const session = await store.open(`${new URL(options.url).href} ${options.userId}`);
+    try {
+      return await RunningClient.#load(options, session, seams, handler);
+    } catch (error) {
+      await session.close().catch(() => {});
+      throw error;
+    }
+  }
+
+  static async #load(
+    options: ClientOptions,
+    store: StoreSession,
+    seams: Seams,
+    handler: RunningHandler,
+  ): Promise<RunningClient> {
+    const clock = seams.clock ?? systemClock;
+    const random = seams.random ?? Math.random;
+    const { ack = {}, token } = options;
+    const write = async (changes: readonly Change[]) => {
+      try {
+        await store.write(changes);
+      } catch (error) {
+        if (SubrosaError.is(error) && error.code !== "closed") handler.fatal(error);
+        throw error;
+      }
+    };
+    store.onLost((error) => handler.fatal(error));
+    const report = (error: unknown) => handler.emit("error", asError(error));
+    const identity = await loadIdentity(store, options.userId);
+    let running: RunningClient | undefined;
+    const relay = new RelaySession({
+      url: options.url,
+      connector: seams.connector ?? webSocketConnector({ WebSocket: options.WebSocket, clock }),
+      clock,
+      random,
+      identity,
+      incarnation: store.owner,
+      incarnationTag: randomBytes(INCARNATION_TAG_LENGTH),
+      token: async () => (typeof token === "function" ? token() : (token ?? "")),
+      handler: {
+        ready: (ready) => void running?.ready(ready).catch(report),
+        ended: (end, error) => running?.ended(end, error),
+        entries: (log, entries) => running?.entries(log, entries),
+        logEnded: (log, reason) => running?.logEnded(log, reason),
+      },
+    });
+    const [contacts, keyPackages, outbox, delivery, history, registered] = await Promise.all([
+      Contacts.load(store, write, (userId, pinned, offered) => {
+        handler.emit("identityChanged", { userId, pinned, offered });
+      }),
+      KeyPackages.load(store, write, identity),
+      Outbox.load(store, options.limits?.maxOutbox),
+      Delivery.load(store, write),
+      History.load(store, options.history ?? false, options.userId),
+      store.get(layout.registered),
+    ]);
+    const context: Context = {
+      store,
+      write,
+      clock,
+      randomId: seams.randomId ?? randomBytes,
+      random,
+      identity,
+      contacts,
+      keyPackages,
+      outbox,
+      delivery,
+      history,
+      relay,
+      ack: { direct: ack.direct ?? true, group: ack.group ?? false },
+      emit: handler.emit,
+      directEnded: (userId) => running?.starter.flushDirect(userId),
+      report,
+    };
+    const registry = await Registry.load(store, context);
+    const starter = new Starter(context, registry);
+    const ownRequests = await OwnRequests.load(context, registry);
+    const invitations = new Invitations(context, registry, {
+      automatic: options.acceptFromVerified ?? false,
+      accepted: (conversation) => running?.followBox(conversation),
+    });
+    const inbox = await Inbox.load(context, registry, {
+      joined: (conversation) => running?.joined(conversation),
+      dropped: (groupId, error) => {
+        ownRequests.failed(groupId, error);
+        report(error);
+      },
+      rejected: (groupId, requestId) => void ownRequests.rejected(groupId, requestId).catch(report),
+    });
+    running = new RunningClient({
+      context,
+      registry,
+      starter,
+      inbox,
+      handler,
+      registered: registered !== undefined,
+      ownRequests,
+      invitations,
+    });
+    return running;
+  }
+
+  /** A session is up: become reachable, follow every log, and take up everything that waits. */
+  async ready(ready: Ready): Promise<void> {
+    const { context } = this;
+    if (ready.registered && this.#registered) {
+      context.report(
+        new SubrosaError("unknown-user", "the relay has lost its data: it did not know this user any more"),
+      );
+    }
+    if (!this.#registered) {
+      this.#registered = true;
+      await context.write([{ put: layout.registered, value: new Uint8Array(0) }]);
+    }
+    const ignore = ifConnected(context.report);
+    const published = this.#publish(ready.keyPackages, ready.registered);
+    const following = [
+      this.#inbox.subscribe().catch(ignore),
+      ...this.registry.all().map((conversation) => conversation.subscribe()),
+      ...this.registry.all().map((conversation) => this.followBox(conversation)),
+    ];
+    const held = await published.catch(ignore);
+    if (!context.relay.isReady) return;
+    this.#handler.ready(ready);
+    for (const resolve of this.#waitingForSession.splice(0)) resolve();
+    await Promise.all(following);
+    this.starter.flushCreations();
+    for (const userId of context.outbox.waitingUsers()) this.starter.flushDirect(userId);
+    this.invitations.show();
+    for (let count = held; count !== undefined && context.relay.isReady; ) {
+      count = await this.#publish(count, false).catch(ignore);
+    }
+  }
+
+  /** Publishes a few key packages if some are needed; how many the relay holds then, undefined if none were. */
+  async #publish(remaining: number, fresh: boolean): Promise<number | undefined> {
+    const { keyPackages, clock, relay } = this.context;
+    const upload = await keyPackages.refill(remaining, clock.now(), fresh);
+    return upload && (await relay.request("publishKeyPackages", upload)).oneTime;
+  }
+
+  ended(end: LinkEnd, error: SubrosaError | undefined): void {
+    for (const conversation of this.registry.all()) conversation.disconnected();
+    this.#handler.ended(end, error);
+  }
+
+  entries(log: LogId, entries: readonly LogEntry[]): void {
+    switch (log.kind) {
+      case LogKind.inbox:
+        return this.#inbox.receive(entries);
+      case LogKind.group:
+        return this.registry.get(log.id)?.receive(entries);
+      case LogKind.requestBox:
+        return this.#boxes.get(toHex(log.id))?.receive(entries);
+    }
+  }
+
+  logEnded(log: LogId, reason: EndReason): void {
+    if (log.kind === LogKind.group) void this.registry.get(log.id)?.ended(reason).catch(this.context.report);
+  }
+
+  joined(conversation: Conversation): void {
+    this.ownRequests.joined(conversation);
+    void conversation.subscribe();
+    void this.followBox(conversation);
+    const { subject } = conversation.state.record;
+    if (subject.kind === "direct") this.starter.flushDirect(subject.peer);
+    else this.invitations.show();
+  }
+
+  /** Follows a group's request box, as far as this user may answer requests. */
+  async followBox(conversation: Conversation): Promise<void> {
+    const { record } = conversation.state;
+    if (record.subject.kind !== "group" || record.status !== "active" || !this.context.relay.isReady) return;
+    const box = this.#boxes.get(conversation.key) ?? new JoinRequests(this.context, conversation);
+    this.#boxes.set(conversation.key, box);
+    await box.subscribe().catch(ifConnected(this.context.report));
+  }
+
+  /** Resolves when there is a session: now, or with the next. */
+  connected(): Promise<void> {
+    if (this.context.relay.isReady) return Promise.resolve();
+    return new Promise((resolve) => this.#waitingForSession.push(resolve));
+  }
+
+  /** After an identity was accepted: what waited for it goes on. */
+  async identityAccepted(userId: string): Promise<void> {
+    const conversation = this.registry.direct(userId);
+    const pinned = this.context.contacts.get(userId)?.pinnedKey;
+    if (conversation !== undefined && !conversation.isWith(userId, pinned)) await conversation.lose();
+    this.#inbox.retry();
+    this.starter.flushDirect(userId);
+  }
+
+  /** Ends everything; what is not written now stays as it was. */
+  async stop(): Promise<void> {
+    this.#stopWaking();
+    for (const conversation of this.registry.all()) conversation.stop();
+    this.context.relay.close();
+    this.context.outbox.abandon(new SubrosaError("closed", "the client was closed"));
+    await Promise.all(this.registry.all().map((conversation) => conversation.idle()));
+    await this.#store.close();
+  }
+}
+
+/** Errors of a session that ended are nobody's concern: the next one starts anew. */
+function ifConnected(report: (error: unknown) => void): (error: unknown) => undefined {
+  return (error) => {
+    if (!SubrosaError.is(error) || (error.code !== "connection-failed" && error.code !== "closed"))
+      report(error);
+  };
+}
+
+function asError(error: unknown): SubrosaError {
+  return SubrosaError.is(error)
+    ? error
+    : new SubrosaError("internal", "an unexpected error", { cause: error });
+}

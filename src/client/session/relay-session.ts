@@ -1,0 +1,220 @@
+import type { Bytes } from "../../base/bytes.js";
+import type { Clock } from "../../base/clock.js";
+import { SubrosaError } from "../../base/errors.js";
+import { sign } from "../../crypto/signature.js";
+import { Link, type LinkEnd } from "../../transport/link.js";
+import type { Connector } from "../../transport/transport.js";
+import type { LogEntry } from "../../wire/entries.js";
+import {
+  decodeRelayFrame,
+  decodeResult,
+  type EndReason,
+  encodeClientFrame,
+  type Ready,
+  type Request,
+} from "../../wire/frames.js";
+import type { Cursor, LogId } from "../../wire/identifiers.js";
+import { type Challenge, sessionToBeSigned } from "../../wire/identity.js";
+import type { RefusalCode } from "../../wire/refusals.js";
+import type { BodyOf, OperationName, ResultOf } from "../../wire/requests.js";
+import type { OwnIdentity } from "../identity/own-identity.js";
+
+export interface RelaySessionOptions {
+  readonly url: string;
+  readonly connector: Connector;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly identity: OwnIdentity;
+  readonly incarnation: number;
+  readonly incarnationTag: Bytes;
+  readonly token: () => Promise<string>;
+  readonly handler: RelaySessionHandler;
+}
+
+/** Told what happens on the session; calls come in the order of the frames. */
+export interface RelaySessionHandler {
+  ready(ready: Ready): void;
+  /** `error` says why a session came to no good: a refusal or a failed attempt. */
+  ended(end: LinkEnd, error: SubrosaError | undefined): void;
+  entries(log: LogId, entries: readonly LogEntry[]): void;
+  logEnded(log: LogId, reason: EndReason): void;
+}
+
+interface Waiting {
+  readonly name: OperationName;
+  readonly resolve: (result: never) => void;
+  readonly reject: (error: SubrosaError) => void;
+}
+
+/** One authenticated session after the other with the relay: requests with their answers, and what it sends. */
+export class RelaySession {
+  readonly #options: RelaySessionOptions;
+  #link: Link;
+  readonly #waiting = new Map<number, Waiting>();
+  #nextId = 1;
+  /** Counts connections: what was begun on an earlier one must not go on with the next. */
+  #connection = 0;
+  #over = false;
+  #refusal: SubrosaError | undefined;
+
+  constructor(options: RelaySessionOptions) {
+    this.#options = options;
+    this.#link = this.#newLink();
+  }
+
+  #newLink(): Link {
+    const options = this.#options;
+    return new Link({
+      url: options.url,
+      connector: options.connector,
+      clock: options.clock,
+      random: options.random,
+      handler: {
+        opened: () => {
+          this.#connection++;
+          this.#refusal = undefined;
+        },
+        frame: (frame) => this.#frame(frame),
+        ended: (end) => this.#ended(end),
+        ping: () => encodeClientFrame({ type: "ping", id: 0 }),
+      },
+    });
+  }
+
+  /** Whether requests can be made now. */
+  get isReady(): boolean {
+    return this.#link.isReady;
+  }
+
+  /** Bytes that wait to be sent. */
+  get bufferedBytes(): number {
+    return this.#link.bufferedBytes;
+  }
+
+  /** Connects, and stays connected until a permanent failure or {@link close}; then it can be called again. */
+  open(): void {
+    if (this.#over) {
+      this.#over = false;
+      this.#link = this.#newLink();
+    }
+    this.#link.open();
+  }
+
+  wake(): void {
+    this.#link.wake();
+  }
+
+  close(): void {
+    this.#over = true;
+    this.#link.close();
+  }
+
+  /**
+   * Asks the relay. Throws the refusal's code, `connection-failed` when the session ends before the answer
+   * (it may have been carried out), `queue-full` when too much waits to be sent.
+   */
+  request<Name extends OperationName>(name: Name, body: BodyOf<Name>): Promise<ResultOf<Name>> {
+    return new Promise((resolve, reject) => {
+      if (!this.isReady) {
+        reject(new SubrosaError("connection-failed", "there is no session with the relay"));
+        return;
+      }
+      const id = this.#nextId;
+      this.#nextId = id === 0xffffffff ? 1 : id + 1;
+      this.#link.send(encodeClientFrame({ type: "request", id, name, body } as Request));
+      this.#waiting.set(id, { name, resolve, reject });
+    });
+  }
+
+  /** Tells the relay that everything up to the cursor is durable here; lost acks are made good by later ones. */
+  ack(log: LogId, cursor: Cursor): void {
+    if (this.isReady) this.#link.send(encodeClientFrame({ type: "ack", log, cursor }));
+  }
+
+  #frame(bytes: Bytes): void {
+    const frame = decodeRelayFrame(bytes);
+    switch (frame.type) {
+      case "challenge":
+        void this.#authenticate(frame.challenge);
+        return;
+      case "ready":
+        this.#link.ready();
+        this.#options.handler.ready(frame.ready);
+        return;
+      case "pong":
+        return;
+      case "reply": {
+        const waiting = this.#waiting.get(frame.id);
+        this.#waiting.delete(frame.id);
+        waiting?.resolve(decodeResult(waiting.name, frame.result) as never);
+        return;
+      }
+      case "refuse": {
+        const waiting = this.#waiting.get(frame.id);
+        this.#waiting.delete(frame.id);
+        const error = refusalError(frame.code, frame.reason);
+        if (frame.id === 0) this.#refusal = error;
+        waiting?.reject(error);
+        return;
+      }
+      case "entries":
+        this.#options.handler.entries(frame.log, frame.entries);
+        return;
+      case "ended":
+        this.#options.handler.logEnded(frame.log, frame.reason);
+        return;
+    }
+  }
+
+  async #authenticate(challenge: Challenge): Promise<void> {
+    const { identity, incarnation, incarnationTag } = this.#options;
+    const connection = this.#connection;
+    try {
+      // A relay in the middle could pass on another's challenge; the signature must be of no use to it.
+      if (challenge.relayName !== new URL(this.#options.url).host) {
+        throw new SubrosaError("protocol-error", "the relay names itself otherwise than its address");
+      }
+      const claim = {
+        relayName: challenge.relayName,
+        nonce: challenge.nonce,
+        userId: identity.userId,
+        deviceId: identity.deviceId,
+        incarnation,
+        incarnationTag,
+      };
+      const [token, signature] = await Promise.all([
+        this.#options.token(),
+        sign(identity.device.privateKey, sessionToBeSigned(claim)),
+      ]);
+      if (connection !== this.#connection || this.#link.state !== "open") return;
+      this.#link.sendNow(
+        encodeClientFrame({
+          type: "authenticate",
+          authentication: {
+            account: identity.account,
+            deviceId: identity.deviceId,
+            certificate: identity.certificate,
+            incarnation,
+            incarnationTag,
+            token,
+            signature,
+          },
+        }),
+      );
+    } catch (error) {
+      if (connection === this.#connection) this.#link.drop(1000, "could not authenticate", error);
+    }
+  }
+
+  #ended(end: LinkEnd): void {
+    this.#over ||= !end.willReconnect;
+    const lost = new SubrosaError("connection-failed", "the session with the relay ended");
+    for (const waiting of this.#waiting.values()) waiting.reject(lost);
+    this.#waiting.clear();
+    this.#options.handler.ended(end, this.#refusal ?? (SubrosaError.is(end.error) ? end.error : undefined));
+  }
+}
+
+function refusalError(code: RefusalCode, reason: string): SubrosaError {
+  return new SubrosaError(code, reason === "" ? `the relay refused: ${code}` : reason);
+}

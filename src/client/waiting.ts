@@ -1,0 +1,63 @@
+import type { Clock } from "../base/clock.js";
+import { SubrosaError } from "../base/errors.js";
+
+/** How long a call waits, and what ends it earlier. What it asked for stands, even if the caller waits no longer. */
+export interface WaitOptions {
+  /** Milliseconds; default 10,000. */
+  readonly timeout?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** The promise's result; throws `timeout` or `aborted` if that comes first. */
+export function within<T>(
+  promise: Promise<T>,
+  clock: Clock,
+  timeout: number | undefined,
+  signal?: AbortSignal,
+): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const abort = () =>
+      finish(() => reject(new SubrosaError("aborted", "the call was aborted", { cause: signal?.reason })));
+    const cancel =
+      timeout === undefined
+        ? () => {}
+        : clock.after(timeout, () => finish(() => reject(timedOut(timeout))), true);
+    const finish = (then: () => void) => {
+      cancel();
+      signal?.removeEventListener("abort", abort);
+      then();
+    };
+    if (signal?.aborted) {
+      promise.catch(() => {});
+      return abort();
+    }
+    signal?.addEventListener("abort", abort, { once: true });
+    promise.then(
+      (value) => finish(() => resolve(value)),
+      (error: unknown) => finish(() => reject(error)),
+    );
+  });
+}
+
+/** A promise with its ends. */
+export interface Deferred<T> {
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** A promise to be settled by somebody else; nobody has to be waiting when it is rejected. */
+export function deferred<T>(): Deferred<T> {
+  let resolve: (value: T) => void = () => {};
+  let reject: (error: unknown) => void = () => {};
+  const promise = new Promise<T>((ok, fail) => {
+    resolve = ok;
+    reject = fail;
+  });
+  promise.catch(() => {});
+  return { promise, resolve, reject };
+}
+
+function timedOut(timeout: number): SubrosaError {
+  return new SubrosaError("timeout", `no answer within ${timeout} ms`);
+}
