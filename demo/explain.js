@@ -1,0 +1,37 @@
+/** What the error codes that people meet mean to them. */
+const MEANINGS = {
+  "already-a-member": "That person is in the group already.",
+  "connection-failed": "The relay cannot be reached.",
+  "decryption-failed": "A message could not be decrypted.",
+  forbidden: "The relay refused this.",
+  "identity-changed":
+    "That person's identity is not the one known here. Compare safety numbers, then accept it.",
+  "identity-mismatch": "The fingerprint is not the expected one.",
+  "insecure-context": "Keys can only be made on https pages and on 127.0.0.1.",
+  "invalid-argument": "That is not possible.",
+  "join-rejected": "The request to join was declined.",
+  "last-admin": "The only admin cannot leave while others stay. Delete the group instead.",
+  "name-taken": "There is a group of that name already.",
+  "no-key-package": "That person has no keys at the relay right now. Try again when they were online.",
+  "not-a-member": "Only members can do that.",
+  "not-an-admin": "Only admins of the group can do that.",
+  "outbox-full": "Too much waits to be sent already.",
+  "quota-exceeded": "The relay has no more room for this.",
+  "rate-limited": "That was too much at once. Try again in a moment.",
+  "store-failed": "This browser's database failed.",
+  "store-in-use": "This name is open in another tab.",
+  "store-outdated": "A newer version of this page wrote what is stored here.",
+  "too-large": "That is too large to send.",
+  "unknown-group": "There is no group of that name.",
+  "unknown-user": "Nobody of that name has been here.",
+  "user-id-taken": "That name belongs to somebody else here.",
+  timeout: "That took too long.",
+};
+
+/** @returns {string} what happened, for people */
+export function explain(error) {
+  const message = error?.message ?? String(error);
+  return MEANINGS[error?.code] ?? `${message.charAt(0).toUpperCase()}${message.slice(1)}`;
+}
+
+export const explainCode = (code) => MEANINGS[code] ?? "Given up.";

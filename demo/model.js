@@ -1,0 +1,117 @@
+/**
+ * @typedef {{ type: "message", id: string, from: string, content: string | Uint8Array, sentAt: number,
+ *   state?: "pending" | "sent" | "delivered" | "failed", code?: string, by?: string[], position?: number }} ShownMessage
+ * @typedef {{ type: "note", id: string, text: string, sentAt: number, bad: boolean }} Note
+ */
+
+const RANK = { pending: 0, sent: 1, failed: 2, delivered: 3 };
+let notes = 0;
+
+/** A direct conversation or a group, as the page shows it. */
+export class Conversation {
+  /** @type {(ShownMessage | Note)[]} */
+  items = [];
+  /** `active`; `joining`: asked to join, not answered; `invited`; `ended`: only its history is left. */
+  status = "active";
+  unread = 0;
+  /** Whether history has more than what is shown. */
+  hasEarlier = false;
+  /** Join requests that wait for an answer. */
+  requests = [];
+  /** The invitation that waits for an answer. */
+  invitation;
+  /** Another identity that was offered for this person. */
+  identity;
+  verified = false;
+  /** Of a group that this user is in: its members, its join mode, and whether this user may admit and remove. */
+  members;
+  mode;
+  isAdmin = false;
+
+  constructor(kind, name) {
+    this.kind = kind;
+    this.name = name;
+    this.key = keyOf(kind, name);
+    this.openedAt = Date.now();
+  }
+
+  get last() {
+    return this.items.at(-1);
+  }
+
+  /** When something happened here last. */
+  get touchedAt() {
+    return this.last?.sentAt ?? this.openedAt;
+  }
+
+  get needsAnswer() {
+    return this.requests.length > 0 || this.invitation !== undefined || this.identity !== undefined;
+  }
+
+  find(id, from) {
+    return this.items.find((item) => item.id === id && item.from === from);
+  }
+
+  /** Adds a message; one that is there already is not added again. */
+  addMessage(message) {
+    const known = this.find(message.id, message.from);
+    if (known !== undefined) return false;
+    this.items.push({ ...message, type: "message" });
+    return true;
+  }
+
+  /** Puts a page of history before what is shown. */
+  addHistory(messages) {
+    const fresh = messages.filter((message) => this.find(message.id, message.from) === undefined);
+    this.items.unshift(...fresh.map((message) => ({ ...message, type: "message" })));
+  }
+
+  addNote(text, { bad = false } = {}) {
+    this.items.push({ type: "note", id: `note-${++notes}`, text, sentAt: Date.now(), bad });
+  }
+
+  get firstPosition() {
+    return this.items.find((item) => item.position !== undefined)?.position;
+  }
+}
+
+export const keyOf = (kind, name) => `${kind}:${name}`;
+
+/** Notes how far a message has come; it never goes back. */
+export function advance(message, { state, code, by }) {
+  if (state === "delivered") message.by = [...new Set([...(message.by ?? []), by])];
+  if (message.state !== undefined && RANK[state] < RANK[message.state]) return;
+  message.state = state;
+  message.code = code;
+}
+
+/** What the page itself remembers of one user at one relay, beside the client's encrypted store. */
+export class Memory {
+  #key;
+  #value;
+
+  constructor(relay, userId) {
+    this.#key = `subrosa-demo ${relay} ${userId}`;
+    let stored = {};
+    try {
+      stored = JSON.parse(localStorage.getItem(this.#key) ?? "{}");
+    } catch {
+      // Something else wrote it: begin anew.
+    }
+    this.#value = { joining: [], ...stored };
+  }
+
+  has(list, name) {
+    return this.#value[list].includes(name);
+  }
+
+  all(list) {
+    return [...this.#value[list]];
+  }
+
+  set(list, name, present) {
+    const others = this.#value[list].filter((one) => one !== name);
+    this.#value[list] = present ? [...others, name] : others;
+    localStorage.setItem(this.#key, JSON.stringify(this.#value));
+  }
+}
