@@ -32,6 +32,8 @@ export interface Context {
   readonly emit: <Name extends EventName>(name: Name, event: ClientEvents[Name]) => void;
   /** The conversation with a user has ended: messages to it need another. */
   readonly directEnded: (userId: string) => void;
+  /** Members, roles or status of a group have changed: whether its request box is followed may have too. */
+  readonly groupChanged: (groupId: Bytes) => void;
   /** Reports what went wrong in work that nobody waits for. */
   readonly report: (error: unknown) => void;
 }

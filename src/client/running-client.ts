@@ -153,6 +153,7 @@ export class RunningClient {
       relay,
       ack: { direct: ack.direct ?? true, group: ack.group ?? false },
       emit: handler.emit,
+      groupChanged: (groupId) => void running?.followBox(running.registry.get(groupId)),
       directEnded: (userId) => running?.starter.flushDirect(userId),
       report,
     };
@@ -161,7 +162,6 @@ export class RunningClient {
     const ownRequests = await OwnRequests.load(context, registry);
     const invitations = new Invitations(context, registry, {
       automatic: options.acceptFromVerified ?? false,
-      accepted: (conversation) => running?.followBox(conversation),
     });
     const inbox = await Inbox.load(context, registry, {
       joined: (conversation) => running?.joined(conversation),
@@ -225,17 +225,21 @@ export class RunningClient {
 
   ended(end: LinkEnd, error: SubrosaError | undefined): void {
     for (const conversation of this.registry.all()) conversation.disconnected();
+    for (const box of this.#boxes.values()) box.disconnected();
     this.#handler.ended(end, error);
   }
 
   entries(log: LogId, entries: readonly LogEntry[]): void {
     switch (log.kind) {
       case LogKind.inbox:
-        return this.#inbox.receive(entries);
+        this.#inbox.receive(entries);
+        return;
       case LogKind.group:
-        return this.registry.get(log.id)?.receive(entries);
+        this.registry.get(log.id)?.receive(entries);
+        return;
       case LogKind.requestBox:
-        return this.#boxes.get(toHex(log.id))?.receive(entries);
+        this.#boxes.get(toHex(log.id))?.receive(entries);
+        return;
     }
   }
 
@@ -253,9 +257,10 @@ export class RunningClient {
   }
 
   /** Follows a group's request box, as far as this user may answer requests. */
-  async followBox(conversation: Conversation): Promise<void> {
+  async followBox(conversation: Conversation | undefined): Promise<void> {
+    if (conversation === undefined || !this.context.relay.isReady) return;
     const { record } = conversation.state;
-    if (record.subject.kind !== "group" || record.status !== "active" || !this.context.relay.isReady) return;
+    if (record.subject.kind !== "group" || record.status !== "active") return;
     const box = this.#boxes.get(conversation.key) ?? new JoinRequests(this.context, conversation);
     this.#boxes.set(conversation.key, box);
     await box.subscribe().catch(ifConnected(this.context.report));

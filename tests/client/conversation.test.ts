@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { Client, type ClientOptions, type EventName, type Message, memoryStore } from "../../src/index.js";
+import { Client, type ClientOptions, type Message, memoryStore } from "../../src/index.js";
 import { Relay } from "../../src/relay.js";
 
 const open: { close(): Promise<unknown> }[] = [];
@@ -18,21 +18,6 @@ function client(url: string, userId: string, options: Partial<ClientOptions> = {
   made.on("error", (error) => console.log(userId, "error", error));
   open.push(made);
   return made;
-}
-
-/** Resolves with the first event that fits. */
-function once<Name extends EventName>(
-  of: Client,
-  name: Name,
-  fits: (event: never) => boolean = () => true,
-): Promise<never> {
-  return new Promise((resolve) => {
-    const off = of.on(name, (event) => {
-      if (!fits(event as never)) return;
-      off();
-      resolve(event as never);
-    });
-  });
 }
 
 function inbox(of: Client): { all: Message[]; next(): Promise<Message> } {

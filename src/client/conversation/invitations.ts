@@ -6,7 +6,6 @@ import type { Registry } from "./registry.js";
 export interface InvitationOptions {
   /** Whether those by verified users are accepted by themselves. */
   readonly automatic: boolean;
-  readonly accepted: (conversation: Conversation) => void;
 }
 
 /** Groups that this user was put into without having asked: followed, and shown once accepted. */
@@ -70,7 +69,6 @@ export class Invitations {
     });
     if (!accepted) return;
     this.#context.delivery.release(conversation.key);
-    this.#options.accepted(conversation);
     conversation.flush();
   }
 

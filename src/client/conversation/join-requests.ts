@@ -36,6 +36,7 @@ export class JoinRequests {
   readonly #queue = new SerialQueue();
   readonly #shown = new Set<string>();
   #cursor: Cursor | undefined;
+  #subscribed = false;
 
   constructor(context: Context, conversation: Conversation) {
     this.#context = context;
@@ -62,10 +63,10 @@ export class JoinRequests {
 
   /** Follows the box and shows again what waits for an answer. */
   async subscribe(): Promise<void> {
-    if (!this.#mayAnswer()) return;
+    if (this.#subscribed || !this.#mayAnswer()) return;
+    this.#subscribed = true;
     const stored = await this.#context.store.get(layout.box(this.#groupId));
     this.#cursor ??= stored === undefined ? START : decode(decodeCursor, stored);
-    this.#shown.clear();
     const prefix = layout.request(this.#groupId, new Uint8Array(0));
     for (const [key, value] of await this.#context.store.list(prefix)) {
       void this.#show(key.slice(prefix.length), decode(decodeJoinRequest, value));
@@ -79,6 +80,10 @@ export class JoinRequests {
         await this.#context.relay.request("subscribe", { log: this.log, cursor: START });
       } else if (error.code !== "connection-failed" && error.code !== "closed") this.#context.report(error);
     }
+  }
+
+  disconnected(): void {
+    this.#subscribed = false;
   }
 
   receive(entries: readonly LogEntry[]): void {

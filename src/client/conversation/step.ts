@@ -158,6 +158,8 @@ export class Step {
   }
 
   runEffects(): void {
+    const changed = this.#newEpoch || this.#record.status !== this.#before.record.status;
+    if (changed && this.#record.subject.kind === "group") this.#context.groupChanged(this.#record.groupId);
     for (const effect of this.#effects) effect();
   }
 
