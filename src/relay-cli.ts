@@ -17,7 +17,7 @@ Starts a relay: it passes on and keeps what Subrosa clients encrypted.
   --help         show this
 
 remove-user makes a user id free again: its account, its devices' key packages
-and its device list are forgotten. Start it while the relay is stopped.
+and its device list are forgotten. A relay that is running may go on.
 `;
 
 function fail(message: string): never {
@@ -45,7 +45,7 @@ function parse() {
 async function removeUser(userId: string | undefined, data: string | undefined): Promise<void> {
   if (userId === undefined || data === undefined) fail("remove-user needs a NAME and --data FOLDER");
   await access(data).catch(() => fail(`there is no folder ${data}`));
-  const storage = await openLmdbStorage(data);
+  const storage = await openLmdbStorage(data, { claim: false });
   const removed = await storage.removeUser(userId);
   await storage.close();
   if (!removed) fail(`there is no user ${userId}`);

@@ -80,7 +80,13 @@ export class RelayCore {
       entered: (session, sender) => this.#entered(session, sender),
       left: (session, sender) => this.#left(session, sender),
     };
-    this.#unwatch = storage.watch((appended) => hub.announce(appended));
+    this.#unwatch = storage.watch((appended) => {
+      try {
+        hub.announce(appended);
+      } catch (error) {
+        report(error);
+      }
+    });
     this.#maintenance = new Maintenance(storage, limits, clock, report);
   }
 

@@ -18,7 +18,7 @@ export interface RelayOptions {
   port?: number;
   /** The address to listen on; 127.0.0.1 by default. Not with {@link server}. */
   host?: string;
-  /** A server of your own to take WebSocket connections from, e.g. one with TLS. You start and stop it. */
+  /** A server of your own that listens, to take WebSocket connections from, e.g. one with TLS. You stop it. */
   server?: HttpServer | HttpsServer;
   /** Folder of the embedded storage. With neither `data` nor `storage` the relay forgets when it closes. */
   data?: string;
@@ -70,7 +70,8 @@ export class Relay {
 
   /**
    * Starts to take connections. Repeated calls share one promise. Throws `missing-dependency` for `data` without
-   * the package `lmdb`, `closed` after {@link close}, and what Node throws for an address it cannot listen on.
+   * the package `lmdb`, `closed` after {@link close}, `invalid-argument` for a `server` that does not listen, and
+   * what Node throws for an address it cannot listen on.
    */
   listen(): Promise<{ url: string }> {
     this.#listening ??= this.#listen();
@@ -79,6 +80,7 @@ export class Relay {
 
   async #listen(): Promise<{ url: string }> {
     if (this.#closing !== undefined) throw new SubrosaError("closed", "the relay was closed");
+    assertArgument(this.#options.server?.listening ?? true, "server: must be listening");
     const { server, data, storage, clock = systemClock, authenticate, onFrame, onError } = this.#options;
     const http = server ?? (await this.#listenHttp());
     this.#http = http;

@@ -127,13 +127,18 @@ export class Session implements Reader {
 
   send(bytes: Bytes): void {
     if (this.#state === "closed") return;
-    if (!this.#services.permits("out", this.#sender?.userId, bytes)) {
-      this.close(CloseCode.forbidden, "vetoed by the operator");
-      return;
-    }
-    this.#socket.send(bytes);
-    if (this.#socket.bufferedAmount > this.#services.limits.maxQueuedBytes) {
-      this.close(CloseCode.slowReader, "too many bytes wait for this reader");
+    try {
+      if (!this.#services.permits("out", this.#sender?.userId, bytes)) {
+        this.close(CloseCode.forbidden, "vetoed by the operator");
+        return;
+      }
+      this.#socket.send(bytes);
+      if (this.#socket.bufferedAmount > this.#services.limits.maxQueuedBytes) {
+        this.close(CloseCode.slowReader, "too many bytes wait for this reader");
+      }
+    } catch (error) {
+      // Whoever sends here may be sending to others as well.
+      this.fail(error);
     }
   }
 

@@ -10,6 +10,8 @@ import { CloseCode, SUBPROTOCOL } from "../../src/wire/protocol.js";
 import { ManualClock } from "./manual-clock.js";
 import {
   type AuthenticateOptions,
+  add,
+  commit,
   groupLog,
   makeUser,
   message,
@@ -420,6 +422,33 @@ describe("frames", () => {
     expect(await alice.closed()).toEqual({ code: CloseCode.internal, reason: "internal error" });
     expect(errors.map((error) => (error as Error).message)).toEqual(["secret detail"]);
     expect(await bob.request("resolveDirect", { userId: "alice" })).toEqual({});
+  });
+
+  it("that cannot be sent to one reader reach the others", async () => {
+    const errors: unknown[] = [];
+    const url = await start({
+      onError: (error) => errors.push(error),
+      onFrame({ direction, userId, bytes }) {
+        if (direction === "out" && userId === "bob" && bytes[0] === 0x30) throw new Error("broken hook");
+      },
+    });
+    const users = await Promise.all(["alice", "bob", "carol"].map((name) => makeUser(name)));
+    const [, bob, carol] = users as [TestUser, TestUser, TestUser];
+    const [a, b, c] = (await Promise.all(users.map((user) => RawClient.connect(url, user)))) as [
+      RawClient,
+      RawClient,
+      RawClient,
+    ];
+    const groupId = randomBytes(32);
+    const log = groupLog(groupId);
+    const at = await a.request("create", { groupId, first: commit([add(bob), add(carol)]) });
+    await b.subscribe(log, at);
+    await c.subscribe(log, at);
+    await a.append(log, at, message("x"));
+    await c.untilEntries(log, 1);
+    expect((await b.closed()).code).toBe(CloseCode.internal);
+    expect(errors).toHaveLength(1);
+    expect((await a.append(log, at, message("y"))).seq).toBe(3);
   });
 
   it("beyond the rate are read later, none is refused", async () => {

@@ -6,12 +6,12 @@ import { type AccessChange, encodePointer } from "../../wire/entries.js";
 import { type Cursor, type LogId, START } from "../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH, EntryKind, isHandshake, LogKind, Role } from "../../wire/protocol.js";
 import type { AppendCommand, CreateCommand } from "../storage.js";
+import { accountRecord } from "./accounts.js";
 import { after, keys } from "./keys.js";
 import { answerBefore, appendEntry, appendOwn, headOf, hollowEntry } from "./logs.js";
 import {
   type AccessRecord,
   accessRecord,
-  deviceRecord,
   directRecord,
   entryRecord,
   type GroupRecord,
@@ -132,9 +132,11 @@ function applyChanges(
     }
     switch (change.type) {
       case "add": {
-        const device = records.get(deviceRecord, keys.device(change.deviceId));
-        if (device === undefined || device.removed || device.userId !== change.userId) {
-          refuse("unknown-user", "an added device is not the named user's");
+        const { devices } = records.get(accountRecord, keys.account(change.userId))?.deviceList.list ?? {
+          devices: [],
+        };
+        if (!devices.some(({ deviceId }) => equalBytes(deviceId, change.deviceId))) {
+          refuse("unknown-user", "an added device is not in the named user's list");
         }
         if (!admin && (change.role !== Role.member || entry.now !== undefined)) {
           refuse("not-an-admin", "a member adds new devices, as members");

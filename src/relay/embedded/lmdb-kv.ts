@@ -8,18 +8,26 @@ type Lmdb = Pick<
   "getBinary" | "getRange" | "put" | "remove" | "transaction" | "resetReadTxn" | "close"
 >;
 
+/** Sorts apart from the keys of records. */
+const OWNER = Buffer.from("\u0000owner");
+
 const toKey = (key: string) => Buffer.from(key, "latin1");
 
 /** Keys and values in a folder, by LMDB. A write has reached the disk when it resolves. */
 export class LmdbKv implements Kv {
   readonly #database: Lmdb;
+  /** Counts who opened the folder to write logs; undefined for those who do not. */
+  #owner: number | undefined;
 
   private constructor(database: Lmdb) {
     this.#database = database;
   }
 
-  /** Throws `missing-dependency` where the optional package `lmdb` is not installed. */
-  static async open(path: string): Promise<LmdbKv> {
+  /**
+   * Throws `missing-dependency` where the optional package `lmdb` is not installed. With `claim` whoever claimed the
+   * folder before can write no more: two that number the same logs would overwrite each other's entries.
+   */
+  static async open(path: string, claim: boolean): Promise<LmdbKv> {
     let lmdb: typeof import("lmdb");
     try {
       lmdb = await import("lmdb");
@@ -37,7 +45,20 @@ export class LmdbKv implements Kv {
       // Promises resolve once the commit is on the disk, not merely visible.
       overlappingSync: false,
     });
-    return new LmdbKv(database);
+    const kv = new LmdbKv(database);
+    if (claim) await kv.#claim();
+    return kv;
+  }
+
+  async #claim(): Promise<void> {
+    await this.#database.transaction(() => {
+      this.#owner = this.#currentOwner() + 1;
+      void this.#database.put(OWNER, Buffer.from(String(this.#owner)));
+    });
+  }
+
+  #currentOwner(): number {
+    return Number(this.#database.getBinary(OWNER)?.toString() ?? 0);
   }
 
   get(key: string): Bytes | undefined {
@@ -53,6 +74,9 @@ export class LmdbKv implements Kv {
 
   async write(changes: KvChanges): Promise<void> {
     await this.#database.transaction(() => {
+      if (this.#owner !== undefined && this.#currentOwner() !== this.#owner) {
+        throw new SubrosaError("store-in-use", "another relay has opened this folder");
+      }
       for (const [key, value] of changes) {
         if (value === undefined) void this.#database.remove(toKey(key));
         else void this.#database.put(toKey(key), Buffer.from(value.buffer, value.byteOffset, value.length));

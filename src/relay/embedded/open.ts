@@ -9,8 +9,14 @@ export function openMemoryStorage(): RelayStorage {
   return new EmbeddedStorage(new MemoryKv());
 }
 
-/** The embedded storage in a folder, which is made if it is not there. Throws `missing-dependency` without `lmdb`. */
-export async function openLmdbStorage(folder: string): Promise<RelayStorage> {
+/**
+ * The embedded storage in a folder, which is made if it is not there. Whoever opened it before can write no more,
+ * unless `claim` is false: then only the directory may be changed. Throws `missing-dependency` without `lmdb`.
+ */
+export async function openLmdbStorage(
+  folder: string,
+  options: { claim?: boolean } = {},
+): Promise<RelayStorage> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  return new EmbeddedStorage(await LmdbKv.open(folder));
+  return new EmbeddedStorage(await LmdbKv.open(folder, options.claim ?? true));
 }

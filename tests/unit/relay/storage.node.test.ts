@@ -1,8 +1,44 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { describe, expect, it } from "vitest";
 import { openLmdbStorage, openMemoryStorage } from "../../../src/relay/embedded/open.js";
+import type { RelayStorage } from "../../../src/relay/storage.js";
+import type { Account } from "../../../src/wire/identity.js";
 import { relayStorageSuite } from "../../contracts/relay-storage-suite.js";
+
+describe("LMDB", () => {
+  it("lets the last who opened a folder write, and nobody else", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "subrosa-relay-"));
+    const account: Account = {
+      userId: "alice",
+      accountKey: new Uint8Array(65),
+      deviceList: {
+        list: { userId: "alice", version: 1, previous: new Uint8Array(32), devices: [] },
+        signature: new Uint8Array(1),
+      },
+    };
+    const deviceId = new Uint8Array(16);
+    const devices = [{ deviceId, deviceKey: new Uint8Array(65) }];
+    const listed = {
+      ...account,
+      deviceList: { ...account.deviceList, list: { ...account.deviceList.list, devices } },
+    };
+    const admit = (storage: RelayStorage, incarnation: number) =>
+      storage.admit({ account: listed, deviceId, incarnation, incarnationTag: new Uint8Array(16), now: 0 });
+    const one = await openLmdbStorage(folder);
+    await admit(one, 1);
+    const two = await openLmdbStorage(folder);
+    await admit(two, 2);
+    await expect(admit(one, 3)).rejects.toMatchObject({ code: "internal", cause: { code: "store-in-use" } });
+    await expect(admit(two, 1)).rejects.toMatchObject({ code: "store-outdated" });
+    const operator = await openLmdbStorage(folder, { claim: false });
+    expect(await operator.removeUser("alice")).toBe(true);
+    expect(await two.account("alice")).toBeUndefined();
+    await Promise.all([operator.close(), one.close(), two.close()]);
+    await rm(folder, { recursive: true });
+  });
+});
 
 relayStorageSuite("memory", async () => {
   const storage = openMemoryStorage();
