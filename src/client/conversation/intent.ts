@@ -74,7 +74,8 @@ function encodeAction(writer: Writer, action: Action): void {
       );
     case "remove":
     case "promote":
-      return encodeName(writer, action.userId);
+      encodeName(writer, action.userId);
+      return;
     default:
       return;
   }

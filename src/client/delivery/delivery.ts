@@ -116,7 +116,9 @@ export class Delivery {
         this.#run(groupId);
       },
       // A write failed: its error has been handled, and the message comes again with the next opening.
-      () => void (this.#stopped = true),
+      () => {
+        this.#stopped = true;
+      },
     );
     this.#running.set(groupId, running);
   }
