@@ -37,7 +37,6 @@ export const RULES = [
   "RFC 9420 §7.6: number of encrypted path secrets",
   "RFC 9420 §7.9.2: parent hash",
   // key packages
-  "RFC 9420 §10: version",
   "RFC 9420 §10.1: version or cipher suite",
   "RFC 9420 §10.1: key package signature",
   "RFC 9420 §10.1: init key equals encryption key",

@@ -39,9 +39,11 @@ export function checkSuccession(
     );
     return;
   }
-  const { version, cipherSuite } = previous.groupContext;
+  const { version, cipherSuite, groupId } = previous.groupContext;
   ensure(
-    version === context.version && cipherSuite === context.cipherSuite,
+    equalBytes(link.pskGroupId, groupId) &&
+      version === context.version &&
+      cipherSuite === context.cipherSuite,
     "RFC 9420 §11.3: new group does not match the old one",
   );
   ensure(

@@ -5,7 +5,7 @@ import { HASH_LENGTH } from "../../crypto/hash.js";
 import { randomBytes } from "../../crypto/random.js";
 import { deriveKeyPair } from "../../hpke/kem.js";
 import { decryptWithLabel, deriveSecret, encryptWithLabel } from "../labels.js";
-import { reject } from "../rules.js";
+import { type Rule, reject } from "../rules.js";
 import type { UpdatePath, UpdatePathNode } from "../structs/commit.js";
 import type { LeafIndex, NodeIndex } from "../structs/indices.js";
 import type { LeafNode } from "../structs/leaf-node.js";
@@ -138,12 +138,12 @@ export interface OpenedPath {
 }
 
 /** The one error of everything that only some members can see to be wrong. */
-function undecryptable(cause?: unknown): SubrosaError {
-  return new SubrosaError("decryption-failed", "the update path does not open", {
-    rule: "RFC 9420 §7.5: path secret",
-    ...(cause === undefined ? {} : { cause }),
-  });
+function undecryptable(rule: Rule, cause?: unknown): SubrosaError {
+  return new SubrosaError("decryption-failed", rule, { rule, ...(cause === undefined ? {} : { cause }) });
 }
+
+const IN_COMMIT: Rule = "RFC 9420 §7.5: path secret";
+const IN_WELCOME: Rule = "RFC 9420 §12.4.3.1: path secret";
 
 /**
  * RFC 9420 §7.5. Decrypts the path secret meant for `own` and derives the nodes above. `tree` has the proposals
@@ -161,34 +161,40 @@ export async function openPath(
   const steps = tree.filteredDirectPath(sender);
   const at = steps.findIndex(({ copath }) => isInSubtree(leafToNode(own), copath));
   const step = steps[at];
-  if (step === undefined) throw undecryptable();
+  if (step === undefined) throw undecryptable(IN_COMMIT);
   const resolution = tree.resolution(step.copath, added);
   const which = resolution.findIndex((node) => privateKeys.has(node));
   const node = resolution[which];
   const ciphertext = nodes[at]?.encryptedPathSecret[which];
-  if (node === undefined || ciphertext === undefined) throw undecryptable();
+  if (node === undefined || ciphertext === undefined) throw undecryptable(IN_COMMIT);
   let pathSecret: Bytes;
   try {
     const keyPair = { privateKey: privateKeys.get(node) as Bytes, publicKey: tree.publicKey(node) as Bytes };
     pathSecret = await decryptWithLabel(keyPair, "UpdatePathNode", groupContext, ciphertext);
   } catch (cause) {
-    throw undecryptable(cause);
+    throw undecryptable(IN_COMMIT, cause);
   }
-  const opened = await derivePathNodes(pathSecret, steps.slice(at), (i) => nodes[at + i]?.encryptionKey);
+  const opened = await derivePathNodes(
+    IN_COMMIT,
+    pathSecret,
+    steps.slice(at),
+    (i) => nodes[at + i]?.encryptionKey,
+  );
   return { ...opened, pathSecret };
 }
 
 /** RFC 9420 §7.5, steps 4 to 7: the private keys from one path secret upwards, checked against the public keys. */
 async function derivePathNodes(
+  rule: Rule,
   pathSecret: Bytes,
   steps: readonly PathStep[],
   expected: (i: number) => Bytes | undefined,
 ): Promise<{ commitSecret: Bytes; privateKeys: PrivateKeys }> {
-  if (pathSecret.length !== HASH_LENGTH) throw undecryptable();
+  if (pathSecret.length !== HASH_LENGTH) throw undecryptable(rule);
   const keys = await derivePathKeys(pathSecret, steps.length);
   keys.publicKeys.forEach((publicKey, i) => {
     const other = expected(i);
-    if (other === undefined || !constantTimeEqual(publicKey, other)) throw undecryptable();
+    if (other === undefined || !constantTimeEqual(publicKey, other)) throw undecryptable(rule);
   });
   const found = new Map(steps.map(({ node }, i) => [node, keys.privateKeys[i] as Bytes]));
   return { commitSecret: keys.commitSecret, privateKeys: found };
@@ -207,9 +213,9 @@ export async function openWelcomePath(
   const ancestor = commonAncestor(leafToNode(committer), leafToNode(own));
   const path = tree.filteredDirectPath(committer);
   const at = path.findIndex(({ node }) => node === ancestor);
-  if (at < 0) throw undecryptable();
+  if (at < 0) throw undecryptable(IN_WELCOME);
   const steps = path.slice(at);
-  const { privateKeys } = await derivePathNodes(pathSecret, steps, (i) => {
+  const { privateKeys } = await derivePathNodes(IN_WELCOME, pathSecret, steps, (i) => {
     const step = steps[i];
     return step && tree.publicKey(step.node);
   });
