@@ -61,9 +61,9 @@ export class Actor {
     return { kind: "add", keyPackage: this.bundle.keyPackage };
   }
 
-  async renewKeyPackage(): Promise<void> {
+  async renewKeyPackage(options: Partial<mls.KeyPackageOptions> = {}): Promise<void> {
     const { credential, signer } = this;
-    this.bundle = await mls.generateKeyPackage({ credential, signer, lifetime: LIFETIME });
+    this.bundle = await mls.generateKeyPackage({ credential, signer, lifetime: LIFETIME, ...options });
   }
 
   async createGroup(options: Partial<mls.CreateGroupOptions> = {}): Promise<void> {
