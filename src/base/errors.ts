@@ -15,7 +15,6 @@ export const ERROR_CODES = [
   "invalid-key",
   "invalid-signature",
   "decryption-failed",
-  "unsupported",
   // MLS
   "invalid-message",
   "wrong-epoch",
@@ -51,7 +50,6 @@ export const ERROR_CODES = [
   "not-an-admin",
   "already-a-member",
   "join-rejected",
-  "last-admin",
   "outbox-full",
   "identity-changed",
   "identity-mismatch",

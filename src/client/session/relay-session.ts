@@ -15,6 +15,7 @@ import {
 } from "../../wire/frames.js";
 import type { Cursor, LogId } from "../../wire/identifiers.js";
 import { type Challenge, sessionToBeSigned } from "../../wire/identity.js";
+import { CloseCode } from "../../wire/protocol.js";
 import type { RefusalCode } from "../../wire/refusals.js";
 import type { BodyOf, OperationName, ResultOf } from "../../wire/requests.js";
 import type { OwnIdentity } from "../identity/own-identity.js";
@@ -211,7 +212,24 @@ export class RelaySession {
     const lost = new SubrosaError("connection-failed", "the session with the relay ended");
     for (const waiting of this.#waiting.values()) waiting.reject(lost);
     this.#waiting.clear();
-    this.#options.handler.ended(end, this.#refusal ?? (SubrosaError.is(end.error) ? end.error : undefined));
+    const error = this.#refusal ?? (SubrosaError.is(end.error) ? end.error : closeError(end.code));
+    this.#options.handler.ended(end, error);
+  }
+}
+
+/** What a close code says by itself. */
+function closeError(code: number): SubrosaError | undefined {
+  switch (code) {
+    case CloseCode.replaced:
+      return new SubrosaError("replaced", "a newer session of this device took over");
+    case CloseCode.forbidden:
+      return new SubrosaError("forbidden", "the relay does not want this connection");
+    case CloseCode.unauthorized:
+      return new SubrosaError("unauthorized", "the relay did not accept the login");
+    case CloseCode.outdated:
+      return new SubrosaError("store-outdated", "the store is an older copy of this device's state");
+    default:
+      return undefined;
   }
 }
 
