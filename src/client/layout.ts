@@ -1,5 +1,8 @@
 import { toHex } from "../base/encoding.js";
 
+/** Milliseconds. */
+export const DAY = 24 * 3600 * 1000;
+
 /** Where everything stands in a client's store. Keys hold no names: they are not encrypted. */
 export const layout = {
   /** The relay knows this user; value empty. */
@@ -28,8 +31,10 @@ export const layout = {
   ratchets: (groupId: Uint8Array) => `ratchet/${toHex(groupId)}/`,
   ratchet: (groupId: Uint8Array, key: string) => `ratchet/${toHex(groupId)}/${key}`,
   seen: (groupId: Uint8Array) => `seen/${toHex(groupId)}/`,
-  seenMessage: (groupId: Uint8Array, senderTag: string, id: Uint8Array) =>
-    `seen/${toHex(groupId)}/${senderTag}/${toHex(id)}`,
+  /** By the day on which the sender wrote the message, so that old days can be dropped whole. */
+  seenDay: (groupId: Uint8Array, day: number) => `seen/${toHex(groupId)}/${ordered(day)}/`,
+  seenMessage: (groupId: Uint8Array, day: number, senderTag: string, id: Uint8Array) =>
+    `seen/${toHex(groupId)}/${ordered(day)}/${senderTag}/${toHex(id)}`,
   requests: "request/",
   request: (groupId: Uint8Array, requestId: Uint8Array) => `request/${toHex(groupId)}/${toHex(requestId)}`,
   box: (groupId: Uint8Array) => `box/${toHex(groupId)}`,
@@ -40,6 +45,11 @@ export const layout = {
 /** A number so that its text sorts as it does. */
 function ordered(order: number): string {
   return order.toString(36).padStart(11, "0");
+}
+
+/** The day in a key of the seen-set. */
+export function dayOf(key: string): number {
+  return Number.parseInt(key.split("/")[2] as string, 36);
 }
 
 /** The number in a key that ends with an ordered one. */

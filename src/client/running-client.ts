@@ -211,6 +211,7 @@ export class RunningClient {
     this.starter.flushCreations();
     for (const userId of context.outbox.waitingUsers()) this.starter.flushDirect(userId);
     this.invitations.show();
+    await this.registry.pruneSeen(context);
     for (let count = held; count !== undefined && context.relay.isReady; ) {
       count = await this.#publish(count, false).catch(ignore);
     }

@@ -95,7 +95,7 @@ async function receiveApplication(
   if ((content.type === "close") !== (entry.kind === EntryKind.close)) {
     throw new SubrosaError("invalid-message", "content and entry differ", { rule: "close" });
   }
-  if (await step.isDuplicate(await senderTag(sender.accountKey), content.id)) return "duplicate";
+  if (await step.isDuplicate(await senderTag(sender.accountKey), content)) return "duplicate";
   switch (content.type) {
     case "text":
     case "bytes":

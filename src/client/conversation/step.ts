@@ -1,11 +1,11 @@
-import type { Bytes } from "../../base/bytes.js";
+import { type Bytes, EMPTY } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import type { GroupState } from "../../mls/group/index.js";
 import type { RatchetChange } from "../../mls/schedule/secret-tree.js";
 import type { Change } from "../../stores/store.js";
 import type { Cursor } from "../../wire/identifiers.js";
 import type { Context } from "../context.js";
-import { layout } from "../layout.js";
+import { DAY, layout } from "../layout.js";
 import { applyAccess } from "./access.js";
 import type { Intent } from "./intent.js";
 import type { AccessList, ConversationRecord, Place, Status } from "./record.js";
@@ -132,11 +132,15 @@ export class Step {
   }
 
   /** Whether a message was received before; from now on it was. */
-  async isDuplicate(senderTag: string, id: Uint8Array): Promise<boolean> {
-    const key = layout.seenMessage(this.#record.groupId, senderTag, id);
+  async isDuplicate(
+    senderTag: string,
+    message: { readonly id: Bytes; readonly sentAt: number },
+  ): Promise<boolean> {
+    const day = Math.floor(message.sentAt / DAY);
+    const key = layout.seenMessage(this.#record.groupId, day, senderTag, message.id);
     if (this.#seen.has(key) || (await this.#context.store.get(key)) !== undefined) return true;
     this.#seen.add(key);
-    this.change({ put: key, value: new TextEncoder().encode(String(this.#context.clock.now())) });
+    this.change({ put: key, value: EMPTY });
     return false;
   }
 
