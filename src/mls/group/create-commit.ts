@@ -57,6 +57,8 @@ export interface CommitPreview {
 
 export interface CommitOptions extends LeafPolicy {
   readonly signer: Signer;
+  /** Seconds since 1970; what is sent must be valid now (RFC 9420 §7.3). */
+  readonly now: bigint;
   /** By value. */
   readonly proposals?: readonly Proposal[];
   /** Whether to cover the proposals received in this epoch, as far as they fit (default true). */

@@ -18,7 +18,7 @@ import type { Signer } from "./types.js";
 
 export interface ProposeOptions extends FramingOptions {
   readonly signer: Signer;
-  /** Seconds since 1970, to check the lifetime of a key package. */
+  /** Seconds since 1970; a key package that is sent must be valid now (RFC 9420 §7.3). */
   readonly now?: bigint;
 }
 
@@ -69,7 +69,7 @@ export async function propose(
 export function proposeAdd(
   state: GroupState,
   keyPackage: KeyPackage,
-  options: ProposeOptions,
+  options: ProposeOptions & { readonly now: bigint },
 ): Promise<SentProposal> {
   return propose(state, { kind: "add", keyPackage }, options);
 }

@@ -1,5 +1,6 @@
 import { equalBytes } from "../../base/bytes.js";
 import { ensure } from "../rules.js";
+import { externalSendersIn } from "../structs/extension.js";
 import type { LeafIndex } from "../structs/indices.js";
 import type { LeafNode } from "../structs/leaf-node.js";
 import type { GroupInfo } from "../structs/welcome.js";
@@ -7,13 +8,13 @@ import type { RatchetTree } from "../tree/ratchet-tree.js";
 import { verifyTree } from "../tree/validate-tree.js";
 import { checkExtensionList, supportsGroupExtensions, withoutGrease } from "./capabilities.js";
 import { verifyGroupInfo } from "./group-info.js";
-import { checkLeafNode, checkMembers, verifyLeafNode } from "./leaf-node.js";
+import { authenticateIdentity, checkLeafNode, checkMembers, verifyLeafNode } from "./leaf-node.js";
 import { checkGroupExtensions } from "./proposal-checks.js";
 import type { LeafPolicy } from "./types.js";
 
 /**
  * RFC 9420 §12.4.3.1. What somebody who joins checks about a group: the GroupInfo's signature, the tree's integrity,
- * and every leaf, all in flight together. `own` is the joiner's leaf, when the tree holds it.
+ * every leaf and every external sender, all in flight together. `own` is the joiner's leaf, when the tree holds it.
  */
 export async function verifyGroup(
   info: GroupInfo,
@@ -39,6 +40,9 @@ export async function verifyGroup(
   const checks = Array.from(tree.members(), ([leafIndex, leaf]) =>
     verifyLeafNode(leaf, { groupExtensions: [], position: { groupId, leafIndex } }, policy),
   );
+  for (const sender of externalSendersIn(extensions)) {
+    checks.push(authenticateIdentity(policy.authenticate, sender));
+  }
   await Promise.all([verifyGroupInfo(info, tree), verifyTreeHash(tree, treeHash), ...checks]);
 }
 
