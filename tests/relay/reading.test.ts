@@ -105,6 +105,15 @@ describe("readers", () => {
     expect((await again.untilEntries(log, 3)).map(({ form }) => form)).toEqual(["full", "full", "full"]);
   });
 
+  it("get in full what another device appended under an entry id of their own", async () => {
+    const { log, at } = await groupOfTwo();
+    await a.subscribe(log, at);
+    const mine = message("mine");
+    await expect(a.append(log, START, mine)).rejects.toMatchObject({ code: "stale" });
+    await b.append(log, at, message("not yours", mine.entryId));
+    expect((await a.untilEntries(log, 1)).map(textOf)).toEqual(["not yours"]);
+  });
+
   it("must stand where they say", async () => {
     const { log, at, groupId } = await groupOfTwo();
     const next = await a.append(log, at, message("x"));

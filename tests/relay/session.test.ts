@@ -470,6 +470,19 @@ describe("frames", () => {
     await later;
   });
 
+  it("of appends are carried out in their order, however large each is", async () => {
+    const url = await start();
+    const client = await RawClient.connect(url, await makeUser("alice"));
+    const groupId = randomBytes(32);
+    const log = groupLog(groupId);
+    await client.request("create", { groupId });
+    const sizes = Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? 500_000 : 10));
+    const cursors = await Promise.all(
+      sizes.map((size) => client.append(log, START, message("x".repeat(size)))),
+    );
+    expect(cursors.map(({ seq }) => seq)).toEqual(sizes.map((_, i) => i + 1));
+  });
+
   it("of requests are answered in their order, many at once", async () => {
     const url = await start({ limits: { maxInFlight: 4 } });
     const client = await RawClient.connect(url, await makeUser("alice"));
