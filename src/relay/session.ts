@@ -1,5 +1,4 @@
 import type { Bytes } from "../base/bytes.js";
-import { toHex } from "../base/encoding.js";
 import { SubrosaError } from "../base/errors.js";
 import { SerialQueue } from "../base/serial-queue.js";
 import { randomBytes } from "../crypto/random.js";
@@ -19,13 +18,11 @@ import type { ResultOf } from "../wire/requests.js";
 import { checkForm, verifyAuthentication } from "./authentication.js";
 import type { RelayServices } from "./core.js";
 import { beginAppend, handlers, type OperationContext } from "./operations.js";
+import { OwnEntries } from "./own-entries.js";
+import { ReadingGate } from "./reading-gate.js";
 import type { RelaySocket } from "./socket.js";
 import type { Sender } from "./storage.js";
 import { type Reader, Subscription } from "./subscription.js";
-import { TokenBucket } from "./token-bucket.js";
-
-/** How many entries a session remembers as its own until it has read them. */
-const MAX_OWN = 1024;
 
 type State = "challenged" | "authenticating" | "ready" | "closed";
 
@@ -35,27 +32,20 @@ export class Session implements Reader {
   readonly #socket: RelaySocket;
   readonly #relayName: string;
   readonly #nonce = randomBytes(NONCE_LENGTH);
-  readonly #frames: TokenBucket;
-  readonly #bytes: TokenBucket;
+  readonly #gate: ReadingGate;
   readonly #requests = new SerialQueue();
   readonly #appends = new Set<Promise<void>>();
   readonly #subscriptions = new Map<string, Subscription>();
-  readonly #own = new Set<string>();
-  /** Why nothing is read at the moment. */
-  readonly #pauses = new Set<"rate" | "work">();
-  #inFlight = 0;
+  readonly #own = new OwnEntries();
   #state: State = "challenged";
   #sender: Sender | undefined;
   #cancelTimeout: () => void = () => {};
-  #cancelRate: () => void = () => {};
 
   constructor(services: RelayServices, socket: RelaySocket, relayName: string) {
-    const { clock, limits } = services;
     this.#services = services;
     this.#socket = socket;
     this.#relayName = relayName;
-    this.#frames = new TokenBucket(clock, limits.framesPerSecond, limits.frameBurst);
-    this.#bytes = new TokenBucket(clock, limits.bytesPerSecond, limits.byteBurst);
+    this.#gate = new ReadingGate(socket, services.clock, services.limits);
   }
 
   get deviceId(): Bytes {
@@ -95,10 +85,11 @@ export class Session implements Reader {
         this.close(CloseCode.tooLarge, "the frame is too large");
         return;
       }
-      this.#slowDown(bytes.length);
+      this.#gate.read(bytes.length);
       this.#dispatch(decodeClientFrame(bytes));
     } catch (error) {
-      if (SubrosaError.is(error) && error.code === "malformed") this.#malformed(error.message);
+      if (SubrosaError.is(error) && error.code === "malformed")
+        this.close(CloseCode.malformed, error.message);
       else this.fail(error);
     }
   }
@@ -107,7 +98,7 @@ export class Session implements Reader {
   disconnected(): void {
     this.#state = "closed";
     this.#cancelTimeout();
-    this.#cancelRate();
+    this.#gate.stop();
     for (const subscription of this.#subscriptions.values()) this.#drop(subscription);
     this.#services.left(this, this.#sender);
   }
@@ -143,7 +134,7 @@ export class Session implements Reader {
   }
 
   claimOwn(log: LogId, entryId: Bytes): boolean {
-    return this.#own.delete(ownKey(log, entryId));
+    return this.#own.take(log, entryId);
   }
 
   subscriptionEnded(subscription: Subscription): void {
@@ -154,10 +145,6 @@ export class Session implements Reader {
     this.send(encodeRelayFrame(frame));
   }
 
-  #malformed(reason: string): void {
-    this.close(CloseCode.malformed, reason);
-  }
-
   #dispatch(frame: ClientFrame): void {
     if (this.#state === "challenged" && frame.type === "authenticate") {
       checkForm(frame.authentication);
@@ -166,7 +153,7 @@ export class Session implements Reader {
       return;
     }
     if (this.#state !== "ready" || frame.type === "authenticate") {
-      this.#malformed("a frame out of its turn");
+      this.close(CloseCode.malformed, "a frame out of its turn");
       return;
     }
     if (frame.type === "ping") this.#sendFrame({ type: "pong", id: frame.id });
@@ -206,13 +193,9 @@ export class Session implements Reader {
 
   /** Runs requests and acks in their order; appends may be on their way to the disk together. */
   #enqueue(frame: Exclude<ClientFrame, { type: "authenticate" | "ping" }>): void {
-    if (++this.#inFlight >= this.#services.limits.maxInFlight) this.#pause("work");
+    this.#gate.begin();
     const work = frame.type === "ack" ? () => this.#acknowledge(frame) : () => this.#carryOut(frame);
     void this.#requests.run(work).catch((error) => this.fail(error));
-  }
-
-  #finished(): void {
-    if (--this.#inFlight < this.#services.limits.maxInFlight) this.#unpause("work");
   }
 
   #track(work: Promise<void>): void {
@@ -220,7 +203,7 @@ export class Session implements Reader {
       .catch((error) => this.fail(error))
       .finally(() => {
         this.#appends.delete(tracked);
-        this.#finished();
+        this.#gate.finish();
       });
     this.#appends.add(tracked);
   }
@@ -235,7 +218,7 @@ export class Session implements Reader {
     // Who does not read the answers is not asked for more.
     if (this.#socket.bufferedAmount > this.#services.limits.maxQueuedBytes / 2) await this.#socket.drained();
     if (request.name === "append") {
-      this.#remember(request.body.log, request.body.entry.entryId);
+      this.#own.add(request.body.log, request.body.entry.entryId);
       const begun = beginAppend(this.#context(undefined), request.body);
       this.#track(
         this.#answer(
@@ -254,12 +237,12 @@ export class Session implements Reader {
     const handler = handlers[request.name] as (context: OperationContext, body: unknown) => Promise<unknown>;
     try {
       if (request.name === "create" && request.body.first !== undefined) {
-        this.#remember({ kind: LogKind.group, id: request.body.groupId }, request.body.first.entryId);
+        this.#own.add({ kind: LogKind.group, id: request.body.groupId }, request.body.first.entryId);
       }
       await this.#answer(request, handler(context, request.body));
       started?.refresh();
     } finally {
-      this.#finished();
+      this.#gate.finish();
     }
   }
 
@@ -306,37 +289,9 @@ export class Session implements Reader {
     this.#services.hub.remove(subscription);
   }
 
-  #remember(log: LogId, entryId: Bytes): void {
-    if (this.#own.size >= MAX_OWN) this.#own.delete(this.#own.values().next().value as string);
-    this.#own.add(ownKey(log, entryId));
-  }
-
   #refuse(id: number, code: RefusalCode, error: unknown): void {
     this.#sendFrame({ type: "refuse", id, code, reason: SubrosaError.is(error) ? error.message : code });
   }
-
-  /** Takes what was read from the rate the connection has; reading pauses while it is used up. */
-  #slowDown(bytes: number): void {
-    const wait = Math.max(this.#frames.take(1), this.#bytes.take(bytes));
-    if (wait === 0) return;
-    this.#pause("rate");
-    this.#cancelRate();
-    this.#cancelRate = this.#services.clock.after(wait, () => this.#unpause("rate"));
-  }
-
-  #pause(reason: "rate" | "work"): void {
-    if (this.#pauses.size === 0) this.#socket.pause();
-    this.#pauses.add(reason);
-  }
-
-  #unpause(reason: "rate" | "work"): void {
-    if (this.#pauses.delete(reason) && this.#pauses.size === 0 && this.#state !== "closed")
-      this.#socket.resume();
-  }
-}
-
-function ownKey(log: LogId, entryId: Bytes): string {
-  return `${logKey(log)}:${toHex(entryId)}`;
 }
 
 /** The code to refuse with; undefined for a failure of the relay's own. */

@@ -6,7 +6,7 @@ export interface RelaySocket {
   readonly bufferedAmount: number;
   /** Sends one frame; does nothing once the connection is closing. */
   send(frame: Bytes): void;
-  /** Resolves when everything sent so far has left, or the connection has closed. Never rejects. */
+  /** Resolves when little of what was sent is left here, or the connection has closed. Never rejects. */
   drained(): Promise<void>;
   /** Closes the connection; idempotent. */
   close(code: number, reason: string): void;

@@ -4,6 +4,8 @@ import type { RelaySocket } from "./socket.js";
 
 /** How long the other side has to answer a close, in milliseconds. */
 const CLOSE_TIMEOUT = 5000;
+/** Bytes that may still be on their way when the socket counts as drained. */
+const LOW_WATER = 16 * 1024;
 /** Close reasons have at most 123 bytes of UTF-8 (RFC 6455 §5.5). */
 const MAX_REASON = 120;
 
@@ -26,13 +28,18 @@ export class ServerSocket implements RelaySocket {
     if (this.#socket.readyState !== this.#socket.OPEN) return;
     this.#unsent++;
     this.#socket.send(frame, { binary: true, compress: false, fin: true }, () => {
-      if (--this.#unsent === 0) this.#wake();
+      this.#unsent--;
+      if (this.#isDrained()) this.#wake();
     });
   }
 
   async drained(): Promise<void> {
-    if (this.#unsent === 0 || this.#socket.readyState !== this.#socket.OPEN) return;
+    if (this.#isDrained() || this.#socket.readyState !== this.#socket.OPEN) return;
     await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  #isDrained(): boolean {
+    return this.#unsent === 0 || this.bufferedAmount <= LOW_WATER;
   }
 
   #wake(): void {
