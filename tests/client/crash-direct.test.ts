@@ -1,0 +1,74 @@
+import { acquainted, failureTests, registered, type Scene } from "./crash-scenes.js";
+
+const direct = [{ members: ["alice", "bob"] }];
+const both = ["alice", "bob"];
+
+const scenes: Scene[] = [
+  {
+    name: "the first message of two users",
+    base: registered("alice", "bob"),
+    online: both,
+    steps: [
+      (world) => {
+        world.send("alice", ["bob"], "one");
+        world.send("alice", ["bob"], "two");
+      },
+    ],
+    victims: both,
+    standing: direct,
+  },
+  {
+    name: "both write first",
+    base: registered("alice", "bob"),
+    online: both,
+    steps: [
+      (world) => {
+        world.send("alice", ["bob"], "from alice");
+        world.send("bob", ["alice"], "from bob");
+      },
+    ],
+    victims: both,
+    standing: direct,
+  },
+  {
+    name: "messages both ways",
+    base: acquainted("alice", "bob"),
+    online: both,
+    steps: [
+      (world) => {
+        for (const text of ["a1", "a2", "a3"]) world.send("alice", ["bob"], text);
+      },
+      (world) => {
+        world.send("bob", ["alice"], "b1");
+        world.send("alice", ["bob"], "a4");
+        world.send("bob", ["alice"], "b2");
+      },
+    ],
+    victims: both,
+    standing: direct,
+  },
+  {
+    name: "messages to somebody who is offline",
+    base: acquainted("alice", "bob"),
+    online: ["alice"],
+    steps: [
+      (world) => {
+        for (const text of ["a1", "a2", "a3"]) world.send("alice", ["bob"], text);
+      },
+      (world) => world.start("bob"),
+      (world) => world.send("bob", ["alice"], "b1"),
+    ],
+    victims: both,
+    standing: direct,
+  },
+  {
+    name: "the first start of a client",
+    base: registered("bob"),
+    online: both,
+    steps: [(world) => world.send("bob", ["alice"], "welcome")],
+    victims: ["alice"],
+    standing: direct,
+  },
+];
+
+failureTests("direct conversations", scenes);
