@@ -114,7 +114,8 @@ export const MESSAGES: Cases = {
     },
     async () => {
       const { a, b, d } = await trio();
-      const sealed = await mls.protectApplication(a.state, toUtf8("x"), { signer: d.signer });
+      const signer = { privateKey: d.signer.privateKey, publicKey: a.signer.publicKey };
+      const sealed = await mls.protectApplication(a.state, toUtf8("x"), { signer });
       return () => b.process(sealed.message);
     },
   ],

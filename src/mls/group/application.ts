@@ -7,7 +7,7 @@ import { exportFrom } from "../schedule/exporter.js";
 import type { RatchetChange } from "../schedule/secret-tree.js";
 import { encodeMlsMessage } from "../structs/message.js";
 import { framedByMember } from "./framing-out.js";
-import { ensureActive, type GroupState } from "./state.js";
+import { ensureActive, ensureSigner, type GroupState } from "./state.js";
 import type { Signer } from "./types.js";
 
 export interface ProtectOptions {
@@ -36,6 +36,7 @@ export async function protectApplication(
   options: ProtectOptions,
 ): Promise<ProtectedApplication> {
   ensureActive(state);
+  ensureSigner(state, options.signer);
   ensure(state.pendingProposals.length === 0, "RFC 9420 §12.4: pending proposals before application data");
   const { groupContext, secrets, secretTree } = state;
   const data = options.authenticatedData ?? EMPTY;

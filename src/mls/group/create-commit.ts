@@ -30,6 +30,7 @@ import { selectPending } from "./select-pending.js";
 import { describeCommit, type StagedCommit } from "./staged-commit.js";
 import {
   ensureActive,
+  ensureSigner,
   type GroupState,
   type Member,
   membersOf,
@@ -148,6 +149,7 @@ export async function createCommitWith(
   special: { readonly pskUsage?: "reinit" | "branch"; readonly previous?: GroupState } = {},
 ): Promise<CreatedCommit> {
   ensureActive(state);
+  ensureSigner(state, options.signer);
   const { ownLeafIndex, groupContext } = state;
   const byValue = (options.proposals ?? []).map((proposal): ListedProposal => {
     return { proposal, sender: { senderType: "member", leafIndex: ownLeafIndex } };

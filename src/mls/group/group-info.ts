@@ -9,7 +9,7 @@ import { encodeMlsMessage } from "../structs/message.js";
 import { ExtensionType } from "../structs/registry.js";
 import { type GroupInfo, type GroupInfoContent, groupInfoTbs } from "../structs/welcome.js";
 import { decodeRatchetTree, encodeRatchetTree, type RatchetTree } from "../tree/ratchet-tree.js";
-import type { GroupState } from "./state.js";
+import { ensureSigner, type GroupState } from "./state.js";
 import type { Signer } from "./types.js";
 
 /** What a GroupInfo holds besides the group's state. */
@@ -48,6 +48,7 @@ export async function exportGroupInfo(
   state: GroupState,
   options: GroupInfoOptions & { readonly signer: Signer },
 ): Promise<Bytes> {
+  ensureSigner(state, options.signer);
   const groupInfo = await makeGroupInfo(state, options.signer, options);
   return encode(encodeMlsMessage, { wireFormat: "group_info", groupInfo });
 }

@@ -1,5 +1,5 @@
 import { type Bytes, copyBytes, EMPTY, equalBytes } from "../../base/bytes.js";
-import { SubrosaError } from "../../base/errors.js";
+import { assertArgument, SubrosaError } from "../../base/errors.js";
 import { decode } from "../../codec/reader.js";
 import { aeadOpen } from "../../crypto/aead.js";
 import { decryptWithLabel } from "../labels.js";
@@ -108,6 +108,11 @@ export async function joinGroup(
   bundle: KeyPackageBundle,
   options: JoinOptions,
 ): Promise<GroupState> {
+  const { signatureKey } = bundle.keyPackage.leafNode;
+  assertArgument(
+    equalBytes(options.signer.publicKey, signatureKey),
+    "the signer is not that of the key package",
+  );
   const message = decode(decodeMlsMessage, copyBytes(welcomeMessage));
   if (message.wireFormat !== "welcome") reject("RFC 9420 §6: kind of message");
   const { welcome } = message;

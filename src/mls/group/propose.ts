@@ -13,7 +13,7 @@ import type { LeafChange } from "./create-commit.js";
 import { authenticate, type FramingOptions, framedByMember, framingFormat, seal } from "./framing-out.js";
 import { signLeafNode } from "./leaf-node.js";
 import { checkProposal } from "./proposal-checks.js";
-import { ensureActive, type GroupState, ownLeaf, type PendingProposal } from "./state.js";
+import { ensureActive, ensureSigner, type GroupState, ownLeaf, type PendingProposal } from "./state.js";
 import type { Signer } from "./types.js";
 
 export interface ProposeOptions extends FramingOptions {
@@ -40,6 +40,7 @@ export async function propose(
   updatePrivateKey?: Bytes,
 ): Promise<SentProposal> {
   ensureActive(state);
+  ensureSigner(state, options.signer);
   const { groupId, extensions } = state.groupContext;
   const context = { groupId, tree: state.tree, oldExtensions: extensions, extensions };
   const sender = { senderType: "member", leafIndex: state.ownLeafIndex } as const;

@@ -1,5 +1,5 @@
 import { type Bytes, equalBytes } from "../../base/bytes.js";
-import { SubrosaError } from "../../base/errors.js";
+import { assertArgument, SubrosaError } from "../../base/errors.js";
 import { ensure } from "../rules.js";
 import type { EpochSecrets } from "../schedule/key-schedule.js";
 import type { SecretTree } from "../schedule/secret-tree.js";
@@ -11,6 +11,7 @@ import type { ReInitProposal } from "../structs/proposal.js";
 import type { RatchetTree } from "../tree/ratchet-tree.js";
 import type { PrivateKeys } from "../tree/update-path.js";
 import type { ListedProposal } from "./proposal-list.js";
+import type { Signer } from "./types.js";
 
 /** A proposal that was sent in this epoch and waits for a commit. */
 export interface PendingProposal extends ListedProposal {
@@ -76,6 +77,14 @@ export function ownLeaf(state: GroupState): LeafNode {
   const leaf = state.tree.leaf(state.ownLeafIndex);
   if (leaf === undefined) throw new SubrosaError("internal", "the own leaf is blank");
   return leaf;
+}
+
+/** Throws `invalid-argument` unless the signer is the one of the own leaf. */
+export function ensureSigner(state: GroupState, { publicKey }: Signer): void {
+  assertArgument(
+    equalBytes(publicKey, ownLeaf(state).signatureKey),
+    "the signer is not that of the own leaf",
+  );
 }
 
 /** RFC 9420 §12.4.2. Throws when the group was closed by a ReInit. */

@@ -1,6 +1,7 @@
 import { toHex } from "../../base/encoding.js";
 import { isValidPublicKey } from "../../crypto/p256.js";
 import { ensure, reject } from "../rules.js";
+import type { LeafIndex, NodeIndex } from "../structs/indices.js";
 import { isInSubtree, leafToNode, parent } from "./math.js";
 import { verifyParentHashes } from "./parent-hash.js";
 import type { RatchetTree } from "./ratchet-tree.js";
@@ -17,20 +18,30 @@ export function keyText(key: Uint8Array): string {
   return text;
 }
 
+/** RFC 9420 §7.1. The unmerged leaves of every parent, in increasing order. */
+function unmergedSets(tree: RatchetTree): Map<NodeIndex, ReadonlySet<LeafIndex>> {
+  const sets = new Map<NodeIndex, ReadonlySet<LeafIndex>>();
+  for (const [index, { unmergedLeaves }] of tree.parents()) {
+    const isSorted = unmergedLeaves.every(
+      (leafIndex, i) => i === 0 || leafIndex > (unmergedLeaves[i - 1] as number),
+    );
+    ensure(isSorted, "RFC 9420 §7.1: unmerged leaves not in increasing order");
+    sets.set(index, new Set(unmergedLeaves));
+  }
+  return sets;
+}
+
 /** RFC 9420 §7.1, §12.4.3.1. Every unmerged leaf is a member below, and unmerged in between as well. */
 function checkUnmergedLeaves(tree: RatchetTree): void {
-  for (const [index, parentNode] of tree.parents()) {
-    let previous = -1;
-    for (const leafIndex of parentNode.unmergedLeaves) {
-      ensure(leafIndex > previous, "RFC 9420 §7.1: unmerged leaves not in increasing order");
-      previous = leafIndex;
+  const sets = unmergedSets(tree);
+  for (const [index, unmerged] of sets) {
+    for (const leafIndex of unmerged) {
       const inside = leafIndex < tree.leafCount && tree.leaf(leafIndex) !== undefined;
       if (!inside || !isInSubtree(leafToNode(leafIndex), index)) {
         reject("RFC 9420 §12.4.3.1: unmerged leaf is not a descendant");
       }
       for (let at = parent(leafToNode(leafIndex)); at !== index; at = parent(at)) {
-        const between = tree.parent(at);
-        if (between !== undefined && !between.unmergedLeaves.includes(leafIndex)) {
+        if (sets.get(at)?.has(leafIndex) === false) {
           reject("RFC 9420 §12.4.3.1: unmerged leaf missing in between");
         }
       }

@@ -59,14 +59,87 @@ describe.each(formats)("proposals (%s)", (wireFormat) => {
 });
 
 describe("commits", () => {
-  it("are staged: nothing changes when one is dropped", async () => {
+  it("are staged: a dropped one leaves everything as it was, but for the used key", async () => {
     const [a, b, c] = await three();
+    const { epoch } = a.state.groupContext;
     const dropped = await a.commit();
-    await b.process((await c.commit()).commit).catch(() => {});
-    b.state = { ...b.state };
-    const epoch = a.state.groupContext.epoch;
     expect(dropped.staged.state.groupContext.epoch).toBe(epoch + 1n);
     expect(a.state.groupContext.epoch).toBe(epoch);
+    await talk([a, b, c]);
+    const processed = await mls.processMessage(b.state, dropped.commit, trusting);
+    b.state = processed.state;
+    await talk([a, b, c]);
+    await expect(b.process(dropped.commit)).rejects.toMatchObject({ code: "decryption-failed" });
+    await commitBy(a, [a, b, c]);
+    agree([a, b, c]);
+  });
+
+  it("take only those pending proposals that go together", async () => {
+    const [a, b, c] = await three();
+    const [d, e] = (await Actor.createAll(2)) as [Actor, Actor];
+    const members = [a, b, c];
+    const deliver = async (by: Actor, sent: mls.SentProposal) => {
+      by.state = sent.state;
+      for (const other of members) if (other !== by) await other.process(sent.message);
+      return sent.ref;
+    };
+    const as = (by: Actor) => ({ signer: by.signer, now: trusting.now });
+    const leafOf = (actor: Actor) => actor.state.ownLeafIndex;
+    await deliver(a, await mls.proposeUpdate(a.state, as(a)));
+    await deliver(b, await mls.proposeRemove(b.state, leafOf(a), as(b)));
+    await deliver(c, await mls.proposeUpdate(c.state, as(c)));
+    const later = await deliver(c, await mls.proposeUpdate(c.state, as(c)));
+    const added = await deliver(c, await mls.proposeAdd(c.state, d.bundle.keyPackage, as(c)));
+    await deliver(b, await mls.proposeReInit(b.state, toUtf8("next"), [], as(b)));
+    const unusable = mls.requiredCapabilitiesExtension({
+      extensionTypes: [0xf001],
+      proposalTypes: [],
+      credentialTypes: [],
+    });
+    await deliver(b, await mls.proposeGroupContextExtensions(b.state, [unusable], as(b)));
+    // a cannot commit its own update or removal; the older update of c, the ReInit and what nobody supports stay out.
+    const { staged } = await commitBy(a, members, { proposals: [e.add] }, [d, e]);
+    expect(staged.proposals.map(({ ref }) => ref && toHex(ref))).toEqual([
+      toHex(later),
+      toHex(added),
+      undefined,
+    ]);
+    agree([a, b, c, d, e]);
+    expect(mls.dropProposals(a.state, []).pendingProposals).toEqual([]);
+  });
+
+  it("prefer the removal of a member to its update", async () => {
+    const [a, b, c] = await three();
+    const update = await mls.proposeUpdate(c.state, { signer: c.signer });
+    c.state = update.state;
+    const removal = await mls.proposeRemove(b.state, c.state.ownLeafIndex, { signer: b.signer });
+    b.state = removal.state;
+    for (const [reader, message] of [
+      [a, removal],
+      [c, removal],
+      [a, update],
+      [b, update],
+    ] as const) {
+      await reader.process(message.message);
+    }
+    const { staged } = await commitBy(a, [a, b, c]);
+    expect(staged.proposals.map(({ proposal }) => proposal.kind)).toEqual(["remove"]);
+    expect(c.isMember).toBe(false);
+  });
+
+  it("leave out what was dropped", async () => {
+    const [a, b, c] = await three();
+    const removal = await mls.proposeRemove(b.state, c.state.ownLeafIndex, { signer: b.signer });
+    await a.process(removal.message);
+    a.state = mls.dropProposals(a.state, [removal.ref]);
+    const { staged } = await a.commit();
+    expect(staged.proposals).toEqual([]);
+    await expect(
+      a.process(removal.message, {
+        onProposal: () => Promise.reject(new mls.SubrosaError("forbidden", "no")),
+      }),
+    ).rejects.toThrow();
+    expect(a.state.pendingProposals).toEqual([]);
   });
 
   it("change signature keys, credentials and leaf extensions", async () => {
@@ -353,6 +426,41 @@ describe("key packages", () => {
     const again = mls.decodeKeyPackageBundle(mls.encodeKeyPackageBundle(bundle));
     expect(again).toEqual(bundle);
     await mls.validateKeyPackage(mls.readKeyPackage(bundle.bytes), [], trusting);
+  });
+});
+
+describe("the application", () => {
+  it("is asked about every identity that is new, and only about those", async () => {
+    const asked: string[] = [];
+    const authenticate: mls.AuthService = async ({ credential }) => {
+      asked.push(fromUtf8((credential as { identity: Uint8Array }).identity));
+    };
+    const [a, b, c] = await three();
+    const d = await Actor.create("d");
+    const created = await a.commit({ proposals: [d.add], forcePath: true, authenticate });
+    expect(asked.splice(0)).toEqual(["d"]);
+    await b.process(created.commit, { authenticate });
+    expect(asked.splice(0)).toEqual(["d"]);
+    await d.join(created.welcome as mls.Bytes, { authenticate });
+    expect(asked.splice(0).sort()).toEqual(["d", "member 0", "member 1", "member 2"]);
+    await c.process(created.commit);
+    a.state = mls.merge(created.staged);
+    const update = await mls.proposeUpdate(c.state, { signer: c.signer });
+    await a.process(update.message, { authenticate });
+    expect(asked).toEqual([]);
+  });
+
+  it("must sign with the key of its leaf", async () => {
+    const [a, b] = await three();
+    const { signer } = b;
+    for (const attempt of [
+      () => a.commit({ signer }),
+      () => mls.protectApplication(a.state, toUtf8("x"), { signer }),
+      () => mls.proposeUpdate(a.state, { signer }),
+      () => mls.exportGroupInfo(a.state, { signer }),
+    ]) {
+      await expect(attempt()).rejects.toMatchObject({ code: "invalid-argument" });
+    }
   });
 });
 
