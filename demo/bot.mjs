@@ -16,12 +16,13 @@ const client = new Client({
 });
 
 let offline = false;
+let closing = false;
 client.on("connect", () => {
   if (offline) say("online again");
   offline = false;
 });
 client.on("disconnect", ({ code, reason, willReconnect }) => {
-  if (offline) return;
+  if (offline || closing) return;
   offline = true;
   say(`offline (${reason || code})${willReconnect ? ", trying again" : ""}`);
 });
@@ -65,6 +66,7 @@ async function answerAll() {
 }
 
 process.once("disconnect", async () => {
+  closing = true;
   await client.close();
   process.exit();
 });

@@ -114,7 +114,7 @@ function memberRow(session, conversation, { userId, admin }) {
     "li",
     {},
     element("span", { class: "avatar", "aria-hidden": "true" }, initialsOf(userId)),
-    element("span", { class: "entry-name" }, userId),
+    element("span", { class: "entry-name" }, element("span", {}, userId)),
     admin && element("span", { class: "tag" }, "admin"),
     isMe && element("span", { class: "tag" }, "you"),
     conversation.isAdmin && !isMe && remove,

@@ -28,10 +28,12 @@ const MEANINGS = {
   timeout: "That took too long.",
 };
 
+/** A message with a capital letter at its beginning and a full stop at its end. */
+export const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
+
 /** @returns {string} what happened, for people */
 export function explain(error) {
-  const message = error?.message ?? String(error);
-  return MEANINGS[error?.code] ?? `${message.charAt(0).toUpperCase()}${message.slice(1)}`;
+  return MEANINGS[error?.code] ?? sentence(error?.message ?? String(error));
 }
 
 export const explainCode = (code) => MEANINGS[code] ?? "Given up.";

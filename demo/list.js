@@ -48,7 +48,12 @@ function fillRow(row, session, conversation) {
     element(
       "span",
       { class: "entry-text" },
-      element("span", { class: "entry-name" }, name, verified && icon("verified", "verified")),
+      element(
+        "span",
+        { class: "entry-name" },
+        element("span", {}, name),
+        verified && icon("verified", "verified"),
+      ),
       element("span", { class: "entry-line" }, lineOf(conversation, session.me)),
     ),
     element(

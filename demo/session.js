@@ -1,5 +1,5 @@
 import { announce, formatSize, toast } from "./dom.js";
-import { explain, explainCode } from "./explain.js";
+import { explain, explainCode, sentence } from "./explain.js";
 import { advance, Conversation, keyOf, Memory } from "./model.js";
 
 const PAGE_SIZE = 50;
@@ -179,7 +179,8 @@ export class Session {
 
   #failed(error) {
     if (error.code === "store-in-use" || error.code === "user-id-taken") this.#blocked(error);
-    else toast(explain(error), { bad: true, code: error.code });
+    // It comes from the background, where the code alone would not say what it is about.
+    else toast(sentence(error.message), { bad: true, code: error.code });
   }
 
   #received(message) {

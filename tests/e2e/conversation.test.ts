@@ -1,0 +1,208 @@
+import type { Browser } from "playwright";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { findPorts, makeFolder, Program } from "./demo.js";
+import { launchBrowser, Person } from "./person.js";
+
+const folder = makeFolder();
+let browser: Browser;
+let demo: Program;
+let url: string;
+const people: Person[] = [];
+
+async function open(name: string): Promise<Person> {
+  const person = await Person.open(browser, url, name);
+  people.push(person);
+  await person.online();
+  return person;
+}
+
+beforeAll(async () => {
+  const [port, relayPort] = await findPorts(2);
+  const env = { PORT: String(port), RELAY_PORT: String(relayPort), SUBROSA_DEMO_DATA: folder.path };
+  [browser, demo] = await Promise.all([launchBrowser(), Program.demo(env)]);
+  url = `http://127.0.0.1:${port}/`;
+});
+
+afterEach(async () => {
+  const faults = people.flatMap((person) => person.faults);
+  await Promise.all(people.splice(0).map((person) => person.close()));
+  expect(faults).toEqual([]);
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await demo?.end();
+  folder.remove();
+});
+
+describe("two pages and the bot", () => {
+  it("greets a newcomer", async () => {
+    const alice = await open("newcomer");
+    await alice.page.getByRole("heading", { name: "Nothing is said yet" }).waitFor();
+    await alice.picture("empty");
+  });
+
+  it("passes direct messages both ways, with ticks", async () => {
+    const [alice, bob] = [await open("alice-1"), await open("bob-1")];
+    await alice.start("Direct", bob.name);
+    await alice.say("hello bob");
+    await bob.openConversation(alice.name);
+    await bob.has("hello bob");
+    await alice.has("hello bob", "delivered");
+    await bob.say("hello alice");
+    await bob.say("how are you?\nI am fine");
+    await alice.has("hello alice");
+    await bob.has("how are you?\nI am fine", "delivered");
+    expect(await alice.texts()).toEqual(["hello bob", "hello alice", "how are you?\nI am fine"]);
+    await alice.picture("direct");
+  });
+
+  it("gets answers from the bot, to words and to bytes", async () => {
+    const alice = await open("alice-2");
+    await alice.page.locator("#write-echo").click();
+    await alice.say("anybody there?");
+    await alice.has("echo: anybody there?");
+    await alice.sendFile("random.bin", Buffer.alloc(1234, 7));
+    await alice.has("echo: 1234 bytes");
+  });
+
+  it("joins three in a group, by request and by invitation", async () => {
+    const [alice, bob] = [await open("alice-3"), await open("bob-3")];
+    await alice.start("New group", "garden");
+    await bob.start("Join group", "garden");
+    await bob.page.getByText("You asked to join garden.").waitFor();
+    const request = alice.page.locator(".notice.request");
+    await request.getByText("bob-3 asks to join this group.").waitFor();
+    await alice.picture("request");
+    await bob.picture("waiting");
+    await request.getByRole("button", { name: "Approve" }).click();
+    await bob.hasNote("You are in the group.");
+    await alice.hasNote("bob-3 joined.");
+
+    await alice.page.locator("#group").click();
+    await alice.page.locator("#invite-name").fill("echo");
+    await alice.page.locator("#invite-form button").click();
+    await alice.page.locator("#members").getByText("echo", { exact: true }).waitFor();
+    await alice.picture("members");
+    await alice.page.keyboard.press("Escape");
+
+    await alice.say("who waters the roses?");
+    await bob.has("who waters the roses?");
+    await bob.say("echo does");
+    await alice.has("echo: echo does");
+    await bob.has("echo: echo does");
+    await alice.has("who waters the roses?", "delivered");
+    await alice.picture("group");
+  });
+
+  it("declines a request, removes a member, leaves and deletes", async () => {
+    const [alice, bob, carol] = [await open("alice-4"), await open("bob-4"), await open("carol-4")];
+    await alice.start("New group", "attic");
+    await carol.start("Join group", "attic");
+    await alice.page.locator(".notice.request").getByRole("button", { name: "Decline" }).click();
+    await carol.hasNote("The request to join was declined.");
+
+    await alice.page.locator("#group").click();
+    await alice.page.locator("#invite-name").fill(bob.name);
+    await alice.page.locator("#invite-form button").click();
+    await bob.openConversation("attic");
+    await bob.page.locator(".notice.invitation").getByText("alice-4 invites you").waitFor();
+    await bob.picture("invitation");
+    await bob.page.getByRole("button", { name: "Accept" }).click();
+    await bob.say("thank you");
+    await alice.has("thank you");
+
+    await alice.page.getByRole("button", { name: "Remove bob-4" }).click();
+    await bob.hasNote("alice-4 removed you from the group.");
+    await alice.page.locator("#delete").click();
+    await alice.page.locator("#confirm-yes").click();
+    await alice.hasNote("You deleted the group.");
+  });
+
+  it("sends 256 KiB of bytes, and shows a picture", async () => {
+    const [alice, bob] = [await open("alice-5"), await open("bob-5")];
+    const bytes = Buffer.alloc(256 * 1024, Buffer.from("rose petals "));
+    await alice.start("Direct", bob.name);
+    await alice.sendFile("petals.bin", bytes);
+    await bob.openConversation(alice.name);
+    const link = bob.page.getByRole("link", { name: "File, 256 KiB" });
+    const [download] = await Promise.all([bob.page.waitForEvent("download"), link.click()]);
+    const stream = await download.createReadStream();
+    expect(Buffer.concat(await stream.toArray()).equals(bytes)).toBe(true);
+
+    await alice.sendFile("too-large.bin", Buffer.alloc(256 * 1024 + 1));
+    await alice.page.getByText("at most 256 KiB can be sent").waitFor();
+
+    const pixel =
+      "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==";
+    await alice.sendFile("pixel.png", Buffer.from(pixel, "base64"));
+    const picture = bob.page.getByRole("img", { name: "Picture from alice-5" });
+    await picture.waitFor({ state: "attached" });
+    await expect.poll(() => picture.evaluate((image) => (image as HTMLImageElement).naturalWidth)).toBe(1);
+  });
+
+  it("goes on after a reload in the middle, with history and without loss", async () => {
+    const [alice, bob] = [await open("alice-6"), await open("bob-6")];
+    await alice.start("Direct", bob.name);
+    await alice.say("one");
+    await bob.openConversation(alice.name);
+    await bob.say("two");
+    await alice.has("two");
+    await bob.say("three");
+    await alice.say("four");
+    await alice.page.reload();
+    await bob.say("five");
+    await alice.online();
+    await alice.openConversation(bob.name);
+    await alice.has("five");
+    await alice.has("four", "delivered");
+    await bob.has("four");
+    const all = ["five", "four", "one", "three", "two"];
+    expect((await alice.texts()).sort()).toEqual(all);
+    expect((await bob.texts()).sort()).toEqual(all);
+  });
+
+  it("compares safety numbers, and remembers who was verified", async () => {
+    const [alice, bob] = [await open("alice-7"), await open("bob-7")];
+    await alice.start("Direct", bob.name);
+    await alice.say("is it you?");
+    await bob.openConversation(alice.name);
+    await bob.has("is it you?");
+    await alice.page.locator("#safety").click();
+    await bob.page.locator("#safety").click();
+    const digits = (person: Person) => person.page.locator("#digits li").allTextContents();
+    await alice.page.locator("#safety-dialog").waitFor();
+    await bob.page.locator("#safety-dialog").waitFor();
+    expect(await digits(alice)).toEqual(await digits(bob));
+    expect((await digits(alice)).join("")).toMatch(/^\d{60}$/);
+    await alice.picture("safety-number");
+    await alice.page.locator("#verify").click();
+    await alice.page.getByText("You marked this as verified.").waitFor();
+    await alice.page.reload();
+    await alice.openConversation(bob.name);
+    await alice.page.locator("#title").getByRole("img", { name: "verified" }).waitFor();
+  });
+
+  it("lets only one tab be one user", async () => {
+    const alice = await open("alice-8");
+    await alice.start("Direct", "echo");
+    const second = await alice.context.newPage();
+    await second.goto(`${url}?name=${alice.name}`);
+    await second.getByRole("heading", { name: "alice-8 is open in another tab" }).waitFor();
+    await second.getByText("store-in-use").waitFor();
+    await alice.say("still here");
+    await alice.has("echo: still here");
+    await alice.page.close();
+    await second.getByRole("button", { name: "Try again" }).click();
+    await second.locator(".entry").filter({ hasText: "echo" }).waitFor();
+  });
+
+  it("tells the second claimant of a name", async () => {
+    const first = await open("dave");
+    const second = await Person.open(browser, url, "dave");
+    people.push(second);
+    await second.page.getByRole("heading", { name: "The name dave is taken" }).waitFor();
+    await second.page.getByText("user-id-taken").waitFor();
+    await first.online();
+  });
+});
