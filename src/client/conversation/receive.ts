@@ -50,7 +50,7 @@ export async function receiveEntry(context: Context, step: Step, content: EntryC
     }
   } catch (error) {
     if (!SubrosaError.is(error) || error.code === "internal" || error.code === "store-failed") throw error;
-    if (error.rule === "own message") return "duplicate";
+    if (error.rule === "RFC 9420 §6: own message") return "duplicate";
     return refused(context, step, content, error);
   } finally {
     // The relay has carried out a commit's access changes whatever its members think of it.
