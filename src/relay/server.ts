@@ -9,6 +9,7 @@ import { CloseCode, SUBPROTOCOL } from "../wire/protocol.js";
 import type { AuthenticateHook } from "./authentication.js";
 import { type FrameHook, RelayCore } from "./core.js";
 import { openLmdbStorage, openMemoryStorage } from "./embedded/open.js";
+import { Heartbeat } from "./heartbeat.js";
 import { DEFAULT_LIMITS, type RelayLimits } from "./limits.js";
 import type { RelayStorage } from "./storage.js";
 import { ServerSocket } from "./web-socket.js";
@@ -54,7 +55,7 @@ export class Relay {
   #core: RelayCore | undefined;
   #ownStorage: RelayStorage | undefined;
   #names: readonly string[] = [];
-  #heartbeat: ReturnType<typeof setInterval> | undefined;
+  #heartbeat: Heartbeat | undefined;
 
   /** Throws `invalid-argument` for options that contradict each other. */
   constructor(options: RelayOptions = {}) {
@@ -119,7 +120,7 @@ export class Relay {
     this.#sockets = sockets;
     sockets.on("connection", (socket, request) => this.#accept(socket, request));
     sockets.on("error", (error) => onError?.(error));
-    this.#startHeartbeat(sockets);
+    this.#heartbeat = new Heartbeat(clock, this.#limits.heartbeatInterval);
     const secure = "setSecureContext" in http;
     return { url: `${secure ? "wss" : "ws"}://${host}:${port}` };
   }
@@ -155,28 +156,13 @@ export class Relay {
     const session = this.#core?.accept(new ServerSocket(socket), name);
     // ws closes the connection itself, with the right code, after each of these errors.
     socket.on("error", () => {});
+    this.#heartbeat?.add(socket);
     if (session === undefined) return;
     socket.on("message", (data, isBinary) => {
       if (!isBinary) session.close(CloseCode.unsupportedData, "binary messages only");
       else session.receive(plainBytes(data as Buffer));
     });
     socket.on("close", () => session.disconnected());
-  }
-
-  #startHeartbeat(sockets: WebSocketServer): void {
-    const answered = new WeakSet<WebSocket>();
-    sockets.on("connection", (socket) => {
-      answered.add(socket);
-      socket.on("pong", () => answered.add(socket));
-      socket.on("message", () => answered.add(socket));
-    });
-    this.#heartbeat = setInterval(() => {
-      for (const socket of sockets.clients) {
-        if (!answered.delete(socket) && !socket.isPaused) socket.terminate();
-        else if (socket.readyState === socket.OPEN) socket.ping();
-      }
-    }, this.#limits.heartbeatInterval);
-    this.#heartbeat.unref();
   }
 
   /** Closes all connections with 1001 and stops. Idempotent. */
@@ -187,7 +173,7 @@ export class Relay {
 
   async #close(): Promise<void> {
     await this.#listening?.catch(() => {});
-    clearInterval(this.#heartbeat);
+    this.#heartbeat?.stop();
     const sockets = this.#sockets;
     const ended = sockets && new Promise<void>((resolve) => sockets.close(() => resolve()));
     await this.#core?.close(CloseCode.goingAway, "the relay stops");

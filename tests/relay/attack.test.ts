@@ -6,6 +6,7 @@ import { Relay } from "../../src/relay.js";
 import { encodeClientFrame } from "../../src/wire/frames.js";
 import { START } from "../../src/wire/identifiers.js";
 import { CloseCode, EntryKind, SUBPROTOCOL } from "../../src/wire/protocol.js";
+import { ManualClock } from "./manual-clock.js";
 import { add, commit, groupLog, makeUser, message, RawClient, type TestUser } from "./raw-client.js";
 
 /** Numbers that look random and are the same in each run. */
@@ -167,6 +168,36 @@ describe("hostile clients", () => {
 });
 
 describe("the server", () => {
+  it("gives up connections that it had to stop reading from and that never take their answers", async () => {
+    const clock = new ManualClock();
+    const limits = {
+      heartbeatInterval: 1000,
+      maxFrameBytes: 50_000,
+      maxQueuedBytes: 100_000,
+      maxInFlight: 4,
+    };
+    const relay = new Relay({ clock, limits });
+    const { url } = await relay.listen();
+    const stuck = await RawClient.connect(url, await makeUser("stuck"));
+    const other = await RawClient.connect(url, await makeUser("other"));
+    const groupId = randomBytes(32);
+    await stuck.request("create", { groupId, first: commit([], randomBytes(40_000)) });
+    stuck.socket.pause();
+    for (let id = 100; id < 1500; id++)
+      stuck.send({ type: "request", id, name: "fetchBundle", body: { groupId, seq: 1 } });
+    // What the operating systems take on the way is a matter of time; then the relay stops reading.
+    for (let beats = 0; stuck.socket.readyState === stuck.socket.OPEN && beats < 2000; beats++) {
+      const pinged = new Promise((resolve) => other.socket.once("ping", resolve));
+      clock.advance(1000);
+      await pinged;
+      await other.request("listGroups", {});
+      if (beats > 20) stuck.socket.resume();
+    }
+    expect((await stuck.closed()).code).toBe(1006);
+    expect(stuck.frames.filter(({ type }) => type === "reply").length).toBeLessThan(1400);
+    await relay.close();
+  });
+
   it("attaches to a server of the caller's and leaves it running", async () => {
     const server = createServer((_request, response) => response.end("mine"));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -202,13 +233,21 @@ describe("the server", () => {
   });
 
   it("gives up connections that answer no ping", async () => {
-    const relay = new Relay({ limits: { heartbeatInterval: 30 } });
+    const clock = new ManualClock();
+    const relay = new Relay({ clock, limits: { heartbeatInterval: 1000 } });
     const { url } = await relay.listen();
     const dead = new WebSocket(url, SUBPROTOCOL, { autoPong: false });
-    const alive = new RawClient(url, await makeUser("alice"));
-    await alive.authenticate();
-    const code = await new Promise((resolve) => dead.once("close", resolve));
-    expect(code).toBe(1006);
+    const closed = new Promise((resolve) => dead.once("close", resolve));
+    await new Promise((resolve) => dead.once("message", resolve));
+    const alive = await RawClient.connect(url, await makeUser("alice"));
+    for (let beats = 0; beats < 3; beats++) {
+      const pinged = new Promise((resolve) => alive.socket.once("ping", resolve));
+      clock.advance(1000);
+      await pinged;
+      // Its answer to the ping has arrived before this one.
+      await alive.request("resolveDirect", { userId: "bob" });
+    }
+    expect(await closed).toBe(1006);
     expect(await alive.request("listGroups", {})).toEqual({ groups: [] });
     await relay.close();
   });
