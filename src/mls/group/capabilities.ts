@@ -21,15 +21,18 @@ function grease(): number {
   return (digit * 16 + 10) * 0x101;
 }
 
-/** RFC 9420 §7.2. What this engine can do, with what the application can do besides, and some GREASE (§13.5). */
+/**
+ * RFC 9420 §7.2. What this engine can do, with what the application can do besides, and some GREASE (§13.5). Types that
+ * everybody supports must not be listed and are left out. `credentials` is by default `basic` alone.
+ */
 export function makeCapabilities(
   own: Partial<Pick<Capabilities, "extensions" | "proposals" | "credentials">> = {},
 ): Capabilities {
   return {
     versions: [MLS10],
     cipherSuites: [CIPHER_SUITE, grease()],
-    extensions: [...(own.extensions ?? []), grease()],
-    proposals: [...(own.proposals ?? []), grease()],
+    extensions: [...(own.extensions ?? []).filter((type) => !DEFAULT_EXTENSIONS.includes(type)), grease()],
+    proposals: [...(own.proposals ?? []).filter((type) => !DEFAULT_PROPOSALS.includes(type)), grease()],
     credentials: [...(own.credentials ?? [CredentialType.basic]), grease()],
   };
 }
