@@ -41,11 +41,10 @@ function showConnection() {
   };
   byId("state").textContent = words[connection];
   byId("state").classList.toggle("connected", online);
-  const waits = waiting === 1 ? "One message waits" : `${waiting} messages wait`;
-  const then =
-    waiting === 0 ? "What you write waits here and is sent later." : `${waits} here and will be sent then.`;
+  const waits = waiting === 1 ? "One message waits here and is" : `${waiting} messages wait here and are`;
+  const what = waiting === 0 ? "What you write waits here and is" : waits;
   const bar = byId("connection");
-  const text = connection === "offline" ? `The relay cannot be reached. Trying again … ${then}` : "";
+  const text = connection === "offline" ? `The relay cannot be reached. ${what} sent when it is back.` : "";
   if (bar.textContent !== text) bar.textContent = text;
   bar.hidden = text === "";
 }

@@ -74,15 +74,16 @@ export function formatSize(bytes) {
 /** A fingerprint in groups of eight, easier to compare. */
 export const formatFingerprint = (fingerprint) => fingerprint.replace(/.{8}(?=.)/g, "$& ");
 
-/** Shows a line for a while; failures stay until they are closed. */
+/** Shows a line for a while; failures stay until they are closed, and the same failure is not shown twice. */
 export function toast(text, { bad = false, code } = {}) {
+  const toasts = byId("toasts");
+  for (const other of [...toasts.children]) if (other.dataset.text === text) other.remove();
   const close = element("button", { type: "button", class: "icon", "aria-label": "Dismiss" }, icon("close"));
   const body = element("div", {}, text, code && element("p", { class: "code" }, code));
-  const shown = element("div", { class: bad ? "toast bad" : "toast" }, body, close);
+  const shown = element("div", { class: bad ? "toast bad" : "toast", "data-text": text }, body, close);
   const leave = () => shown.remove();
   close.addEventListener("click", leave);
   if (!bad) setTimeout(leave, 6000);
-  const toasts = byId("toasts");
   toasts.append(shown);
   while (toasts.children.length > 4) toasts.firstElementChild.remove();
 }

@@ -83,7 +83,7 @@ function identityNotice(session, conversation) {
       element(
         "p",
         {},
-        `Either ${name} began anew on another device, or somebody is posing as ${name}. Ask in another way, such as by phone. Until you accept, what you write to the new identity waits.`,
+        `Either ${name} began anew on another device, or somebody is posing as ${name}. Ask in another way, such as by phone. Until you accept, nothing is sent to the new identity.`,
       ),
       element(
         "dl",

@@ -64,10 +64,11 @@ export class Program {
     });
   }
 
-  /** Ends it as Ctrl-C does, or at once as a crash does. */
-  async end(signal: "SIGINT" | "SIGKILL" = "SIGINT"): Promise<void> {
+  /** Ends it as Ctrl-C does, or at once as a crash does; resolves to its exit code. */
+  async end(signal: "SIGINT" | "SIGKILL" = "SIGINT"): Promise<number | null> {
     this.#child.kill(signal);
     await this.#ended;
+    return this.#child.exitCode;
   }
 }
 
