@@ -117,8 +117,14 @@ export class Conversations {
   async joinGroup(name: string, expected: string | undefined): Promise<void> {
     const invited = this.running.registry.named(name);
     if (invited?.state.record.status === "invited") return this.running.invitations.accept(invited);
-    await this.running.connected();
-    await this.running.ownRequests.ask(name, expected);
+    for (;;) {
+      await this.running.connected();
+      try {
+        return await this.running.ownRequests.ask(name, expected);
+      } catch (error) {
+        if (!SubrosaError.is(error) || error.code !== "connection-failed") throw error;
+      }
+    }
   }
 
   /** The group, if this user is one of its admins. */

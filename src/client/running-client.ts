@@ -202,6 +202,7 @@ export class RunningClient {
       this.#inbox.subscribe().catch(ignore),
       ...this.registry.all().map((conversation) => conversation.subscribe()),
       ...this.registry.all().map((conversation) => this.followBox(conversation)),
+      this.ownRequests.resume().catch(ignore),
     ];
     const held = await published.catch(ignore);
     if (!context.relay.isReady) return;

@@ -28,21 +28,24 @@ import { type ConversationState, initialChanges, policyIn } from "./state.js";
 export interface OwnRequest {
   readonly name: string;
   readonly requestId: Uint8Array;
+  /** The signed request: it goes out again with every session, which the relay takes for one request. */
+  readonly payload: Uint8Array;
   /** The fingerprint that one of the group's admins must have. */
   readonly expected?: string;
 }
 
 export function encodeOwnRequest(writer: Writer, request: OwnRequest): void {
   encodeName(writer.u8(1), request.name);
-  writer.fixed(request.requestId).optional(request.expected, encodeName);
+  writer.fixed(request.requestId).opaque(request.payload).optional(request.expected, encodeName);
 }
 
 export function decodeOwnRequest(reader: Reader): OwnRequest {
   if (reader.u8() !== 1) reader.fail("unknown version of request");
   const name = decodeName(reader);
   const requestId = reader.fixed(ENTRY_ID_LENGTH);
+  const payload = reader.opaque();
   const expected = reader.optional(decodeName);
-  return { name, requestId, ...(expected !== undefined && { expected }) };
+  return { name, requestId, payload, ...(expected !== undefined && { expected }) };
 }
 
 /** What a pointer led to. */

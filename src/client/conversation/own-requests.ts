@@ -1,4 +1,5 @@
-import { toHex } from "../../base/encoding.js";
+import { asBytes } from "../../base/bytes.js";
+import { fromHex, toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { decode } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
@@ -52,7 +53,8 @@ export class OwnRequests {
     };
     const signature = await sign(identity.accountPrivateKey, joinRequestToBeSigned(unsigned));
     const requestId = this.#context.randomId(ENTRY_ID_LENGTH);
-    const request: OwnRequest = { name, requestId, ...(expected !== undefined && { expected }) };
+    const payload = encode(encodeJoinRequest, { ...unsigned, signature });
+    const request: OwnRequest = { name, requestId, payload, ...(expected !== undefined && { expected }) };
     const waiting = this.#waiting.get(key) ?? deferred<void>();
     this.#waiting.set(key, waiting);
     this.#requests.set(key, request);
@@ -60,16 +62,32 @@ export class OwnRequests {
       change,
       { put: layout.join(groupId), value: encode(encodeOwnRequest, request) },
     ]);
-    await relay.request("append", {
-      log: { kind: LogKind.requestBox, id: groupId },
-      after: START,
-      entry: {
-        kind: EntryKind.joinRequest,
-        entryId: requestId,
-        payload: encode(encodeJoinRequest, { ...unsigned, signature }),
-      },
-    });
+    await this.#send(key, request);
     await waiting.promise;
+  }
+
+  /** A session has begun: the relay may not have got what was asked in an earlier one. */
+  async resume(): Promise<void> {
+    await Promise.all([...this.#requests].map(([key, request]) => this.#send(key, request)));
+  }
+
+  async #send(key: string, request: OwnRequest): Promise<void> {
+    const entry = {
+      kind: EntryKind.joinRequest,
+      entryId: asBytes(request.requestId),
+      payload: asBytes(request.payload),
+    };
+    const log = { kind: LogKind.requestBox, id: fromHex(key) };
+    try {
+      await this.#context.relay.request("append", { log, after: START, entry });
+    } catch (error) {
+      if (!SubrosaError.is(error)) throw error;
+      if (error.code === "connection-failed" || error.code === "closed") return;
+      if (this.#requests.get(key) !== request) return;
+      this.#requests.delete(key);
+      await this.#context.write([{ delete: layout.join(log.id) }]);
+      this.#settle(key, error);
+    }
   }
 
   joined(conversation: Conversation): void {
