@@ -263,7 +263,8 @@ export class RunningClient {
     if (conversation === undefined || !this.context.relay.isReady) return;
     const { record } = conversation.state;
     if (record.subject.kind !== "group" || record.status !== "active") return;
-    const box = this.#boxes.get(conversation.key) ?? new JoinRequests(this.context, conversation);
+    let box = this.#boxes.get(conversation.key);
+    if (box?.conversation !== conversation) box = new JoinRequests(this.context, conversation);
     this.#boxes.set(conversation.key, box);
     await box.subscribe().catch(ifConnected(this.context.report));
   }

@@ -57,8 +57,10 @@ export function applyAccess(current: AccessList, changes: readonly AccessChange[
   const next = new Map(current);
   for (const change of changes) {
     const key = toHex(change.deviceId);
-    if (change.type === "remove") next.delete(key);
-    else next.set(key, { userId: change.userId, deviceId: change.deviceId, role: change.role });
+    const { type, userId, deviceId } = change;
+    if (type === "remove") next.delete(key);
+    // A role without access to bear it changes nothing.
+    else if (type === "add" || next.has(key)) next.set(key, { userId, deviceId, role: change.role });
   }
   return next;
 }

@@ -5,8 +5,9 @@ import { type GroupState, readKeyPackage } from "../../mls/group/index.js";
 import type { Account } from "../../wire/identity.js";
 import type { ResultOf } from "../../wire/requests.js";
 import type { Context } from "../context.js";
+import { stayingLeaves } from "./duties.js";
 import type { Action } from "./intent.js";
-import { identityIn, leavesOf } from "./leaves.js";
+import { identityIn } from "./leaves.js";
 import type { Addition } from "./seal.js";
 import type { ConversationState } from "./state.js";
 
@@ -19,7 +20,8 @@ export async function keyPackagesFor(
   state: ConversationState,
   action: Extract<Action, { type: "add" }>,
 ): Promise<Addition> {
-  const present = new Set(leavesOf(state.group as GroupState).map((leaf) => toHex(leaf.deviceId)));
+  // Who is leaving may come back: one commit removes the old leaf and adds the new one.
+  const present = new Set(stayingLeaves(state.group as GroupState).map((leaf) => toHex(leaf.deviceId)));
   if (action.request !== undefined) {
     if (present.has(toHex(action.request.deviceId))) {
       throw new SubrosaError("already-a-member", `${action.userId} is a member`);

@@ -41,6 +41,8 @@ export class Conversation {
   /** The log's head as far as the relay has named it. */
   #head = 0;
   #cancelAck: (() => void) | undefined;
+  /** The relay has ended the log once without its entries saying why. */
+  #endDoubted = false;
 
   constructor(context: Context, state: ConversationState) {
     this.#context = context;
@@ -165,9 +167,20 @@ export class Conversation {
     await this.#endIntents();
   }
 
+  /** Makes way for the conversation that this device joins anew in the same group. */
+  async retire(): Promise<void> {
+    this.stop();
+    await this.step((step) => {
+      if (step.record.status === "ended") return;
+      announceEnd(this.#context, step, { lost: true });
+      step.end();
+    });
+  }
+
   /** Takes in entries that the relay sent, in order. */
   receive(entries: readonly LogEntry[]): void {
     this.#head = Math.max(this.#head, entries.at(-1)?.seq ?? 0);
+    if (entries.length > 0) this.#endDoubted = false;
     for (let at = 0; at < entries.length; at += BATCH) {
       const batch = entries.slice(at, at + BATCH);
       void this.step((step) => this.#receive(step, batch)).then(
@@ -183,6 +196,11 @@ export class Conversation {
     this.#subscribed = false;
     // What the log itself said has been processed: an end that it does not explain is the relay's doing.
     if (this.#state.record.status === "ended") return;
+    if (!this.#endDoubted) {
+      // It may be meant for the subscription before this device was added anew: ask again.
+      this.#endDoubted = true;
+      return this.subscribe();
+    }
     this.#context.report(
       new SubrosaError(
         "protocol-error",
@@ -347,9 +365,11 @@ export class Conversation {
         continue;
       }
       changes.push(this.#context.outbox.end(intent));
-      effects.push(() =>
-        this.#failed(intent, new SubrosaError("not-a-member", "the conversation has ended")),
-      );
+      if (intent.action.type === "leave") effects.push(() => this.#context.outbox.settle(intent));
+      else
+        effects.push(() =>
+          this.#failed(intent, new SubrosaError("not-a-member", "the conversation has ended")),
+        );
     }
     if (changes.length > 0) await this.#context.write(changes);
     for (const effect of effects) effect();

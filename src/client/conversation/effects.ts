@@ -76,6 +76,11 @@ export type End =
 export function announceEnd(context: Context, step: Step, end: End): void {
   const { subject, status } = step.record;
   if (subject.kind === "direct" || "left" in end || status === "leaving") return;
+  if (status === "invited") {
+    // Taken back before it was accepted: nothing of it is ever shown.
+    step.change(...context.delivery.discard(step.key));
+    return;
+  }
   const group = subject.name;
   if ("deletedBy" in end) {
     if (status === "active") step.after(() => context.emit("groupDeleted", { group, by: end.deletedBy }));

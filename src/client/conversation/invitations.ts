@@ -1,7 +1,10 @@
+import { SubrosaError } from "../../base/errors.js";
 import type { Context } from "../context.js";
 import type { Conversation } from "./conversation.js";
+import { hasAdmin } from "./join.js";
 import { usersOf } from "./leaves.js";
 import type { Registry } from "./registry.js";
+import { policyIn } from "./state.js";
 
 export interface InvitationOptions {
   /** Whether those by verified users are accepted by themselves. */
@@ -13,7 +16,8 @@ export class Invitations {
   readonly #context: Context;
   readonly #registry: Registry;
   readonly #options: InvitationOptions;
-  readonly #shown = new Set<string>();
+  /** By conversation, not by group: who was removed may be invited again. */
+  readonly #shown = new WeakSet<Conversation>();
 
   constructor(context: Context, registry: Registry, options: InvitationOptions) {
     this.#context = context;
@@ -30,8 +34,8 @@ export class Invitations {
       const { record, group } = conversation.state;
       const { subject, status, inviter } = record;
       if (status !== "invited" || subject.kind !== "group" || group === undefined) continue;
-      if (this.#shown.has(conversation.key)) continue;
-      this.#shown.add(conversation.key);
+      if (this.#shown.has(conversation)) continue;
+      this.#shown.add(conversation);
       const from = inviter ?? "";
       if (this.#options.automatic && this.#isVerified(conversation, from)) {
         void this.accept(conversation).catch((error: unknown) => this.#context.report(error));
@@ -56,7 +60,16 @@ export class Invitations {
     );
   }
 
-  async accept(conversation: Conversation): Promise<void> {
+  /** With `expected`, one of the group's admins must have that fingerprint; throws `identity-mismatch`. */
+  async accept(conversation: Conversation, expected?: string): Promise<void> {
+    const { group } = conversation.state;
+    if (
+      expected !== undefined &&
+      group !== undefined &&
+      !(await hasAdmin(group, policyIn(group), expected))
+    ) {
+      throw new SubrosaError("identity-mismatch", "no admin of the group has the expected fingerprint");
+    }
     const accepted = await conversation.step((step) => {
       const { subject, status } = step.record;
       if (status !== "invited" || step.group === undefined) return false;

@@ -21,6 +21,7 @@ import type { JoinRequestEvent } from "../events.js";
 import { fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
 import type { Conversation } from "./conversation.js";
+import { stayingLeaves } from "./duties.js";
 import { identityIn, leavesOf } from "./leaves.js";
 import { contentDigests, nextCursor } from "./log-digest.js";
 import { isAdmin } from "./policy.js";
@@ -32,19 +33,21 @@ const OPEN_SPREAD = 500;
 /** The request box of one group, for those of its members who may answer. */
 export class JoinRequests {
   readonly #context: Context;
-  readonly #conversation: Conversation;
+  readonly conversation: Conversation;
   readonly #queue = new SerialQueue();
   readonly #shown = new Set<string>();
+  /** Requests by devices that are members still. */
+  readonly #early = new Map<string, JoinRequest>();
   #cursor: Cursor | undefined;
   #subscribed = false;
 
   constructor(context: Context, conversation: Conversation) {
     this.#context = context;
-    this.#conversation = conversation;
+    this.conversation = conversation;
   }
 
   get #groupId() {
-    return this.#conversation.state.record.groupId;
+    return this.conversation.state.record.groupId;
   }
 
   get log(): LogId {
@@ -53,7 +56,7 @@ export class JoinRequests {
 
   /** Whether this user answers requests: an admin, or any member of an open group. */
   #mayAnswer(): boolean {
-    const { group, record } = this.#conversation.state;
+    const { group, record } = this.conversation.state;
     if (group === undefined || record.status !== "active") return false;
     const policy = policyIn(group);
     return (
@@ -63,13 +66,14 @@ export class JoinRequests {
 
   /** Follows the box and shows again what waits for an answer. */
   async subscribe(): Promise<void> {
+    for (const [id, request] of this.#early) void this.#show(id, request);
     if (this.#subscribed || !this.#mayAnswer()) return;
     this.#subscribed = true;
     const stored = await this.#context.store.get(layout.box(this.#groupId));
     this.#cursor ??= stored === undefined ? START : decode(decodeCursor, stored);
     const prefix = layout.request(this.#groupId, new Uint8Array(0));
     for (const [key, value] of await this.#context.store.list(prefix)) {
-      void this.#show(key.slice(prefix.length), decode(decodeJoinRequest, value));
+      void this.#show(key.slice(prefix.length), decode(decodeJoinRequest, value), true);
     }
     try {
       await this.#context.relay.request("subscribe", { log: this.log, cursor: this.#cursor });
@@ -135,14 +139,18 @@ export class JoinRequests {
     return request;
   }
 
-  async #show(id: string, request: JoinRequest): Promise<void> {
-    const { state } = this.#conversation;
+  /** `stored`: it was there before this process began. */
+  async #show(id: string, request: JoinRequest, stored = false): Promise<void> {
+    const { state } = this.conversation;
     if (state.group === undefined || !this.#mayAnswer()) return;
     const requestId = fromHex(id);
-    if (leavesOf(state.group).some((leaf) => equalBytes(leaf.deviceId, request.deviceId))) {
-      await this.#forget(requestId);
+    if (stayingLeaves(state.group).some((leaf) => equalBytes(leaf.deviceId, request.deviceId))) {
+      // Answered by another; or by one who is about to leave, as the log will show.
+      if (this.#shown.has(id) || stored) await this.#forget(requestId);
+      else this.#early.set(id, request);
       return;
     }
+    this.#early.delete(id);
     if (this.#shown.has(id)) return;
     this.#shown.add(id);
     const policy = policyIn(state.group);
@@ -181,7 +189,7 @@ export class JoinRequests {
     const { userId, deviceId, keyPackage } = request;
     const id = requestId.slice();
     try {
-      await this.#conversation.perform({ type: "add", userId, request: { id, deviceId, keyPackage } });
+      await this.conversation.perform({ type: "add", userId, request: { id, deviceId, keyPackage } });
     } catch (error) {
       if (!SubrosaError.is(error) || error.code !== "already-a-member") throw error;
     }
@@ -202,7 +210,7 @@ export class JoinRequests {
 
   /** In an open group the first member admits at once, the others only if that did not happen. */
   async #admitInTurn(requestId: Uint8Array, request: JoinRequest): Promise<void> {
-    const { group } = this.#conversation.state;
+    const { group } = this.conversation.state;
     if (group === undefined) return;
     const rank = leavesOf(group).findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex);
     const admit = () => {

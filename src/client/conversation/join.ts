@@ -211,7 +211,8 @@ async function joinNamed(
   return { type: "joined", conversation };
 }
 
-async function hasAdmin(group: GroupState, policy: Policy, expected: string): Promise<boolean> {
+/** Whether an admin of the group has this fingerprint. */
+export async function hasAdmin(group: GroupState, policy: Policy, expected: string): Promise<boolean> {
   const admins = leavesOf(group).filter((leaf) => isAdmin(policy, leaf.userId));
   const prints = await Promise.all(admins.map((leaf) => fingerprintOf(leaf.userId, leaf.accountKey)));
   return prints.includes(expected.toLowerCase());
@@ -233,6 +234,8 @@ async function adopt(
     place: { cursor: pointer.at, handshake: pointer.at, sentSinceRefresh: 0 },
     access: wantedAccess(leavesOf(group), policyIn(group)),
   };
+  // Whatever it still has to write comes before what this writes.
+  await registry.get(pointer.groupId)?.retire();
   await context.write([
     ...initialChanges(state),
     ...changes,

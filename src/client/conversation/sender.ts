@@ -3,15 +3,13 @@ import { dropProposals, type GroupState } from "../../mls/group/index.js";
 import type { Cursor } from "../../wire/identifiers.js";
 import { EntryKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
-import { accessAgrees, wantedAccess } from "./access.js";
 import { keyPackagesFor } from "./additions.js";
-import { pendingLeaves } from "./commit-rules.js";
+import { MESSAGE_ID_LENGTH } from "./content.js";
 import type { Conversation } from "./conversation.js";
+import { dueBeforeLeaving, isCommitDue, mayCommit, stayingLeaves } from "./duties.js";
 import type { Action, Intent, Sealed } from "./intent.js";
-import { leavesOf } from "./leaves.js";
 import { sealCommit, sealLeave, sealMessage } from "./seal.js";
 import type { ConversationState } from "./state.js";
-import { policyIn } from "./state.js";
 
 /** How much may be under way to the relay for one conversation. */
 const MAX_IN_FLIGHT = 32;
@@ -20,6 +18,7 @@ const MAX_IN_FLIGHT_BYTES = 512 * 1024;
 const REFRESH_MESSAGES = 256;
 const REFRESH_AGE = 24 * 3600 * 1000;
 const RETRY_DELAY = 1_000;
+const COMMIT_RETRY_DELAY = 30_000;
 /** Who commits what is due when nobody sends: the first leaf after about this long, each further one later. */
 const SETTLE_DELAY = 250;
 const SETTLE_SPREAD = 1_000;
@@ -70,6 +69,10 @@ export class Sender {
   /** A lost race for keys of our own choosing does not keep messages waiting. */
   #skipRefresh = false;
   #settleNow = false;
+  /** Intents that this sender made by itself. */
+  readonly #ownInitiative = new Set<number>();
+  /** A commit that was due was refused for good: messages go on without it until it is tried again. */
+  #cannotCommit = false;
   #cancelTimer: (() => void) | undefined;
 
   constructor(context: Context, conversation: Conversation) {
@@ -140,7 +143,20 @@ export class Sender {
       return this.#sealMessages(waiting);
     }
     if (this.#inFlight.size > 0) return;
-    await this.#sealAlone(first);
+    await this.#sealAlone(first.action.type === "leave" ? this.#beforeLeaving(state, first) : first);
+  }
+
+  /** The leave itself, or what has to happen first. */
+  #beforeLeaving({ record, group }: ConversationState, leave: Intent): Intent {
+    const { identity, outbox, randomId, clock } = this.#context;
+    const due = group && dueBeforeLeaving(group, identity.userId);
+    if (due === undefined) return leave;
+    const content = { type: "close", id: randomId(MESSAGE_ID_LENGTH), sentAt: clock.now() } as const;
+    const action: Action =
+      due === "close" ? { type: "send", content } : { type: "promote", userId: due.heir };
+    const { intent } = outbox.add({ groupId: record.groupId }, action);
+    this.#ownInitiative.add(intent.order);
+    return intent;
   }
 
   /** Whether a commit is due: because others wait for it, or to renew this device's keys. */
@@ -149,8 +165,8 @@ export class Sender {
   ): "must" | "refresh" | undefined {
     const { group, access, place, record } = state;
     if (group === undefined) return undefined;
-    if (pendingLeaves(group).length > 0) return "must";
-    if (!accessAgrees(access, wantedAccess(leavesOf(group), policyIn(group)))) return "must";
+    if (this.#cannotCommit || !mayCommit(group, access, this.#context.identity.deviceId)) return undefined;
+    if (isCommitDue(group, access)) return "must";
     const age = this.#context.clock.now() - record.refreshedAt;
     const worn = place.sentSinceRefresh >= REFRESH_MESSAGES * this.#refreshFactor;
     return worn || age >= REFRESH_AGE * this.#refreshFactor ? "refresh" : undefined;
@@ -164,8 +180,7 @@ export class Sender {
     }
     if (this.#cancelTimer !== undefined) return;
     const group = this.#conversation.state.group as NonNullable<ConversationState["group"]>;
-    const leaving = new Set<number>(pendingLeaves(group));
-    const staying = leavesOf(group).filter((leaf) => !leaving.has(leaf.leafIndex));
+    const staying = stayingLeaves(group);
     const rank = Math.max(
       0,
       staying.findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex),
@@ -187,7 +202,9 @@ export class Sender {
   async #refresh(): Promise<void> {
     if (this.#inFlight.size > 0) return;
     const target = { groupId: this.#conversation.state.record.groupId };
-    await this.#sealAlone(this.#context.outbox.add(target, { type: "refresh" }).intent);
+    const { intent } = this.#context.outbox.add(target, { type: "refresh" });
+    this.#ownInitiative.add(intent.order);
+    await this.#sealAlone(intent);
   }
 
   async #sealMessages(waiting: readonly Intent[]): Promise<void> {
@@ -229,6 +246,7 @@ export class Sender {
     } catch (error) {
       if (!SubrosaError.is(error) || !FINAL.includes(error.code)) throw error;
       intent.sealed = undefined;
+      this.#commitFailed(intent);
       await this.#conversation.step((step) => this.#conversation.fail(step, intent, error));
       this.#again = true;
       return;
@@ -288,6 +306,7 @@ export class Sender {
         return;
       default:
         if (SubrosaError.is(error) && FINAL.includes(error.code)) {
+          this.#commitFailed(intent);
           void this.#conversation
             .step((step) => {
               if (intent.sealed === sealed) this.#conversation.fail(step, intent, error);
@@ -302,6 +321,15 @@ export class Sender {
     }
   }
 
+  #commitFailed(intent: Intent): void {
+    if (intent.action.type !== "refresh") return;
+    this.#cannotCommit = true;
+    this.#context.clock.after(COMMIT_RETRY_DELAY, () => {
+      this.#cannotCommit = false;
+      this.flush();
+    });
+  }
+
   /** The bytes are void: the intent is sealed anew, under the same message id, once the log has been read on. */
   async #unseal(intent: Intent, sealed: Sealed): Promise<void> {
     await this.#conversation.step((step) => {
@@ -311,8 +339,9 @@ export class Sender {
         const own = step.group.pendingProposals.filter(isOwnLeave(step.group)).map(({ ref }) => ref);
         step.propose(dropProposals(step.group, own), []);
       }
-      if (intent.action.type === "refresh") {
-        this.#skipRefresh = true;
+      if (this.#ownInitiative.delete(intent.order) || intent.action.type === "refresh") {
+        // Whether it is still wanted is decided anew.
+        this.#skipRefresh ||= intent.action.type === "refresh";
         step.endIntent(intent);
       } else {
         step.change(this.#context.outbox.store(intent));

@@ -33,6 +33,8 @@ export class Delivery {
   readonly #queues = new Map<string, Pending[]>();
   readonly #running = new Map<string, Promise<void>>();
   readonly #held = new Set<string>();
+  /** Messages whose step is being written, by order, with their conversation. */
+  readonly #prepared = new Map<number, string>();
   #nextOrder = 1;
   #stopped = false;
 
@@ -60,9 +62,11 @@ export class Delivery {
   /** The change that stores a message; once it is written, call {@link Prepared.deliver}. */
   prepare(stored: StoredMessage): { change: Change; deliver: () => void } {
     const order = this.#nextOrder++;
+    this.#prepared.set(order, stored.groupId);
     return {
       change: { put: layout.pendingMessage(order), value: encode(encodeStoredMessage, stored) },
       deliver: () => {
+        if (!this.#prepared.delete(order)) return;
         this.#enqueue({ order, stored, redelivered: false });
         this.#run(stored.groupId);
       },
@@ -81,10 +85,13 @@ export class Delivery {
 
   /** The changes that drop a conversation's messages, for an invitation that was refused. */
   discard(groupId: string): Change[] {
-    const queue = this.#queues.get(groupId) ?? [];
+    const orders = (this.#queues.get(groupId) ?? []).map(({ order }) => order);
+    for (const [order, of] of this.#prepared) {
+      if (of === groupId && this.#prepared.delete(order)) orders.push(order);
+    }
     this.#queues.delete(groupId);
     this.#held.delete(groupId);
-    return queue.map((pending) => ({ delete: layout.pendingMessage(pending.order) }));
+    return orders.map((order) => ({ delete: layout.pendingMessage(order) }));
   }
 
   add(consumer: Consumer): void {
