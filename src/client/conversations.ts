@@ -116,7 +116,7 @@ export class Conversations {
 
   async joinGroup(name: string, expected: string | undefined): Promise<void> {
     const invited = this.running.registry.named(name);
-    if (invited?.state.record.status === "invited") return this.running.invitations.accept(invited);
+    if (invited?.state.record.status === "invited") return this.running.invitations.accept(invited, expected);
     for (;;) {
       await this.running.connected();
       try {

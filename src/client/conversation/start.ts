@@ -5,6 +5,7 @@ import { createGroup, type GroupState, makeCapabilities } from "../../mls/group/
 import { GROUP_ID_LENGTH, Role } from "../../wire/protocol.js";
 import type { CreateBody } from "../../wire/requests.js";
 import type { Context } from "../context.js";
+import { fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
 import { checkedKeyPackage } from "./additions.js";
 import type { Conversation } from "./conversation.js";
@@ -15,7 +16,7 @@ import { POLICY_EXTENSION, type Policy, policyExtension } from "./policy.js";
 import type { ConversationRecord } from "./record.js";
 import type { Registry } from "./registry.js";
 import { sealCommit } from "./seal.js";
-import { type ConversationState, initialChanges, NO_PLACE } from "./state.js";
+import { type ConversationState, initialChanges, NO_PLACE, policyIn } from "./state.js";
 
 /** How long to wait for a user's key packages before looking again, in milliseconds. */
 const RETRY_DELAY = 2_000;
@@ -33,6 +34,7 @@ export class Starter {
   readonly #creating = new Map<string, Promise<void>>();
   readonly #waiters = new Map<string, Waiter>();
   readonly #starting = new Map<string, Promise<void>>();
+  readonly #again = new Set<string>();
 
   constructor(context: Context, registry: Registry) {
     this.#context = context;
@@ -119,10 +121,16 @@ export class Starter {
 
   /** Gives messages to a user their conversation, starting one where there is none. */
   flushDirect(userId: string): void {
+    this.#again.add(userId);
     if (this.#starting.has(userId)) return;
+    this.#again.delete(userId);
     const running = this.#startDirect(userId)
       .catch((error: unknown) => this.#directFailed(userId, error))
-      .finally(() => this.#starting.delete(userId));
+      .finally(() => {
+        this.#starting.delete(userId);
+        // Something changed meanwhile: perhaps the other user's welcome came.
+        if (this.#again.delete(userId)) this.flushDirect(userId);
+      });
     this.#starting.set(userId, running);
   }
 
@@ -143,12 +151,13 @@ export class Starter {
     if (!relay.isReady) return;
     const { binding } = await relay.request("resolveDirect", { userId });
     // The other user has begun: its pointer is in our inbox, or will be.
-    if (binding !== undefined && this.#registry.get(binding.groupId) === undefined) return;
-    const expected = intents.flatMap(({ action }) =>
-      action.type === "send" && action.expected ? [action.expected] : [],
-    );
+    const bound = binding && this.#registry.get(binding.groupId);
+    if (binding !== undefined && bound === undefined) return;
+    if (bound !== undefined && bound.state.record.status !== "ended") return this.adopt(bound, userId);
     const found = await relay.request("fetchKeyPackages", { userId });
-    await contacts.checkAccount(found.account, userId, expected[0]);
+    await this.#failUnexpected(userId, found.account.accountKey);
+    if (this.#messagesTo(userId).length === 0) return;
+    await contacts.checkAccount(found.account, userId);
     const keyPackages = found.devices.map((device) => checkedKeyPackage(found.account, device));
     const users = [
       { userId: identity.userId, accountKey: identity.account.accountKey },
@@ -171,7 +180,11 @@ export class Starter {
 
   /** Messages to a user go into this conversation from now on. */
   async adopt(conversation: Conversation, userId: string): Promise<void> {
-    const target = { groupId: conversation.state.record.groupId };
+    const { record, group } = conversation.state;
+    const target = { groupId: record.groupId };
+    const policy = group && policyIn(group);
+    const user = policy?.kind === "direct" && policy.users.find((one) => one.userId === userId);
+    if (user) await this.#failUnexpected(userId, user.accountKey);
     const changes = this.#messagesTo(userId).map(
       (intent) => this.#context.outbox.retarget(intent, target).change,
     );
@@ -205,8 +218,22 @@ export class Starter {
     }
   }
 
-  async #failMessages(userId: string, error: SubrosaError): Promise<void> {
-    const intents = this.#messagesTo(userId);
+  /** Messages meant for another account than this one are not sent to it, however it came about. */
+  async #failUnexpected(userId: string, accountKey: Bytes): Promise<void> {
+    const fingerprint = await fingerprintOf(userId, accountKey);
+    const unexpected = this.#messagesTo(userId).filter(({ action }) => {
+      return action.type === "send" && (action.expected?.toLowerCase() ?? fingerprint) !== fingerprint;
+    });
+    if (unexpected.length === 0) return;
+    const error = new SubrosaError("identity-mismatch", "the account's fingerprint is not the expected one");
+    await this.#failMessages(userId, error, unexpected);
+  }
+
+  async #failMessages(
+    userId: string,
+    error: SubrosaError,
+    intents = this.#messagesTo(userId),
+  ): Promise<void> {
     const ids = intents.flatMap(({ action }) => {
       return action.type === "send" && isMessage(action) ? [toHex(action.content.id)] : [];
     });
