@@ -70,9 +70,10 @@ export class Inbox {
     } catch (error) {
       if (!SubrosaError.is(error)) throw error;
       if (error.code === "cursor-mismatch" || error.code === "gap") {
-        // The relay lost or dropped entries; pointers are idempotent, so the inbox is simply read from its start.
-        this.#cursor = START;
-        await this.#context.relay.request("subscribe", { log: this.log, cursor: START });
+        // The relay lost or dropped entries; pointers are idempotent, so the inbox is simply read from its start, or
+        // from where what was kept of it begins.
+        const { from } = await this.#context.relay.request("subscribe", { log: this.log, cursor: START });
+        this.#cursor = from;
       } else if (error.code !== "connection-failed" && error.code !== "closed") throw error;
     }
     this.retry();

@@ -146,8 +146,11 @@ export class RelaySession {
         return;
       case "reply": {
         const waiting = this.#waiting.get(frame.id);
+        if (waiting === undefined) return;
+        // Decoded first: what does not decode ends the session, and with it this request.
+        const result = decodeResult(waiting.name, frame.result);
         this.#waiting.delete(frame.id);
-        waiting?.resolve(decodeResult(waiting.name, frame.result) as never);
+        waiting.resolve(result as never);
         return;
       }
       case "refuse": {
