@@ -7,7 +7,14 @@ describe("direct messages", () => {
     const relay = await startRelay();
     const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
     const large = Uint8Array.from({ length: 256 * 1024 }, (_, i) => (i * 31) >> 3);
-    const contents = ["", new Uint8Array(0), "grüße 👋\u0000\n", large, Uint8Array.of(0), "x".repeat(262_144)];
+    const contents = [
+      "",
+      new Uint8Array(0),
+      "grüße 👋\u0000\n",
+      large,
+      Uint8Array.of(0),
+      "x".repeat(262_144),
+    ];
     const ids = [];
     for (const content of contents) ids.push(await alice.client.sendDirectMessage("bob", content));
     const messages = await bob.count(contents.length);
@@ -26,11 +33,15 @@ describe("direct messages", () => {
     await expect(send("alice", "x")).rejects.toMatchObject({ code: "invalid-argument" });
     await expect(send("", "x")).rejects.toMatchObject({ code: "invalid-argument" });
     await expect(send("bob", 7)).rejects.toMatchObject({ code: "invalid-argument" });
-    await expect(alice.client.sendGroupMessage("nowhere", "x")).rejects.toMatchObject({ code: "not-a-member" });
+    await expect(alice.client.sendGroupMessage("nowhere", "x")).rejects.toMatchObject({
+      code: "not-a-member",
+    });
     const offline = makeActor(relay, "dave", { limits: { maxOutbox: 2 } });
     await offline.client.sendDirectMessage("alice", "1");
     await offline.client.sendDirectMessage("alice", "2");
-    await expect(offline.client.sendDirectMessage("alice", "3")).rejects.toMatchObject({ code: "outbox-full" });
+    await expect(offline.client.sendDirectMessage("alice", "3")).rejects.toMatchObject({
+      code: "outbox-full",
+    });
   });
 
   it("fails a message to someone whom the relay does not know, and says so", async () => {

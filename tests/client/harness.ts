@@ -165,7 +165,9 @@ export class Actor {
       const timer = setTimeout(() => {
         done();
         const seen = this.recorded.map(({ name, event }) => `${name} ${describe(event)}`).join("\n  ");
-        reject(new Error(`${this.userId} waited for ${what}; messages ${describe(this.texts)}; saw\n  ${seen}`));
+        reject(
+          new Error(`${this.userId} waited for ${what}; messages ${describe(this.texts)}; saw\n  ${seen}`),
+        );
       }, PATIENCE);
       this.#watchers.add(look);
       look();
