@@ -120,7 +120,9 @@ export class Conversation {
   /** Follows the log from where this device stands; called when a session begins. */
   async subscribe(): Promise<void> {
     const { record } = this.#state;
-    if (record.status === "ended" || record.status === "creating") return;
+    // A crash may have come between the end of the conversation and that of what waited in it.
+    if (record.status === "ended") return this.#endIntents();
+    if (record.status === "creating") return;
     try {
       // What was pushed before is processed first, so that the cursor is not behind what comes.
       await this.#queue.idle();

@@ -103,7 +103,8 @@ export class KeyPackages {
    */
   async refill(remaining: number, now: number, fresh: boolean): Promise<PackageUpload | undefined> {
     const expired = this.#dropExpired(now);
-    const needsLastResort = fresh || !this.#hasFreshLastResort(now);
+    // With none left the last resort was in use; or a crash has kept the first ones from being published.
+    const needsLastResort = fresh || remaining === 0 || !this.#hasFreshLastResort(now);
     const count = Math.min(CHUNK, remaining < LOW_WATER ? POOL_SIZE - remaining : 0);
     if (count === 0 && !needsLastResort) {
       if (expired.length > 0) await this.#write(expired);
