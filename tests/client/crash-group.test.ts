@@ -82,6 +82,22 @@ const scenes: Scene[] = [
     standing: [{ group: "team", members: ["alice", "carol"] }],
   },
   {
+    name: "a member that is removed has messages left to send",
+    base: grouped(three),
+    online: ["alice", "bob", "carol"],
+    steps: [
+      (world) => world.disconnect("bob"),
+      (world) => {
+        world.send("bob", [], "too late", "team");
+        remove(world, "alice", "bob");
+      },
+      (world) => world.reconnect("bob"),
+    ],
+    victims: ["bob"],
+    standing: [{ group: "team", members: ["alice", "carol"] }],
+    failing: ["bob"],
+  },
+  {
     name: "a group is deleted",
     base: grouped(both),
     online: both,

@@ -3,6 +3,7 @@ import type { StoreSession } from "../../src/stores/store.js";
 import { epochAuthenticator } from "../../src/mls/group/index.js";
 import { loadState } from "../../src/client/conversation/state.js";
 import { layout } from "../../src/client/layout.js";
+import type { Message } from "../../src/client/events.js";
 import type { Device, Sent, World } from "./crash-world.js";
 
 /** A conversation that stands when a script is over, and its members. */
@@ -12,10 +13,14 @@ export interface Standing {
 }
 
 /** Everything that is not as it must be once a world has settled. Empty: nothing was lost, repeated or left behind. */
-export async function problemsOf(world: World, standing: readonly Standing[]): Promise<string[]> {
+export async function problemsOf(
+  world: World,
+  standing: readonly Standing[],
+  failing: readonly string[] = [],
+): Promise<string[]> {
   const problems = [...world.failures];
   for (const device of world.devices.values()) {
-    problems.push(...leftovers(device), ...badEvents(device), ...badDeliveries(device));
+    problems.push(...leftovers(device), ...badEvents(device, failing.includes(device.userId)), ...badDeliveries(device));
     problems.push(...(await lostOrRepeated(world, device)));
   }
   for (const conversation of standing) problems.push(...(await disagreements(world, conversation)));
@@ -23,14 +28,14 @@ export async function problemsOf(world: World, standing: readonly Standing[]): P
 }
 
 function leftovers(device: Device): string[] {
-  return [layout.intents, layout.pointers, layout.joins, layout.pending, layout.requests].flatMap((prefix) =>
+  return [layout.intents, layout.pointers, layout.joins, layout.pending].flatMap((prefix) =>
     device.place.under(prefix).map(([key]) => `${device.userId} is left with ${key}`),
   );
 }
 
-function badEvents(device: Device): string[] {
+function badEvents(device: Device, failing: boolean): string[] {
   return device.events.flatMap(({ name, event }) => {
-    if (name === "receipt" && (event as { state: string }).state === "failed")
+    if (!failing && name === "receipt" && (event as { state: string }).state === "failed")
       return [`${device.userId}: failed receipt ${JSON.stringify(event)}`];
     return name === "error" || name === "undecryptable" || name === "identityChanged"
       ? [`${device.userId}: ${name} ${event} ${JSON.stringify(event)}`]
@@ -54,6 +59,8 @@ function badDeliveries(device: Device): string[] {
   return problems;
 }
 
+type View = Pick<Message, "id" | "from" | "content"> & { readonly group?: string };
+
 async function lostOrRepeated(world: World, device: Device): Promise<string[]> {
   const problems: string[] = [];
   const conversations = new Map<string, Sent[]>();
@@ -69,7 +76,7 @@ async function lostOrRepeated(world: World, device: Device): Promise<string[]> {
   }
   for (const sends of conversations.values()) {
     const { from, group } = sends[0] as Sent;
-    const views = new Map([
+    const views = new Map<string, readonly View[]>([
       ["app", taken],
       ["history", (await device.life?.client.history(group === undefined ? from : { group })) ?? []],
     ]);

@@ -14,6 +14,8 @@ export interface Scene {
   /** Whose processes and connections fail. */
   readonly victims: readonly string[];
   readonly standing: readonly Standing[];
+  /** Who may get to know that a message failed. */
+  readonly failing?: readonly string[];
 }
 
 /** For calls that are repeated after a crash: this answer says that the first one was carried out. */
@@ -130,7 +132,7 @@ export async function run(scene: Scene, fault?: Fault): Promise<{ hit: boolean; 
     }
   }
   await world.settle();
-  const problems = await problemsOf(world, scene.standing);
+  const problems = await problemsOf(world, scene.standing, scene.failing);
   await world.close();
   return { hit, problems };
 }

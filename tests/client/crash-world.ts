@@ -1,6 +1,7 @@
 import { SubrosaError } from "../../src/base/errors.js";
 import { decode } from "../../src/codec/reader.js";
-import { Client, type ClientOptions } from "../../src/client/client.js";
+import { Client } from "../../src/client/client.js";
+import type { ClientOptions } from "../../src/client/options.js";
 import type { ClientEvents, EventName, Message } from "../../src/client/events.js";
 import { decodeStoredMessage } from "../../src/client/delivery/pending-message.js";
 import { cryptoInFlight, whenCryptoIdle } from "../../src/crypto/subtle.js";
@@ -50,11 +51,17 @@ class Place {
   }
 }
 
+/** A connection: `sever` ends it for the relay, `cut` for both. */
+interface Wire {
+  readonly sever: () => void;
+  readonly cut: () => void;
+}
+
 /** One run of a process: nothing of it has any effect once it is dead. */
 interface Life {
   alive: boolean;
   readonly client: Client;
-  readonly connections: Set<() => void>;
+  readonly connections: Set<Wire>;
   /** What its app called and has not seen the end of. */
   readonly calls: Set<Call>;
 }
@@ -167,7 +174,7 @@ export class World {
     const device = this.device(userId);
     if (device.life !== undefined) return;
     const number = ++device.lives;
-    const connections = new Set<() => void>();
+    const connections = new Set<Wire>();
     let life: Life;
     const alive = () => life.alive;
     const client = new Client(
@@ -234,6 +241,21 @@ export class World {
     );
   }
 
+  /** Cuts a device off the relay, until {@link reconnect}. */
+  disconnect(userId: string): void {
+    this.#offline.set(userId, []);
+    for (const { cut } of [...(this.device(userId).life?.connections ?? [])]) cut();
+  }
+
+  reconnect(userId: string): void {
+    const waiting = this.#offline.get(userId) ?? [];
+    this.#offline.delete(userId);
+    for (const resolve of waiting) resolve();
+  }
+
+  /** Who is cut off, with the attempts to connect that wait for its end. */
+  readonly #offline = new Map<string, (() => void)[]>();
+
   /** Ends a device's process between two instructions. */
   kill(userId: string): void {
     const device = this.device(userId);
@@ -245,7 +267,7 @@ export class World {
     for (const [, value] of device.place.under("pending/")) {
       device.pendingAtDeath.add(decode(decodeStoredMessage, value).id);
     }
-    for (const sever of [...life.connections]) sever();
+    for (const { sever } of [...life.connections]) sever();
     this.#unfinished.set(userId, [...life.calls].filter((call) => call.again));
   }
 
@@ -333,9 +355,15 @@ export class World {
     };
   }
 
-  #connector(device: Device, alive: () => boolean, connections: Set<() => void>): Connector {
+  #connector(device: Device, alive: () => boolean, connections: Set<Wire>): Connector {
     return {
       connect: async () => {
+        if (!alive()) return new Promise<never>(() => {});
+        await new Promise<void>((resolve) => {
+          const waiting = this.#offline.get(device.userId);
+          if (waiting === undefined) resolve();
+          else waiting.push(resolve);
+        });
         if (!alive()) return new Promise<never>(() => {});
         const [inner, far] = connectionPair();
         const session = this.#core.accept(
@@ -381,7 +409,7 @@ export class World {
         };
         const sever = () => {
           severed = true;
-          connections.delete(sever);
+          connections.delete(wire);
           inner.onframe = undefined;
           inner.onclose = undefined;
           // Queued behind the frames that have left: those still arrive.
@@ -391,7 +419,8 @@ export class World {
           sever();
           queueMicrotask(() => alive() && delivery.end({ code: 1006, reason: "" }));
         };
-        connections.add(sever);
+        const wire: Wire = { sever, cut };
+        connections.add(wire);
         inner.onframe = (frame) => {
           if (severed || !alive()) return;
           this.frames.push({ user: device.userId, direction: "in", bytes: frame });
