@@ -7,6 +7,8 @@ export const DAY = 24 * 3600 * 1000;
 export const layout = {
   /** The relay knows this user; value empty. */
   registered: "registered",
+  /** How often this state has met the relay, and whether the relay knows a later one. */
+  incarnation: "incarnation",
   /** The cursor of this device's inbox. */
   inbox: "inbox",
   /** Pointers that wait to be joined. */

@@ -9,7 +9,6 @@ import { webSocketConnector } from "../transport/websocket.js";
 import type { LogEntry } from "../wire/entries.js";
 import type { EndReason, Ready } from "../wire/frames.js";
 import type { LogId } from "../wire/identifiers.js";
-import { INCARNATION_TAG_LENGTH } from "../wire/identity.js";
 import { LogKind } from "../wire/protocol.js";
 import type { Context } from "./context.js";
 import type { Conversation } from "./conversation/conversation.js";
@@ -27,6 +26,7 @@ import { KeyPackages } from "./identity/key-packages.js";
 import { loadIdentity } from "./identity/own-identity.js";
 import { layout } from "./layout.js";
 import type { ClientOptions, Seams } from "./options.js";
+import { Incarnation } from "./session/incarnation.js";
 import { RelaySession } from "./session/relay-session.js";
 
 /** What the surface of a client is told of. */
@@ -118,8 +118,7 @@ export class RunningClient {
       clock,
       random,
       identity,
-      incarnation: store.owner,
-      incarnationTag: randomBytes(INCARNATION_TAG_LENGTH),
+      incarnation: await Incarnation.load(store, write),
       token: async () => (typeof token === "function" ? token() : (token ?? "")),
       handler: {
         ready: (ready) => void running?.ready(ready).catch(report),

@@ -19,6 +19,10 @@ import { CloseCode } from "../../wire/protocol.js";
 import type { RefusalCode } from "../../wire/refusals.js";
 import type { BodyOf, OperationName, ResultOf } from "../../wire/requests.js";
 import type { OwnIdentity } from "../identity/own-identity.js";
+import type { Incarnation } from "./incarnation.js";
+
+/** The code of a connection that ended without one (RFC 6455 §7.1.5). */
+const BROKEN = 1006;
 
 export interface RelaySessionOptions {
   readonly url: string;
@@ -26,8 +30,7 @@ export interface RelaySessionOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly identity: OwnIdentity;
-  readonly incarnation: number;
-  readonly incarnationTag: Bytes;
+  readonly incarnation: Pick<Incarnation, "claim" | "refused">;
   readonly token: () => Promise<string>;
   readonly handler: RelaySessionHandler;
 }
@@ -158,6 +161,10 @@ export class RelaySession {
         this.#waiting.delete(frame.id);
         const error = refusalError(frame.code, frame.reason);
         if (frame.id === 0) this.#refusal = error;
+        if (frame.id === 0 && frame.code === "store-outdated") {
+          // Its failure ends the client, which is all that is left to do with a state like this.
+          this.#options.incarnation.refused().catch(() => {});
+        }
         waiting?.reject(error);
         return;
       }
@@ -171,13 +178,14 @@ export class RelaySession {
   }
 
   async #authenticate(challenge: Challenge): Promise<void> {
-    const { identity, incarnation, incarnationTag } = this.#options;
+    const { identity } = this.#options;
     const connection = this.#connection;
     try {
       // A relay in the middle could pass on another's challenge; the signature must be of no use to it.
       if (challenge.relayName !== new URL(this.#options.url).host) {
         throw new SubrosaError("protocol-error", "the relay names itself otherwise than its address");
       }
+      const { incarnation, incarnationTag } = await this.#options.incarnation.claim();
       const claim = {
         relayName: challenge.relayName,
         nonce: challenge.nonce,
@@ -206,7 +214,10 @@ export class RelaySession {
         }),
       );
     } catch (error) {
-      if (connection === this.#connection) this.#link.drop(1000, "could not authenticate", error);
+      if (connection !== this.#connection) return;
+      const outdated = SubrosaError.is(error) && error.code === "store-outdated";
+      // Without a code of the relay's the error itself says whether to try again.
+      this.#link.drop(outdated ? CloseCode.outdated : BROKEN, "could not authenticate", error);
     }
   }
 
