@@ -4,7 +4,7 @@ import type { Actor, Change } from "./actor.js";
 import { Group } from "./group.js";
 import { Random } from "./random.js";
 import { SubrosaActor } from "./subrosa-actor.js";
-import { TsMlsActor } from "./ts-mls-actor.js";
+import { isTooStrict, TsMlsActor } from "./ts-mls-actor.js";
 
 const SEEDS = Number(process.env.INTEROP_SEEDS ?? 6);
 const STEPS = 16;
@@ -61,9 +61,8 @@ class History {
     const helper = this.#random.pick(members);
     const tree = isInside ? {} : { tree: helper.encodedTree() };
     const joining = newcomer.joinByCommit(await helper.groupInfo(isInside), tree);
-    const sent = await joining.catch((error: Error) => {
-      if (error.message.includes("unmerged_leaves")) return undefined;
-      throw error;
+    const sent = await joining.catch((error) => {
+      if (!isTooStrict(error)) throw error;
     });
     if (sent === undefined) {
       this.dropped++;

@@ -1,3 +1,4 @@
+import type { Capabilities } from "ts-mls/capabilities.js";
 import * as clientState from "ts-mls/clientState.js";
 import type { Decoder } from "ts-mls/codec/tlsDecoder.js";
 import { type BufferEncoder, encode } from "ts-mls/codec/tlsEncoder.js";
@@ -11,9 +12,9 @@ import {
 import { createApplicationMessage, createProposal } from "ts-mls/createMessage.js";
 import type { Credential } from "ts-mls/credential.js";
 import { signWithLabel } from "ts-mls/crypto/signature.js";
-import { defaultCapabilities } from "ts-mls/defaultCapabilities.js";
 import type { Extension } from "ts-mls/extension.js";
 import { proposeAddExternal } from "ts-mls/externalProposal.js";
+import { defaultGreaseConfig, greaseCapabilities } from "ts-mls/grease.js";
 import type { GroupInfo } from "ts-mls/groupInfo.js";
 import type { KeyPackage, PrivateKeyPackage } from "ts-mls/keyPackage.js";
 import { decodeKeyPackage, generateKeyPackageWithKey, keyPackageEncoder } from "ts-mls/keyPackage.js";
@@ -47,7 +48,14 @@ import { SUITE, scalarOf, suite, webCryptoProvider } from "./webcrypto-provider.
 
 const NOW = BigInt(Math.floor(Date.now() / 1000));
 const LIFETIME = { notBefore: NOW - 3600n, notAfter: NOW + 30n * 86_400n };
-const CAPABILITIES = defaultCapabilities();
+/** With GREASE (RFC 9420 §13.5); of all the suites of ts-mls, only this one. */
+export const CAPABILITIES: Capabilities = greaseCapabilities(defaultGreaseConfig, {
+  versions: ["mls10"],
+  ciphersuites: [SUITE],
+  extensions: [],
+  proposals: [],
+  credentials: ["basic"],
+});
 
 const NAMES = {
   1: "application_id",
@@ -61,7 +69,7 @@ function extensionOf({ type, data }: GroupExtension): Extension {
   return { extensionType: NAMES[type as keyof typeof NAMES] ?? type, extensionData: data };
 }
 
-function hex(bytes: Uint8Array): string {
+export function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
@@ -83,6 +91,17 @@ function readMessage<W extends MLSMessage["wireformat"]>(bytes: Uint8Array, wire
 
 export function writeMessage(content: MlsMessageContent): Uint8Array {
   return write(mlsMessageEncoder, { version: "mls10", ...content });
+}
+
+/**
+ * ts-mls wants every node on the way to the root to list the same unmerged leaves, where RFC 9420 §12.4.3.1 asks only
+ * for those below the node. It therefore refuses to join some valid groups.
+ */
+const TOO_STRICT = "non-blank intermediate node must list leaf node in its unmerged_leaves";
+
+/** Whether ts-mls refused to join for that. */
+export function isTooStrict(error: unknown): boolean {
+  return error instanceof Error && error.message === TOO_STRICT;
 }
 
 /** The private part of a key package, as the official vectors have it. */
