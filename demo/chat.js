@@ -99,10 +99,10 @@ function showAuthor(view, message, follows) {
 
 function dayNode(at) {
   const day = new Date(at).toDateString();
-  const known = days.get(day);
-  if (known !== undefined) return known;
-  const node = element("li", { class: "day" }, formatDay(at));
+  const node = days.get(day) ?? element("li", { class: "day" });
   days.set(day, node);
+  const label = formatDay(at);
+  if (node.textContent !== label) node.textContent = label;
   return node;
 }
 
@@ -147,12 +147,17 @@ function subtitleOf({ kind, status, members, verified }) {
 
 const scroller = byId("scroll");
 let atEnd = true;
+let measured = "";
+const measure = () => `${scroller.clientWidth} ${scroller.clientHeight} ${scroller.scrollHeight}`;
 scroller.addEventListener("scroll", () => {
-  atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 80;
+  // The window or the content changed, nobody scrolled.
+  if (measure() !== measured) keepAtEnd();
+  else atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 80;
 });
 new ResizeObserver(keepAtEnd).observe(scroller);
 
 function keepAtEnd() {
+  measured = measure();
   if (atEnd) scroller.scrollTop = scroller.scrollHeight;
 }
 
@@ -172,7 +177,7 @@ export function showChat(session) {
   byId("conversation").hidden = conversation === undefined;
   if (conversation === undefined) return;
   const { kind, name, status, verified } = conversation;
-  byId("title").replaceChildren(name, verified ? icon("verified", "verified") : "");
+  byId("title").replaceChildren(element("span", {}, name), verified ? icon("verified", "verified") : "");
   byId("subtitle").textContent = subtitleOf(conversation);
   byId("avatar").textContent = initialsOf(name);
   byId("avatar").className = `avatar ${kind}`;
@@ -235,5 +240,10 @@ export function wireChat(sessionNow) {
       scroller.scrollTop += scroller.scrollHeight - height;
     });
   });
-  byId("back").addEventListener("click", () => sessionNow().show(undefined));
+  byId("back").addEventListener("click", () => {
+    sessionNow().show(undefined);
+    const entry = document.querySelector(".entry[aria-current=true]");
+    // On a narrow screen the list is there again only after this turn.
+    requestAnimationFrame(() => entry?.focus());
+  });
 }

@@ -97,7 +97,10 @@ export function announce(text) {
 
 /** Opens a dialog; what pops up meanwhile must be inside it to be seen and heard. */
 export function openDialog(dialog) {
-  dialog.append(byId("toasts"));
+  const toasts = byId("toasts");
+  // What was said before would only stand in the way.
+  toasts.replaceChildren();
+  dialog.append(toasts);
   dialog.showModal();
 }
 

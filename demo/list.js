@@ -17,7 +17,7 @@ function lineOf(conversation, me) {
   if (last === undefined) return conversation.kind === "group" ? "No messages yet" : "Say hello";
   if (last.type === "note") return last.text;
   const words = typeof last.content === "string" ? last.content : `File, ${formatSize(last.content.length)}`;
-  if (last.from === me) return `You: ${words}`;
+  if (last.from === me) return `${last.state === "failed" ? "Not sent" : "You"}: ${words}`;
   return conversation.kind === "group" ? `${last.from}: ${words}` : words;
 }
 

@@ -16,6 +16,10 @@ async function run(buttons, action) {
     toast(explain(error), { bad: true, code: error.code });
   } finally {
     for (const button of buttons) button.disabled = false;
+    // The notice is gone by now, and the focus with it.
+    requestAnimationFrame(() => {
+      if (document.activeElement === document.body) byId("title").focus();
+    });
   }
 }
 

@@ -143,12 +143,10 @@ export class Session {
       conversation.requests = conversation.requests.filter((request) => request.userId !== userId);
       void this.refreshMembers(conversation);
     });
-    on("memberLeave", ({ group, userId, by }) => {
+    on("memberLeave", ({ group, userId }) => {
       if (userId === me) return;
       const conversation = this.group(group);
-      conversation.addNote(
-        by === userId || by === me ? `${userId} is no longer here.` : `${by} removed ${userId}.`,
-      );
+      conversation.addNote(`${userId} is no longer in the group.`);
       void this.refreshMembers(conversation);
     });
     on("joinRequest", (request) => {
@@ -204,8 +202,15 @@ export class Session {
         this.#early.set(id, [...(this.#early.get(id) ?? []), news]);
         if (this.#early.size > MAX_EARLY) this.#early.delete(this.#early.keys().next().value);
       }
-      if (state === "failed") toast(explainCode(code), { bad: true, code });
+      if (state === "failed") this.#tellFailure(id, code);
     }
+  }
+
+  /** Says that a message was given up, unless it is on the screen and says so itself. */
+  #tellFailure(id, code) {
+    const where = [...this.conversations.values()].find((conversation) => conversation.find(id, this.me));
+    if (where !== undefined && where === this.current && !document.hidden) return;
+    toast(`${where === undefined ? "" : `To ${where.name}: `}${explainCode(code)}`, { bad: true, code });
   }
 
   #own(id) {

@@ -119,6 +119,77 @@ describe("two pages and the bot", () => {
     await alice.hasNote("You deleted the group.");
   });
 
+  it("keeps requests and invitations over reloads, on both sides", async () => {
+    const [alice, bob, carol] = [await open("alice-9"), await open("bob-9"), await open("carol-9")];
+    await alice.start("New group", "cellar");
+    await bob.start("Join group", "cellar");
+    await alice.page.locator(".notice.request").waitFor();
+    await bob.page.reload();
+    await bob.online();
+    await bob.openConversation("cellar");
+    await bob.page.getByText("You asked to join cellar.").waitFor();
+    await alice.page.reload();
+    await alice.openConversation("cellar");
+    await alice.page.getByRole("button", { name: "Approve" }).click();
+    await bob.hasNote("You are in the group.");
+
+    await alice.page.locator("#group").click();
+    await alice.page.locator("#invite-name").fill(carol.name);
+    await alice.page.locator("#invite-form button").click();
+    await carol.entry("cellar").waitFor();
+    await carol.page.reload();
+    await carol.openConversation("cellar");
+    await carol.page.getByRole("button", { name: "Accept" }).click();
+    await carol.say("it is dark here");
+    await bob.has("it is dark here");
+
+    await bob.page.locator("#group").click();
+    await bob.page.locator("#leave").click();
+    await bob.page.locator("#confirm-yes").click();
+    await bob.hasNote("You left the group.");
+    await carol.hasNote("bob-9 is no longer in the group.");
+  });
+
+  it("lets anybody into an open group, and only the invited into a closed one", async () => {
+    const [alice, bob] = [await open("alice-10"), await open("bob-10")];
+    const create = async (name: string, mode: string) => {
+      await alice.page.locator("#new").click();
+      await alice.page.getByRole("radio", { name: "New group" }).check();
+      await alice.page.locator("#new-name").fill(name);
+      await alice.page.locator("#mode").selectOption(mode);
+      await alice.page.locator("#new-submit").click();
+      await alice.page.locator("#title").filter({ hasText: name }).waitFor();
+    };
+    await create("meadow", "open");
+    await bob.start("Join group", "meadow");
+    await bob.say("so easy");
+    await alice.has("so easy");
+    await create("vault", "closed");
+    await bob.start("Join group", "vault");
+    await bob.hasNote("The request to join was declined.");
+  });
+
+  it("shows markup as text", async () => {
+    const name = "<b>eve</b>";
+    const [alice, eve] = [await open("alice-11"), await open(name)];
+    await eve.start("Direct", alice.name);
+    await eve.say("<img src=x onerror=alert(1)>");
+    await alice.openConversation(name);
+    await alice.has("<img src=x onerror=alert(1)>");
+    expect(await alice.page.locator("main b, main img[src=x], .entry b").count()).toBe(0);
+  });
+
+  it("says why a message was given up", async () => {
+    const alice = await open("alice-12");
+    await alice.start("Direct", "nobody-at-all");
+    await alice.say("anyone?");
+    await alice.has("anyone?", "failed");
+    await alice.page.getByText("Nobody of that name has been here. (unknown-user)").waitFor();
+    await alice.page.reload();
+    await alice.openConversation("nobody-at-all");
+    await alice.has("anyone?", "failed");
+  });
+
   it("sends 256 KiB of bytes, and shows a picture", async () => {
     const [alice, bob] = [await open("alice-5"), await open("bob-5")];
     const bytes = Buffer.alloc(256 * 1024, Buffer.from("rose petals "));

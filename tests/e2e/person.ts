@@ -45,7 +45,7 @@ export class Person {
 
   /** Opens the page, by name; without waiting for the relay. */
   async visit(url: string): Promise<void> {
-    await this.page.goto(`${url}?name=${this.name}`);
+    await this.page.goto(`${url}?name=${encodeURIComponent(this.name)}`);
     await this.page.locator("#app, #blocked").filter({ visible: true }).first().waitFor();
   }
 
