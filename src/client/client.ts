@@ -47,7 +47,9 @@ export class Client {
   #state: ClientState = "idle";
   #opening: Promise<Conversations> | undefined;
   #running: RunningClient | undefined;
-  #connecting: Deferred<void> | undefined;
+  #connecting: (Deferred<void> & { callers: number }) | undefined;
+  /** Calls that wait for the relay. */
+  readonly #waits = new Set<Deferred<never>>();
   #closing: Promise<number> | undefined;
   #deviceId = "";
 
@@ -78,18 +80,24 @@ export class Client {
    */
   async connect(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     const conversations = await within(this.#open(), this.#clock, undefined, options.signal);
+    const { relay } = conversations.running.context;
+    if (this.#isClosed()) throw new SubrosaError("closed", "the client was closed");
     if (this.#state === "connected") return;
-    this.#connecting ??= deferred<void>();
+    this.#connecting ??= { ...deferred<void>(), callers: 0 };
+    const connecting = this.#connecting;
+    connecting.callers++;
     if (this.#state === "idle") this.#state = "connecting";
-    const { promise } = this.#connecting;
-    conversations.running.context.relay.open();
+    relay.open();
     try {
-      await within(promise, this.#clock, undefined, options.signal);
-    } catch (error) {
-      if (SubrosaError.is(error) && error.code === "aborted" && this.#state === "connecting") {
-        conversations.running.context.relay.close();
+      await within(connecting.promise, this.#clock, undefined, options.signal);
+    } finally {
+      connecting.callers--;
+      // Everyone who waited has given up before there was a session.
+      if (this.#connecting === connecting && connecting.callers === 0 && this.#state === "connecting") {
+        this.#connecting = undefined;
+        this.#state = "idle";
+        relay.close();
       }
-      throw error;
     }
   }
 
@@ -108,8 +116,7 @@ export class Client {
 
   async #close(): Promise<number> {
     const opening = this.#opening;
-    this.#state = "closed";
-    this.#connecting?.reject(new SubrosaError("closed", "the client was closed"));
+    this.#becomeClosed(new SubrosaError("closed", "the client was closed"));
     // Waits for an opening under way, so that the store is not left open behind our back.
     const conversations = await opening?.catch(() => undefined);
     if (conversations === undefined) return 0;
@@ -141,13 +148,15 @@ export class Client {
   ): Promise<string> {
     assertName(userId, "userId");
     assertArgument(userId !== this.userId, "userId: another user than oneself");
-    return (await this.#open()).sendDirect(userId, content, options.fingerprint);
+    const own = ownCopy(content);
+    return (await this.#open()).sendDirect(userId, own, options.fingerprint);
   }
 
   /** The same to a group; throws `not-a-member` too. */
   async sendGroupMessage(group: string, content: string | Uint8Array): Promise<string> {
     assertName(group, "group");
-    return (await this.#open()).sendToGroup(group, content);
+    const own = ownCopy(content);
+    return (await this.#open()).sendToGroup(group, own);
   }
 
   /** Creates a group of which this user is a member and an admin. Throws `name-taken`, `timeout`, `quota-exceeded`. */
@@ -295,7 +304,24 @@ export class Client {
   /** Runs a call that needs the relay, for as long as the caller wants to wait. */
   async #wait(call: (conversations: Conversations) => Promise<void>, options: WaitOptions): Promise<void> {
     const { timeout = DEFAULT_TIMEOUT, signal } = options;
-    await within(this.#open().then(call), this.#clock, timeout, signal);
+    const closed = deferred<never>();
+    this.#waits.add(closed);
+    try {
+      await within(Promise.race([this.#open().then(call), closed.promise]), this.#clock, timeout, signal);
+    } finally {
+      this.#waits.delete(closed);
+    }
+  }
+
+  #isClosed(): boolean {
+    return this.#state === "closed";
+  }
+
+  /** Everything from here on is refused, and who waits is told. */
+  #becomeClosed(error: SubrosaError): void {
+    this.#state = "closed";
+    this.#connecting?.reject(error);
+    for (const wait of this.#waits) wait.reject(error);
   }
 
   #open(): Promise<Conversations> {
@@ -354,12 +380,16 @@ export class Client {
 
   #fatal(error: SubrosaError): void {
     if (this.#state === "closed") return;
-    this.#state = "closed";
-    this.#connecting?.reject(error);
+    this.#becomeClosed(error);
     this.#emitter.emit("error", error);
     this.#closing = (this.#running?.stop() ?? Promise.resolve()).then(
       () => this.#running?.context.outbox.unsentMessages ?? 0,
       () => 0,
     );
   }
+}
+
+/** What is sent is what the app passed, whatever it does to its bytes later. */
+function ownCopy(content: string | Uint8Array): string | Uint8Array {
+  return content instanceof Uint8Array ? content.slice() : content;
 }

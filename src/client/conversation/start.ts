@@ -241,6 +241,7 @@ export class Starter {
       ...intents.map((intent) => this.#context.outbox.end(intent)),
       ...this.#context.history.advance(ids, "failed"),
     ]);
+    for (const intent of intents) this.#context.outbox.settle(intent, error);
     if (ids.length > 0) {
       this.#context.emit("receipt", {
         ids,
