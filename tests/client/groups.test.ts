@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { memoryStore } from "../../src/index.js";
 import {
-  type Actor,
   connectAll,
   connected,
   eventually,
@@ -21,7 +20,7 @@ async function rejected(promise: Promise<unknown>): Promise<string> {
 describe("groups", () => {
   it("are made, joined with approval, written to by everyone", async () => {
     const relay = await startRelay();
-    const [alice, bob, carol] = (await connectAll(relay, ["alice", "bob", "carol"])) as [Actor, Actor, Actor];
+    const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
     await alice.client.createGroup("team");
     expect(await alice.event("groupCreated")).toEqual({ group: "team" });
     alice.client.on("joinRequest", (request) => request.approve());
@@ -54,10 +53,7 @@ describe("groups", () => {
 
   it("tell who has a message where the receivers' options say so", async () => {
     const relay = await startRelay();
-    const actors = (await connectAll(relay, ["alice", "bob", "carol"], { ack: { group: true } })) as [
-      Actor,
-      Actor,
-    ];
+    const actors = await connectAll(relay, ["alice", "bob", "carol"], { ack: { group: true } });
     await makeGroup("team", actors);
     const id = await actors[0].client.sendGroupMessage("team", "who has it?");
     await Promise.all(["bob", "carol"].map((by) => actors[0].receipts([id], "delivered", by)));
@@ -66,7 +62,7 @@ describe("groups", () => {
 
   it("refuse who is rejected, who may then ask again", async () => {
     const relay = await startRelay();
-    const [alice, bob] = (await connectAll(relay, ["alice", "bob"])) as [Actor, Actor];
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
     await alice.client.createGroup("team");
     const asked = rejected(bob.client.joinGroup("team"));
     const request = await alice.event("joinRequest");
@@ -83,7 +79,7 @@ describe("groups", () => {
 
   it("let a request stand after the caller's time is up", async () => {
     const relay = await startRelay();
-    const [alice, bob] = (await connectAll(relay, ["alice", "bob"])) as [Actor, Actor];
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
     await alice.client.createGroup("team");
     expect(await rejected(bob.client.joinGroup("team", { timeout: 50 }))).toBe("timeout");
     const abort = new AbortController();
@@ -119,7 +115,7 @@ describe("groups", () => {
 
   it("admit anyone when they are open, also through a member who is no admin", async () => {
     const relay = await startRelay();
-    const [alice, bob, carol] = (await connectAll(relay, ["alice", "bob", "carol"])) as [Actor, Actor, Actor];
+    const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
     await alice.client.createGroup("plaza", { join: "open" });
     await bob.client.joinGroup("plaza");
     await settledMembers("plaza", [alice, bob]);
@@ -132,7 +128,7 @@ describe("groups", () => {
 
   it("refuse requests when they are closed, but not invitations", async () => {
     const relay = await startRelay();
-    const [alice, bob] = (await connectAll(relay, ["alice", "bob"])) as [Actor, Actor];
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
     await alice.client.createGroup("board", { join: "closed" });
     expect(await rejected(bob.client.joinGroup("board"))).toBe("join-rejected");
     expect(alice.all("joinRequest")).toEqual([]);
@@ -143,7 +139,7 @@ describe("groups", () => {
 
   it("invite, and keep what was said until the invitation is accepted", async () => {
     const relay = await startRelay();
-    const [alice, bob] = (await connectAll(relay, ["alice", "bob"])) as [Actor, Actor];
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
     await alice.client.createGroup("team");
     await alice.client.invite("team", "bob");
     const invitation = await bob.event("invitation");
@@ -164,7 +160,7 @@ describe("groups", () => {
 
   it("accept an invitation by asking to join", async () => {
     const relay = await startRelay();
-    const [alice, bob] = (await connectAll(relay, ["alice", "bob"])) as [Actor, Actor];
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
     await alice.client.createGroup("team");
     await alice.client.invite("team", "bob");
     await bob.event("invitation");
@@ -220,7 +216,7 @@ describe("groups", () => {
 
   it("accept invitations of verified users by themselves, where that is asked for", async () => {
     const relay = await startRelay();
-    const [alice, carol] = (await connectAll(relay, ["alice", "carol"])) as [Actor, Actor];
+    const [alice, carol] = await connectAll(relay, ["alice", "carol"]);
     const bob = await connected(relay, "bob", { acceptFromVerified: true });
     await bob.client.safetyNumber("alice");
     await bob.client.markVerified("alice");
@@ -235,7 +231,7 @@ describe("groups", () => {
 
   it("remove a member, who is told and can neither read nor write on", async () => {
     const relay = await startRelay();
-    const [alice, bob, carol] = (await connectAll(relay, ["alice", "bob", "carol"])) as [Actor, Actor, Actor];
+    const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
     await makeGroup("team", [alice, bob, carol]);
     await alice.client.sendGroupMessage("team", "before");
     await alice.client.remove("team", "bob");
@@ -271,7 +267,7 @@ describe("groups", () => {
 
   it("hold non-admins to their rights at once", async () => {
     const relay = await startRelay();
-    const [alice, bob, carol] = (await connectAll(relay, ["alice", "bob", "carol"])) as [Actor, Actor, Actor];
+    const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
     await makeGroup("team", [alice, bob]);
     expect(await rejected(bob.client.invite("team", "carol"))).toBe("not-an-admin");
     expect(await rejected(bob.client.remove("team", "alice"))).toBe("not-an-admin");
@@ -287,7 +283,7 @@ describe("groups", () => {
 
   it("are left: at once for the leaver, soon for the others", async () => {
     const relay = await startRelay();
-    const [alice, bob, carol] = (await connectAll(relay, ["alice", "bob", "carol"])) as [Actor, Actor, Actor];
+    const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
     await makeGroup("team", [alice, bob, carol]);
     await bob.client.leaveGroup("team");
     expect(bob.all("groupLeave")).toEqual([{ group: "team", reason: "left" }]);
@@ -302,7 +298,7 @@ describe("groups", () => {
 
   it("are left while nobody sends: someone commits it", async () => {
     const relay = await startRelay();
-    const [alice, bob, carol] = (await connectAll(relay, ["alice", "bob", "carol"])) as [Actor, Actor, Actor];
+    const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
     await makeGroup("team", [alice, bob, carol]);
     await Promise.all([bob.client.leaveGroup("team"), carol.client.leaveGroup("team")]);
     await settledMembers("team", [alice]);
@@ -311,12 +307,7 @@ describe("groups", () => {
 
   it("have an heir when the last admin leaves", async () => {
     const relay = await startRelay();
-    const [alice, bob, carol, dave] = (await connectAll(relay, ["alice", "bob", "carol", "dave"])) as [
-      Actor,
-      Actor,
-      Actor,
-      Actor,
-    ];
+    const [alice, bob, carol, dave] = await connectAll(relay, ["alice", "bob", "carol", "dave"]);
     await makeGroup("team", [alice, bob, carol]);
     await alice.client.leaveGroup("team");
     await settledMembers("team", [bob, carol]);
@@ -336,7 +327,7 @@ describe("groups", () => {
 
   it("are deleted by an admin, for all, and their name is free", async () => {
     const relay = await startRelay();
-    const [alice, bob] = (await connectAll(relay, ["alice", "bob"])) as [Actor, Actor];
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
     await makeGroup("team", [alice, bob]);
     await alice.client.sendGroupMessage("team", "last words");
     await alice.client.deleteGroup("team");
@@ -354,7 +345,7 @@ describe("groups", () => {
 
   it("are deleted by the last member's leaving", async () => {
     const relay = await startRelay();
-    const [alice, bob] = (await connectAll(relay, ["alice", "bob"])) as [Actor, Actor];
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
     await makeGroup("team", [alice, bob]);
     await bob.client.leaveGroup("team");
     await settledMembers("team", [alice]);
@@ -367,7 +358,7 @@ describe("groups", () => {
   it("take back who left or was removed", async () => {
     const relay = await startRelay();
     const store = memoryStore();
-    const [alice, carol] = (await connectAll(relay, ["alice", "carol"])) as [Actor, Actor];
+    const [alice, carol] = await connectAll(relay, ["alice", "carol"]);
     let bob = await connected(relay, "bob", { store });
     await makeGroup("team", [alice, bob, carol]);
     alice.client.on("joinRequest", (request) => request.approve());
@@ -421,8 +412,8 @@ describe("groups", () => {
 describe("races of commits", () => {
   it("end with both commits made, whoever was first", async () => {
     const relay = await startRelay();
-    const names = ["alice", "bob", "c1", "c2", "c3", "c4"];
-    const [alice, bob, ...others] = (await connectAll(relay, names)) as [Actor, Actor, ...Actor[]];
+    const names = ["alice", "bob", "c1", "c2", "c3", "c4"] as const;
+    const [alice, bob, ...others] = await connectAll(relay, names);
     await alice.client.createGroup("team", { join: "open" });
     await alice.client.invite("team", "bob");
     await (await bob.event("invitation")).accept();
@@ -447,7 +438,7 @@ describe("races of commits", () => {
 
   it("settle when the same member is invited or removed twice at once", async () => {
     const relay = await startRelay();
-    const [alice, bob, carol] = (await connectAll(relay, ["alice", "bob", "carol"])) as [Actor, Actor, Actor];
+    const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
     await alice.client.createGroup("team", { join: "open" });
     await alice.client.invite("team", "bob");
     await (await bob.event("invitation")).accept();
@@ -471,12 +462,7 @@ describe("races of commits", () => {
 
   it("lose no message sent while members come and go", async () => {
     const relay = await startRelay();
-    const [alice, bob, carol, dave] = (await connectAll(relay, ["alice", "bob", "carol", "dave"])) as [
-      Actor,
-      Actor,
-      Actor,
-      Actor,
-    ];
+    const [alice, bob, carol, dave] = await connectAll(relay, ["alice", "bob", "carol", "dave"]);
     await makeGroup("team", [alice, bob, carol]);
     dave.client.on("invitation", (invitation) => invitation.accept());
     const sending = (async () => {

@@ -235,12 +235,13 @@ export async function connected(
 }
 
 /** Several at once. */
-export function connectAll(
+export function connectAll<const Names extends readonly string[]>(
   relay: { url: string },
-  userIds: readonly string[],
+  userIds: Names,
   options: ActorOptions = {},
-): Promise<Actor[]> {
-  return Promise.all(userIds.map((userId) => connected(relay, userId, options)));
+): Promise<{ -readonly [Index in keyof Names]: Actor }> {
+  const actors = Promise.all(userIds.map((userId) => connected(relay, userId, options)));
+  return actors as Promise<never>;
 }
 
 /** A group with these members, the first of whom made it. */
