@@ -82,7 +82,7 @@ class History {
     const all = random.some(group.members, MOST_MEMBERS);
     const committer = all.shift() as Actor;
 
-    // When the left half of the tree is empty, ts-mls derives the commit secret one step too far (RFC 9420 §7.4: the
+    // When the left half of the tree is empty, ts-mls derives the commit secret one step too far (RFC 9420 §12.4.1: the
     // root is not in the filtered direct path then), so leaf 0 stays.
     const mayLeave = random.some(
       all.filter(({ leaf }) => leaf !== 0),

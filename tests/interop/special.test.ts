@@ -160,12 +160,4 @@ describe("group context extensions", () => {
     await group.add(bob, [await SubrosaActor.create("dave")]);
     await group.talk();
   });
-
-  it("are refused as ts-mls commits them, without the path that RFC 9420 §12.4 requires", async () => {
-    const alice = await SubrosaActor.create("alice");
-    const bob = await TsMlsActor.create("bob");
-    await Group.of([alice, bob]);
-    const { commit } = await bob.commit({ changes: [{ kind: "extensions", extensions: [REQUIRED] }] });
-    await expect(alice.receive(commit)).rejects.toMatchObject({ code: "invalid-message" });
-  });
 });
