@@ -10,11 +10,17 @@ import type { KeyPackages } from "./identity/key-packages.js";
 import type { OwnIdentity } from "./identity/own-identity.js";
 import type { RelaySession } from "./session/relay-session.js";
 
+/**
+ * A change of the store with what follows from it in memory. Memory changes only once the store has: a write that
+ * fails, or that is never made, leaves both as they were.
+ */
+export type Effect = Change & { readonly applied?: () => void };
+
 /** What all parts of one opened client share. */
 export interface Context {
   readonly store: StoreSession;
-  /** Writes durably; a failure ends the client, since memory and store must not part. */
-  readonly write: (changes: readonly Change[]) => Promise<void>;
+  /** Writes durably in one transaction, then carries out what follows in memory. A failure ends the client. */
+  readonly write: (changes: readonly Effect[]) => Promise<void>;
   readonly clock: Clock;
   /** Random bytes for ids, injected so that a simulation owns them. */
   readonly randomId: (length: number) => Bytes;

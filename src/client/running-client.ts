@@ -2,7 +2,7 @@ import { systemClock } from "../base/clock.js";
 import { toHex } from "../base/encoding.js";
 import { SubrosaError } from "../base/errors.js";
 import { randomBytes } from "../crypto/random.js";
-import type { Change, Store, StoreSession } from "../stores/store.js";
+import type { Store, StoreSession } from "../stores/store.js";
 import type { LinkEnd } from "../transport/link.js";
 import { listenForWake } from "../transport/wake-signals.js";
 import { webSocketConnector } from "../transport/websocket.js";
@@ -10,7 +10,7 @@ import type { LogEntry } from "../wire/entries.js";
 import type { EndReason, Ready } from "../wire/frames.js";
 import type { LogId } from "../wire/identifiers.js";
 import { LogKind } from "../wire/protocol.js";
-import type { Context } from "./context.js";
+import type { Context, Effect } from "./context.js";
 import type { Conversation } from "./conversation/conversation.js";
 import { Inbox } from "./conversation/inbox.js";
 import { Invitations } from "./conversation/invitations.js";
@@ -100,9 +100,10 @@ export class RunningClient {
     const clock = seams.clock ?? systemClock;
     const random = seams.random ?? Math.random;
     const { ack = {}, token } = options;
-    const write = async (changes: readonly Change[]) => {
+    const write = async (changes: readonly Effect[]) => {
       try {
         await store.write(changes);
+        for (const { applied } of changes) applied?.();
       } catch (error) {
         if (SubrosaError.is(error) && error.code !== "closed") handler.fatal(error);
         throw error;

@@ -6,7 +6,8 @@ import { encode, type Writer } from "../../codec/writer.js";
 /** The version of what stands inside an application message. */
 const VERSION = 1;
 export const MESSAGE_ID_LENGTH = 16;
-const MAX_RECEIPT_IDS = 1024;
+/** How many messages one receipt can name. */
+export const MAX_RECEIPT_IDS = 1024;
 
 /** What one application message says, before it is padded and encrypted. */
 export type Content =

@@ -8,7 +8,8 @@ import type { LogEntry } from "../../wire/entries.js";
 import { EndReason } from "../../wire/frames.js";
 import type { LogId } from "../../wire/identifiers.js";
 import { EntryKind, isHandshake, LogKind } from "../../wire/protocol.js";
-import type { Context } from "../context.js";
+import type { Context, Effect } from "../context.js";
+import { MAX_RECEIPT_IDS } from "./content.js";
 import { announceEnd, groupField } from "./effects.js";
 import type { Action, Intent, Sealed } from "./intent.js";
 import { leavesOf } from "./leaves.js";
@@ -221,14 +222,16 @@ export class Conversation {
   }
 
   async #receive(step: Step, entries: readonly LogEntry[]): Promise<void> {
+    const first = step.place.cursor.seq + 1;
+    const isWhole = entries.every(({ seq }, at) => at === 0 || seq === (entries[at - 1]?.seq ?? 0) + 1);
+    if (!isWhole || (entries[0]?.seq ?? first) > first) {
+      throw new SubrosaError("protocol-error", "the relay left out entries of a log");
+    }
     const digests = await contentDigests(entries);
     for (const [index, entry] of entries.entries()) {
       if (step.record.status === "ended") return;
       const { cursor } = step.place;
       if (entry.seq <= cursor.seq) continue;
-      if (entry.seq !== cursor.seq + 1) {
-        throw new SubrosaError("protocol-error", "the relay left out entries of a log");
-      }
       const digest = digests[index] as Awaited<(typeof digests)[number]>;
       const kind = entry.form === "full" ? entry.content.kind : entry.kind;
       const entryId = entry.form === "full" ? entry.content.entryId : entry.entryId;
@@ -343,8 +346,11 @@ export class Conversation {
     );
     const ids = [...step.receipts];
     if (waiting?.action.type === "send" && waiting.action.content.type === "delivered") {
-      ids.unshift(...waiting.action.content.ids);
-      step.change(this.#context.outbox.end(waiting));
+      const earlier = waiting.action.content.ids;
+      if (earlier.length + ids.length <= MAX_RECEIPT_IDS) {
+        ids.unshift(...earlier);
+        step.change(this.#context.outbox.end(waiting));
+      }
     }
     const content = {
       type: "delivered",
@@ -359,11 +365,11 @@ export class Conversation {
   /** Nothing more can be sent here: what waits fails, except messages to a user, which find another conversation. */
   async #endIntents(): Promise<void> {
     const { subject } = this.#state.record;
-    const changes: Change[] = [];
+    const changes: Effect[] = [];
     const effects: (() => void)[] = [];
     for (const intent of this.intents()) {
       if (subject.kind === "direct" && isMessage(intent.action)) {
-        changes.push(this.#context.outbox.retarget(intent, { userId: subject.peer }).change);
+        changes.push(this.#context.outbox.retarget(intent, { userId: subject.peer }));
         continue;
       }
       changes.push(this.#context.outbox.end(intent));

@@ -1,9 +1,10 @@
 import { SubrosaError } from "../../base/errors.js";
 import { decode } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
-import type { Change, StoreSession } from "../../stores/store.js";
+import type { StoreSession } from "../../stores/store.js";
+import type { Effect } from "../context.js";
 import { layout, orderOf } from "../layout.js";
-import { type Action, decodeIntent, encodeIntent, type Intent, type Target } from "./intent.js";
+import { type Action, decodeIntent, encodeIntent, type Intent, type Sealed, type Target } from "./intent.js";
 
 /** How many intents may wait unless the `limits` option says otherwise. */
 export const DEFAULT_MAX_INTENTS = 10_000;
@@ -41,7 +42,7 @@ export class Outbox {
 
   /** Whether an intent has not come to its end. */
   has(intent: Intent): boolean {
-    return this.#intents.has(intent.order);
+    return this.#intents.get(intent.order) === intent;
   }
 
   /** Messages among them, for the app to know what it leaves behind. */
@@ -49,32 +50,49 @@ export class Outbox {
     return [...this.#intents.values()].filter((intent) => isMessage(intent.action)).length;
   }
 
-  /** A new intent with the change that stores it. Throws `outbox-full` for what the app asks. */
-  add(target: Target, action: Action): { intent: Intent; change: Change } {
+  /** A new intent with the change that stores it, and with which it counts. Throws `outbox-full` for what the app asks. */
+  add(target: Target, action: Action): { intent: Intent; change: Effect } {
     if (this.#intents.size >= this.#max && isMessage(action)) {
       throw new SubrosaError("outbox-full", `${this.#max} messages wait to be sent already`);
     }
     const intent: Intent = { order: this.#next++, target, action };
-    this.#intents.set(intent.order, intent);
-    return { intent, change: this.store(intent) };
+    return { intent, change: this.#store(intent, intent) };
   }
 
-  /** The change that stores an intent as it is now. */
-  store(intent: Intent): Change {
-    return { put: layout.intent(intent.order), value: encode(encodeIntent, intent) };
+  #store(intent: Intent, stored: Intent): Effect {
+    return {
+      put: layout.intent(intent.order),
+      value: encode(encodeIntent, stored),
+      applied: () => this.#intents.set(intent.order, intent),
+    };
   }
 
-  /** The same intent for another target, with the change that stores it. */
-  retarget(intent: Intent, target: Target): { intent: Intent; change: Change } {
+  /** The change with which an intent has the bytes that are to be sent, or has none any more. */
+  seal(intent: Intent, sealed: Sealed | undefined): Effect {
+    const stored = this.#store(intent, { ...intent, sealed });
+    return {
+      ...stored,
+      applied: () => {
+        stored.applied?.();
+        intent.sealed = sealed;
+      },
+    };
+  }
+
+  /** The change with which an intent goes elsewhere; it is another one from then on. */
+  retarget(intent: Intent, target: Target): Effect {
     const moved: Intent = { order: intent.order, target, action: intent.action };
-    this.#intents.set(moved.order, moved);
-    return { intent: moved, change: this.store(moved) };
+    return this.#store(moved, moved);
   }
 
   /** The change that ends an intent; call {@link settle} when it is written. */
-  end(intent: Intent): Change {
-    this.#intents.delete(intent.order);
-    return { delete: layout.intent(intent.order) };
+  end(intent: Intent): Effect {
+    return {
+      delete: layout.intent(intent.order),
+      applied: () => {
+        if (this.has(intent)) this.#intents.delete(intent.order);
+      },
+    };
   }
 
   /** Tells whoever waits how an intent ended. */

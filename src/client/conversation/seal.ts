@@ -37,7 +37,7 @@ export async function sealMessage(
   context: Context,
   step: Step,
   intent: Intent & { action: Extract<Action, { type: "send" }> },
-): Promise<void> {
+): Promise<Sealed> {
   const group = step.group as GroupState;
   const { content } = intent.action;
   const { state, message, changes } = await protectApplication(group, contentBytes(content), {
@@ -47,8 +47,9 @@ export async function sealMessage(
   });
   step.ratchet(state, changes);
   const kind = content.type === "close" ? EntryKind.close : EntryKind.application;
-  intent.sealed = await seal(context, step, { kind, payload: message });
-  step.change(context.outbox.store(intent));
+  const sealed = await seal(context, step, { kind, payload: message });
+  step.change(context.outbox.seal(intent, sealed));
+  return sealed;
 }
 
 /** Makes the proposal by which this device leaves. */
@@ -61,8 +62,8 @@ export async function sealLeave(context: Context, step: Step, intent: Intent): P
   });
   // Pending from now on, since the commit that others make of it refers to it; dropped again if it comes too late.
   step.propose(state, changes);
-  intent.sealed = await seal(context, step, { kind: EntryKind.leave, payload: message });
-  step.change(context.outbox.store(intent));
+  const sealed = await seal(context, step, { kind: EntryKind.leave, payload: message });
+  step.change(context.outbox.seal(intent, sealed));
 }
 
 /** The key packages that an `add` brings, validated by the engine when they are committed. */
@@ -108,8 +109,8 @@ export async function sealCommit(
     welcome: welcome ?? new Uint8Array(0),
     staged: encodeStagedCommit(staged),
   };
-  intent.sealed = await seal(context, step, { kind: EntryKind.commit, payload: commit, bundle });
-  step.change(context.outbox.store(intent));
+  const sealed = await seal(context, step, { kind: EntryKind.commit, payload: commit, bundle });
+  step.change(context.outbox.seal(intent, sealed));
 }
 
 interface Plan {

@@ -218,8 +218,7 @@ export class Sender {
       if (step.group === undefined || this.#due(step) === "must") return;
       for (const intent of messages.slice(0, room)) {
         if (bytes >= MAX_IN_FLIGHT_BYTES) break;
-        await sealMessage(this.#context, step, intent);
-        bytes += intent.sealed?.payload.length ?? 0;
+        bytes += (await sealMessage(this.#context, step, intent)).payload.length;
         sealed.push(intent);
       }
       step.countSent(sealed.length);
@@ -245,7 +244,6 @@ export class Sender {
       });
     } catch (error) {
       if (!SubrosaError.is(error) || !FINAL.includes(error.code)) throw error;
-      intent.sealed = undefined;
       this.#commitFailed(intent);
       await this.#conversation.step((step) => this.#conversation.fail(step, intent, error));
       this.#again = true;
@@ -333,8 +331,7 @@ export class Sender {
   /** The bytes are void: the intent is sealed anew, under the same message id, once the log has been read on. */
   async #unseal(intent: Intent, sealed: Sealed): Promise<void> {
     await this.#conversation.step((step) => {
-      if (intent.sealed !== sealed) return;
-      intent.sealed = undefined;
+      if (intent.sealed !== sealed || !this.#context.outbox.has(intent)) return;
       if (intent.action.type === "leave" && step.group !== undefined) {
         const own = step.group.pendingProposals.filter(isOwnLeave(step.group)).map(({ ref }) => ref);
         step.propose(dropProposals(step.group, own), []);
@@ -344,7 +341,7 @@ export class Sender {
         this.#skipRefresh ||= intent.action.type === "refresh";
         step.endIntent(intent);
       } else {
-        step.change(this.#context.outbox.store(intent));
+        step.change(this.#context.outbox.seal(intent, undefined));
       }
     });
     this.flush();

@@ -185,9 +185,7 @@ export class Starter {
     const policy = group && policyIn(group);
     const user = policy?.kind === "direct" && policy.users.find((one) => one.userId === userId);
     if (user) await this.#failUnexpected(userId, user.accountKey);
-    const changes = this.#messagesTo(userId).map(
-      (intent) => this.#context.outbox.retarget(intent, target).change,
-    );
+    const changes = this.#messagesTo(userId).map((intent) => this.#context.outbox.retarget(intent, target));
     if (changes.length > 0) await this.#context.write(changes);
     conversation.flush();
   }

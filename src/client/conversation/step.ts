@@ -2,9 +2,8 @@ import { type Bytes, EMPTY } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import type { GroupState } from "../../mls/group/index.js";
 import type { RatchetChange } from "../../mls/schedule/secret-tree.js";
-import type { Change } from "../../stores/store.js";
 import type { Cursor } from "../../wire/identifiers.js";
-import type { Context } from "../context.js";
+import type { Context, Effect } from "../context.js";
 import { DAY, layout } from "../layout.js";
 import { applyAccess } from "./access.js";
 import type { Intent } from "./intent.js";
@@ -25,7 +24,7 @@ import {
 export class Step {
   readonly #context: Context;
   readonly #before: ConversationState;
-  readonly #changes: Change[] = [];
+  readonly #changes: Effect[] = [];
   readonly #ratchets = new Map<string, RatchetChange>();
   readonly #effects: (() => void)[] = [];
   readonly #seen = new Set<string>();
@@ -60,7 +59,7 @@ export class Step {
   }
 
   /** Writes something beside the conversation's own records. */
-  change(...changes: readonly Change[]): void {
+  change(...changes: readonly Effect[]): void {
     this.#changes.push(...changes);
   }
 
@@ -149,7 +148,7 @@ export class Step {
     const changes = this.#changes;
     if (this.#record !== this.#before.record) changes.push(recordChange(this.#record));
     if (this.#record.status === "ended") {
-      changes.push(...forgetKeys(this.#record));
+      if (this.#before.record.status !== "ended") changes.push(...forgetKeys(this.#record));
     } else {
       if (this.#place !== this.#before.place) changes.push(placeChange(this.#record, this.#place));
       if (this.#newEpoch && this.#group !== undefined) {

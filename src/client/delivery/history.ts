@@ -1,9 +1,10 @@
 import { fromHex, fromUtf8, toHex, toUtf8 } from "../../base/encoding.js";
 import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
-import type { Change, StoreSession } from "../../stores/store.js";
+import type { StoreSession } from "../../stores/store.js";
 import { decodeName, encodeName } from "../../wire/identifiers.js";
 import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
+import type { Effect } from "../context.js";
 import { layout, orderOf } from "../layout.js";
 
 /** A conversation as the app names it: a user id, or a group's name. */
@@ -101,23 +102,25 @@ export class History {
   }
 
   /** The change that adds a message; empty without a history. `peer` is the other user of a direct conversation. */
-  add(entry: Entry, userId: string): Change[] {
+  add(entry: Entry, userId: string): Effect[] {
     if (!this.#enabled) return [];
-    const order = this.#next;
-    this.#index(order, entry, userId);
-    return [{ put: layout.historyEntry(order), value: encode(encodeEntry, entry) }];
+    const order = this.#next++;
+    const applied = () => this.#index(order, entry, userId);
+    return [{ put: layout.historyEntry(order), value: encode(encodeEntry, entry), applied }];
   }
 
   /** The changes that note how far own messages have come. */
-  advance(ids: readonly string[], state: "sent" | "delivered" | "failed"): Change[] {
-    const changes: Change[] = [];
+  advance(ids: readonly string[], state: "sent" | "delivered" | "failed"): Effect[] {
+    const changes: Effect[] = [];
     for (const id of ids) {
       const open = this.#open.get(id);
       if (open === undefined) continue;
       const entry = { ...open.entry, state };
-      if (state === "delivered") this.#open.delete(id);
-      else this.#open.set(id, { order: open.order, entry });
-      changes.push({ put: layout.historyEntry(open.order), value: encode(encodeEntry, entry) });
+      const applied = () => {
+        if (state === "delivered") this.#open.delete(id);
+        else this.#open.set(id, { order: open.order, entry });
+      };
+      changes.push({ put: layout.historyEntry(open.order), value: encode(encodeEntry, entry), applied });
     }
     return changes;
   }

@@ -80,8 +80,8 @@ export class Contacts {
   }
 
   async #put(contact: Contact): Promise<void> {
-    this.#byUser.set(contact.userId, contact);
     await this.#write([this.#change(contact)]);
+    this.#byUser.set(contact.userId, contact);
   }
 
   #change(contact: Contact): Change {

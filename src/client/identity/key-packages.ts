@@ -12,6 +12,7 @@ import {
 import type { Change, StoreSession } from "../../stores/store.js";
 import { POLICY_EXTENSION } from "../conversation/policy.js";
 import { layout } from "../layout.js";
+import type { Effect } from "../context.js";
 import type { OwnIdentity } from "./own-identity.js";
 
 /** How many one-time packages the relay should hold, and below how many it gets new ones. */
@@ -127,11 +128,10 @@ export class KeyPackages {
   }
 
   /** The changes that delete a package that was used; a last resort stays until it expires. */
-  used(ref: Uint8Array): Change[] {
+  used(ref: Uint8Array): Effect[] {
     const held = this.#held.get(toHex(ref));
     if (held === undefined || held.lastResort) return [];
-    this.#held.delete(toHex(ref));
-    return [{ delete: layout.keyPackage(ref) }];
+    return [{ delete: layout.keyPackage(ref), applied: () => void this.#held.delete(toHex(ref)) }];
   }
 
   /** Whether the package of this ref is one that several groups may have used. */

@@ -132,7 +132,12 @@ export class RelaySession {
 
   /** Tells the relay that everything up to the cursor is durable here; lost acks are made good by later ones. */
   ack(log: LogId, cursor: Cursor): void {
-    if (this.isReady) this.#link.send(encodeClientFrame({ type: "ack", log, cursor }));
+    if (!this.isReady) return;
+    try {
+      this.#link.send(encodeClientFrame({ type: "ack", log, cursor }));
+    } catch (error) {
+      if (!SubrosaError.is(error) || error.code !== "queue-full") throw error;
+    }
   }
 
   #frame(bytes: Bytes): void {
