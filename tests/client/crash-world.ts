@@ -1,9 +1,11 @@
+import { asBytes } from "../../src/base/bytes.js";
 import { SubrosaError } from "../../src/base/errors.js";
 import { decode } from "../../src/codec/reader.js";
 import { Client } from "../../src/client/client.js";
 import type { ClientOptions } from "../../src/client/options.js";
 import type { ClientEvents, EventName, Message } from "../../src/client/events.js";
 import { decodeStoredMessage } from "../../src/client/delivery/pending-message.js";
+import { randomBytes } from "../../src/crypto/random.js";
 import { cryptoInFlight, whenCryptoIdle } from "../../src/crypto/subtle.js";
 import { RelayCore } from "../../src/relay/core.js";
 import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
@@ -55,6 +57,10 @@ class Place {
 interface Wire {
   readonly sever: () => void;
   readonly cut: () => void;
+  /** Hands a frame to the client, as from the relay. */
+  readonly inject: (frame: Uint8Array) => void;
+  /** Hands a frame to the relay, as from the client. */
+  readonly smuggle: (frame: Uint8Array) => void;
 }
 
 /** One run of a process: nothing of it has any effect once it is dead. */
@@ -91,6 +97,8 @@ export class Device {
   readonly events: { name: EventName; event: unknown }[] = [];
   /** Ids of the messages that were pending in the store when a life ended. */
   readonly pendingAtDeath = new Set<string>();
+  /** While set, writes of this device wait for it before they become durable. */
+  gate: Promise<void> | undefined;
   lives = 0;
   writes = 0;
   sent = 0;
@@ -110,6 +118,14 @@ export class World {
   readonly failures: string[] = [];
   /** Every frame, as the wire carried it. */
   readonly frames: { readonly user: string; readonly direction: "out" | "in"; readonly bytes: Uint8Array }[] = [];
+  /** Sees each frame first, and may change it or, by undefined, take it away. */
+  transform: (user: string, direction: "out" | "in", bytes: Uint8Array) => Uint8Array | undefined = (
+    _user,
+    _direction,
+    bytes,
+  ) => bytes;
+  /** Where a device's ids come from. */
+  randomId: ((user: string, length: number) => Uint8Array<ArrayBuffer>) | undefined;
   fault: Fault | undefined;
   hit = false;
   options: Partial<ClientOptions> = {};
@@ -188,6 +204,7 @@ export class World {
       {
         clock: this.clock(alive),
         random: () => 0.5,
+        randomId: (length) => this.randomId?.(userId, length) ?? randomBytes(length),
         connector: this.#connector(device, alive, connections),
       },
     );
@@ -239,6 +256,13 @@ export class World {
       },
       false,
     );
+  }
+
+  /** The connection of a device that is online. */
+  wire(userId: string): Pick<Wire, "inject" | "smuggle"> {
+    const [wire] = this.device(userId).life?.connections ?? [];
+    if (wire === undefined) throw new Error(`${userId} is not connected`);
+    return wire;
   }
 
   /** Cuts a device off the relay, until {@link reconnect}. */
@@ -323,6 +347,10 @@ export class World {
     const durable = async (apply: () => void): Promise<void> => {
       if (!alive()) return never;
       const count = ++device.writes;
+      if (device.gate !== undefined) {
+        await device.gate;
+        if (!alive()) return never;
+      }
       if (failsAt("before-write", count)) {
         this.hit = true;
         this.kill(device.userId);
@@ -398,8 +426,10 @@ export class World {
           bufferedAmount: 0,
           send: (frame) => {
             if (severed || !alive()) return;
-            this.frames.push({ user: device.userId, direction: "out", bytes: frame.slice() });
-            inner.send(frame);
+            const bytes = this.transform(device.userId, "out", frame.slice());
+            if (bytes === undefined) return;
+            this.frames.push({ user: device.userId, direction: "out", bytes });
+            inner.send(bytes);
             this.#cutAt("after-sent", device, ++device.sent, cut);
           },
           close: (code, reason) => {
@@ -419,12 +449,15 @@ export class World {
           sever();
           queueMicrotask(() => alive() && delivery.end({ code: 1006, reason: "" }));
         };
-        const wire: Wire = { sever, cut };
+        const inject = (frame: Uint8Array) => delivery.frame(asBytes(frame));
+        const wire: Wire = { sever, cut, inject, smuggle: (frame) => inner.send(frame) };
         connections.add(wire);
         inner.onframe = (frame) => {
           if (severed || !alive()) return;
-          this.frames.push({ user: device.userId, direction: "in", bytes: frame });
-          delivery.frame(frame);
+          const bytes = this.transform(device.userId, "in", frame);
+          if (bytes === undefined) return;
+          this.frames.push({ user: device.userId, direction: "in", bytes });
+          delivery.frame(asBytes(bytes));
           this.#cutAt("after-received", device, ++device.received, cut);
         };
         inner.onclose = (info) => {

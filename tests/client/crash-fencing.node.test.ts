@@ -1,0 +1,148 @@
+import { cp } from "node:fs/promises";
+import { describe, expect, it } from "vitest";
+import { memoryStore, SubrosaError } from "../../src/index.js";
+import { openStore } from "../../src/node.js";
+import { openLmdbStore } from "../../src/stores/node-lmdb.js";
+import { decodeClientFrame } from "../../src/wire/frames.js";
+import { type Actor, connected, makeActor, startRelay, temporaryFolder } from "./harness.js";
+
+async function codeOf(promise: Promise<unknown>): Promise<string | undefined> {
+  try {
+    await promise;
+    return undefined;
+  } catch (error) {
+    return SubrosaError.is(error) ? error.code : String(error);
+  }
+}
+
+/** A relay that notes who sends what after the login. */
+async function watchedRelay() {
+  const asked: string[] = [];
+  const relay = await startRelay({
+    onFrame: ({ direction, userId, bytes }) => {
+      if (direction !== "in" || userId === undefined) return;
+      const frame = decodeClientFrame(bytes as Uint8Array<ArrayBuffer>);
+      asked.push(`${userId} ${frame.type === "request" ? frame.name : frame.type}`);
+    },
+  });
+  return { relay, asked };
+}
+
+async function exchange(alice: Actor, bob: Actor, word: string): Promise<void> {
+  await alice.client.sendDirectMessage("bob", `${word} from alice`);
+  await bob.message(`${word} from alice`);
+  await bob.client.sendDirectMessage("alice", `${word} from bob`);
+  await alice.message(`${word} from bob`);
+}
+
+describe("a second client on one store", () => {
+  it("is refused, and the first goes on", async () => {
+    const relay = await startRelay();
+    const store = memoryStore();
+    const [alice, bob] = [await connected(relay, "alice", { store }), await connected(relay, "bob")];
+    const second = makeActor(relay, "alice", { store });
+    expect(await codeOf(second.client.connect())).toBe("store-in-use");
+    expect(await codeOf(second.client.createGroup("team"))).toBe("store-in-use");
+    await exchange(alice, bob, "hello");
+  });
+
+  it("that takes a store over ends the first, whose writes change nothing any more", async () => {
+    const relay = await startRelay();
+    const folder = await temporaryFolder();
+    // Without its sign of life a client looks dead, as one does that was stopped for long.
+    const open = () => openLmdbStore(folder, {}, { liveness: false });
+    const first = await connected(relay, "alice", { store: await open() });
+    const bob = await connected(relay, "bob");
+    await exchange(first, bob, "one");
+
+    const second = makeActor(relay, "alice", { store: await open() });
+    await second.client.safetyNumber("bob");
+    // The first gets as far as its next write: this one, or one that it still had to do.
+    expect(["store-in-use", "closed"]).toContain(await codeOf(first.client.sendDirectMessage("bob", "lost")));
+    expect(first.errors).toEqual(["store-in-use"]);
+    expect(first.client.state).toBe("closed");
+    expect(await codeOf(first.client.sendDirectMessage("bob", "lost too"))).toBe("closed");
+
+    await second.client.connect();
+    await exchange(second, bob, "two");
+    expect(bob.texts).toEqual(["one from alice", "two from alice"]);
+    expect(second.errors).toEqual([]);
+  });
+
+  it("that takes a store over stops the first from acknowledging what it receives", async () => {
+    const relay = await startRelay();
+    const folder = await temporaryFolder();
+    const open = () => openLmdbStore(folder, {}, { liveness: false });
+    const first = await connected(relay, "alice", { store: await open() });
+    const bob = await connected(relay, "bob");
+    await exchange(first, bob, "one");
+    const second = makeActor(relay, "alice", { store: await open() });
+    await second.client.safetyNumber("bob");
+    await bob.client.sendDirectMessage("alice", "for the owner");
+    await first.event("error", ({ code }) => code === "store-in-use");
+    expect(first.texts).not.toContain("for the owner");
+    await second.client.connect();
+    await second.message("for the owner");
+    expect(second.texts).toEqual(["for the owner"]);
+  });
+});
+
+describe("an older copy of a store", () => {
+  it("is refused however often it is opened, and sends nothing", async () => {
+    const { relay, asked } = await watchedRelay();
+    const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
+    const bob = await connected(relay, "bob");
+    const before = await connected(relay, "alice", { store: await openStore(original) });
+    await exchange(before, bob, "one");
+    await before.client.close();
+    await cp(original, copy, { recursive: true });
+    const alice = await connected(relay, "alice", { store: await openStore(original) });
+    await exchange(alice, bob, "two");
+    await alice.client.close();
+
+    asked.length = 0;
+    for (let opened = 0; opened < 4; opened++) {
+      const stale = makeActor(relay, "alice", { store: await openStore(copy) });
+      await stale.client.sendDirectMessage("bob", "from the past");
+      expect(await codeOf(stale.client.connect())).toBe("store-outdated");
+      expect(await stale.client.close()).toBe(opened + 1);
+    }
+    expect(asked.filter((frame) => frame.startsWith("alice"))).toEqual([]);
+    const back = await connected(relay, "alice", { store: await openStore(original) });
+    await exchange(back, bob, "three");
+    expect(bob.texts).toEqual(["one from alice", "two from alice", "three from alice"]);
+  });
+
+  it("does not catch up by being opened without a connection", async () => {
+    const { relay, asked } = await watchedRelay();
+    const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
+    const before = await connected(relay, "alice", { store: await openStore(original) });
+    await before.client.close();
+    await cp(original, copy, { recursive: true });
+    const alice = await connected(relay, "alice", { store: await openStore(original) });
+
+    for (let opened = 0; opened < 4; opened++) {
+      const offline = makeActor(relay, "alice", { store: await openStore(copy) });
+      await offline.client.sendDirectMessage("bob", "from the past");
+      await offline.client.close();
+    }
+    asked.length = 0;
+    const stale = makeActor(relay, "alice", { store: await openStore(copy) });
+    expect(await codeOf(stale.client.connect())).toBe("store-outdated");
+    expect(asked).toEqual([]);
+    expect(alice.client.state).toBe("connected");
+  });
+
+  it("and the original have one turn between them when both are opened from the same state", async () => {
+    const { relay } = await watchedRelay();
+    const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
+    const before = await connected(relay, "alice", { store: await openStore(original) });
+    await before.client.close();
+    await cp(original, copy, { recursive: true });
+    // Whoever comes first is the one: nothing tells the relay which of two equal states is the copy.
+    const first = await connected(relay, "alice", { store: await openStore(copy) });
+    const second = makeActor(relay, "alice", { store: await openStore(original) });
+    expect(await codeOf(second.client.connect())).toBe("store-outdated");
+    expect(first.client.state).toBe("connected");
+  });
+});
