@@ -5,7 +5,7 @@ import { type GroupState, readKeyPackage } from "../../mls/group/index.js";
 import type { Account } from "../../wire/identity.js";
 import type { ResultOf } from "../../wire/requests.js";
 import type { Context } from "../context.js";
-import { stayingLeaves } from "./duties.js";
+import { presentDevices } from "./duties.js";
 import type { Action } from "./intent.js";
 import { identityIn } from "./leaves.js";
 import type { Addition } from "./seal.js";
@@ -21,7 +21,7 @@ export async function keyPackagesFor(
   action: Extract<Action, { type: "add" }>,
 ): Promise<Addition> {
   // Who is leaving may come back: one commit removes the old leaf and adds the new one.
-  const present = new Set(stayingLeaves(state.group as GroupState).map((leaf) => toHex(leaf.deviceId)));
+  const present = presentDevices(state.group as GroupState, state.access, context.identity.deviceId);
   if (action.request !== undefined) {
     if (present.has(toHex(action.request.deviceId))) {
       throw new SubrosaError("already-a-member", `${action.userId} is a member`);

@@ -27,17 +27,28 @@ function changesDue(group: GroupState, access: AccessList): AccessChange[] {
   return accessChanges(access, wantedAccess(staying, successor(policyIn(group), staying)));
 }
 
-/** Whether the relay takes a commit of this device now (PROTOCOL.md, Append): undoing some changes needs an admin. */
+/**
+ * Whether the relay may take a commit of this device now (PROTOCOL.md, Append): some changes need an admin. It may
+ * still refuse to remove a device that an admin added.
+ */
 export function mayCommit(group: GroupState, access: AccessList, deviceId: Uint8Array): boolean {
-  const own = toHex(deviceId);
-  if (access.get(own)?.role === Role.admin) return true;
+  if (access.get(toHex(deviceId))?.role === Role.admin) return true;
   const staying = new Set(stayingLeaves(group).map((leaf) => toHex(leaf.deviceId)));
-  const leaving = new Set(leavesOf(group).map((leaf) => toHex(leaf.deviceId)));
-  return changesDue(group, access).every((change) => {
-    const device = toHex(change.deviceId);
-    if (change.type === "add") return change.role === Role.member && !access.has(device);
-    return change.type === "remove" && (device === own || (leaving.has(device) && !staying.has(device)));
-  });
+  const hasAdmin = [...access].some(([device, { role }]) => role === Role.admin && staying.has(device));
+  return (
+    !hasAdmin ||
+    changesDue(group, access).every(
+      (change) =>
+        change.type === "remove" ||
+        (change.type === "add" && change.role === Role.member && !access.has(toHex(change.deviceId))),
+    )
+  );
+}
+
+/** The devices that an admission leaves out: an admin's commit can take back who is leaving, a member's cannot. */
+export function presentDevices(group: GroupState, access: AccessList, deviceId: Uint8Array): Set<string> {
+  const isAdmin = access.get(toHex(deviceId))?.role === Role.admin;
+  return new Set((isAdmin ? stayingLeaves(group) : leavesOf(group)).map((leaf) => toHex(leaf.deviceId)));
 }
 
 /**

@@ -21,7 +21,7 @@ import type { JoinRequestEvent } from "../events.js";
 import { fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
 import type { Conversation } from "./conversation.js";
-import { stayingLeaves } from "./duties.js";
+import { presentDevices } from "./duties.js";
 import { identityIn, leavesOf } from "./leaves.js";
 import { contentDigests, nextCursor } from "./log-digest.js";
 import { isAdmin } from "./policy.js";
@@ -144,7 +144,8 @@ export class JoinRequests {
     const { state } = this.conversation;
     if (state.group === undefined || !this.#mayAnswer()) return;
     const requestId = fromHex(id);
-    if (stayingLeaves(state.group).some((leaf) => equalBytes(leaf.deviceId, request.deviceId))) {
+    const present = presentDevices(state.group, state.access, this.#context.identity.deviceId);
+    if (present.has(toHex(request.deviceId))) {
       // Answered by another; or by one who is about to leave, as the log will show.
       if (this.#shown.has(id) || stored) await this.#forget(requestId);
       else this.#early.set(id, request);

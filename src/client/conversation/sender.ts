@@ -1,9 +1,9 @@
 import { type ErrorCode, SubrosaError } from "../../base/errors.js";
-import { dropProposals, type GroupState } from "../../mls/group/index.js";
 import type { Cursor } from "../../wire/identifiers.js";
 import { EntryKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
 import { keyPackagesFor } from "./additions.js";
+import { pendingLeaves } from "./commit-rules.js";
 import { MESSAGE_ID_LENGTH } from "./content.js";
 import type { Conversation } from "./conversation.js";
 import { dueBeforeLeaving, isCommitDue, mayCommit, stayingLeaves } from "./duties.js";
@@ -47,8 +47,6 @@ const FINAL: readonly ErrorCode[] = [
 type SendIntent = Intent & { readonly action: Extract<Action, { type: "send" }> };
 
 const isSend = (intent: Intent): intent is SendIntent => intent.action.type === "send";
-const isOwnLeave = (group: GroupState) => (pending: GroupState["pendingProposals"][number]) =>
-  pending.proposal.kind === "remove" && pending.proposal.removed === group.ownLeafIndex;
 const isClose = (intent: Intent): boolean => isSend(intent) && intent.action.content.type === "close";
 
 /**
@@ -58,8 +56,8 @@ const isClose = (intent: Intent): boolean => isSend(intent) && intent.action.con
 export class Sender {
   readonly #context: Context;
   readonly #conversation: Conversation;
-  readonly #inFlight = new Map<number, number>();
-  readonly #acceptedQueue: Intent[] = [];
+  /** What was handed to the relay in this session and has not come to its end, with its size. */
+  readonly #inFlight = new Map<Sealed, number>();
   readonly #refreshFactor: number;
   #flushing = false;
   #again = false;
@@ -125,8 +123,10 @@ export class Sender {
     this.#staleAfter = undefined;
 
     const intents = conversation.intents();
+    const current = new Set(intents.map(({ sealed }) => sealed));
+    for (const sealed of this.#inFlight.keys()) if (!current.has(sealed)) this.#inFlight.delete(sealed);
     for (const intent of intents) {
-      if (intent.sealed !== undefined && !this.#inFlight.has(intent.order)) this.#send(intent, intent.sealed);
+      if (intent.sealed !== undefined && !this.#inFlight.has(intent.sealed)) this.#send(intent, intent.sealed);
     }
     if (intents.some(({ sealed }) => sealed !== undefined && sealed.kind !== EntryKind.application)) return;
 
@@ -139,6 +139,7 @@ export class Sender {
       return;
     }
     if (isSend(first) && !isClose(first)) {
+      if (due === "wait") return;
       if (due === "must" || (due === "refresh" && !this.#skipRefresh)) return this.#refresh();
       return this.#sealMessages(waiting);
     }
@@ -162,11 +163,14 @@ export class Sender {
   /** Whether a commit is due: because others wait for it, or to renew this device's keys. */
   #due(
     state: Pick<ConversationState, "group" | "access" | "place" | "record">,
-  ): "must" | "refresh" | undefined {
+  ): "must" | "wait" | "refresh" | undefined {
     const { group, access, place, record } = state;
     if (group === undefined) return undefined;
-    if (this.#cannotCommit || !mayCommit(group, access, this.#context.identity.deviceId)) return undefined;
-    if (isCommitDue(group, access)) return "must";
+    if (isCommitDue(group, access)) {
+      if (!this.#cannotCommit && mayCommit(group, access, this.#context.identity.deviceId)) return "must";
+      // RFC 9420 §12.4: no message while proposals wait for a commit.
+      return pendingLeaves(group).length > 0 ? "wait" : undefined;
+    }
     const age = this.#context.clock.now() - record.refreshedAt;
     const worn = place.sentSinceRefresh >= REFRESH_MESSAGES * this.#refreshFactor;
     return worn || age >= REFRESH_AGE * this.#refreshFactor ? "refresh" : undefined;
@@ -215,7 +219,7 @@ export class Sender {
     const sealed: Intent[] = [];
     await this.#conversation.step(async (step) => {
       // What was decided on may have changed while other steps ran.
-      if (step.group === undefined || this.#due(step) === "must") return;
+      if (step.group === undefined || ["must", "wait"].includes(this.#due(step) ?? "")) return;
       for (const intent of messages.slice(0, room)) {
         if (bytes >= MAX_IN_FLIGHT_BYTES) break;
         bytes += (await sealMessage(this.#context, step, intent)).payload.length;
@@ -254,39 +258,22 @@ export class Sender {
 
   #send(intent: Intent, sealed: Sealed): void {
     const { kind, entryId, payload, bundle } = sealed;
-    this.#inFlight.set(intent.order, payload.length);
+    this.#inFlight.set(sealed, payload.length);
     const entry = {
       kind,
       entryId,
       payload,
       ...(bundle && { bundle: { access: bundle.access, welcome: bundle.welcome } }),
     };
-    this.#context.relay.request("append", { log: this.#conversation.log, after: sealed.after, entry }).then(
-      () => this.#taken(intent, sealed),
-      (error: unknown) => this.#refused(intent, sealed, error),
-    );
+    // Taken or not, what counts is the log: it ends the intent when it shows the entry.
+    this.#context.relay
+      .request("append", { log: this.#conversation.log, after: sealed.after, entry })
+      .catch((error: unknown) => this.#refused(intent, sealed, error))
+      .catch((error: unknown) => this.#context.report(error));
   }
 
-  /** Durable at the relay. A message has come to its end; a handshake counts only when the log shows it. */
-  #taken(intent: Intent, sealed: Sealed): void {
-    this.#inFlight.delete(intent.order);
-    if (sealed.kind !== EntryKind.application) return;
-    this.#conversation.expectEcho(sealed);
-    this.#acceptedQueue.push(intent);
-    if (this.#acceptedQueue.length > 1) return;
-    // All answers that come until this step begins are noted in one transaction.
-    void this.#conversation
-      .step((step) => {
-        for (const accepted of this.#acceptedQueue.splice(0)) this.#conversation.accepted(step, accepted);
-      })
-      .then(
-        () => this.flush(),
-        (error: unknown) => this.#context.report(error),
-      );
-  }
-
-  #refused(intent: Intent, sealed: Sealed, error: unknown): void {
-    this.#inFlight.delete(intent.order);
+  async #refused(intent: Intent, sealed: Sealed, error: unknown): Promise<void> {
+    this.#inFlight.delete(sealed);
     const code = SubrosaError.is(error) ? error.code : "internal";
     switch (code) {
       case "connection-failed":
@@ -294,28 +281,21 @@ export class Sender {
         return;
       case "stale":
         this.#staleAfter = sealed.after;
-        void this.#unseal(intent, sealed);
-        return;
+        return this.#unseal(intent, sealed);
       case "conflict":
-        void this.#unseal(intent, sealed);
-        return;
+        return this.#unseal(intent, sealed);
       case "cursor-mismatch":
-        void this.#conversation.subscribe();
-        return;
+        return this.#conversation.subscribe();
       default:
-        if (SubrosaError.is(error) && FINAL.includes(error.code)) {
-          this.#commitFailed(intent);
-          void this.#conversation
-            .step((step) => {
-              if (intent.sealed === sealed) this.#conversation.fail(step, intent, error);
-            })
-            .then(
-              () => this.flush(),
-              (failure: unknown) => this.#context.report(failure),
-            );
+        if (!SubrosaError.is(error) || !FINAL.includes(error.code)) {
+          this.#later(RETRY_DELAY);
           return;
         }
-        this.#later(RETRY_DELAY);
+        this.#commitFailed(intent);
+        await this.#conversation.step((step) => {
+          if (this.#holds(intent, sealed)) this.#conversation.fail(step, intent, error);
+        });
+        this.flush();
     }
   }
 
