@@ -370,11 +370,80 @@ export function relayStorageSuite(
         expect((await storage.access(log.id, dave.deviceId))?.until).toEqual(at);
         expect(await storage.listGroups(dave.deviceId)).toEqual([]);
         await expect(append(dave, log, at, await application())).rejects.toEqual(refused("not-a-member"));
-        await append(bob, log, at, await commit([remove(bob)]));
-        await expect(append(bob, log, at, await application())).rejects.toEqual(refused("not-a-member"));
       });
 
-      it("let a leaving device append nothing but its leave again", async () => {
+      it("let no commit remove its sender, whatever its role", async () => {
+        const [alice, bob] = [await admit("alice"), await admit("bob")];
+        const { log } = await create(alice);
+        const at = await append(alice, log, START, await commit([add(bob)]));
+        for (const sender of [alice, bob]) {
+          for (const changes of [[remove(sender)], [remove(sender), add(sender)]]) {
+            await expect(append(sender, log, at, await commit(changes))).rejects.toEqual(
+              refused("forbidden"),
+            );
+          }
+          expect((await storage.access(log.id, sender.deviceId))?.until).toBeUndefined();
+        }
+      });
+
+      it("let any member remove what a member added, until an admin vouches for it", async () => {
+        const [alice, bob, carol, dave] = [
+          await admit("alice"),
+          await admit("bob"),
+          await admit("carol"),
+          await admit("dave"),
+        ];
+        const { log } = await create(alice);
+        let at = await append(alice, log, START, await commit([add(bob), add(carol)]));
+        at = await append(bob, log, at, await commit([add(dave)]));
+        expect(await storage.access(log.id, dave.deviceId)).toMatchObject({ byMember: true });
+        at = await append(carol, log, at, await commit([remove(dave)]));
+        expect((await storage.access(log.id, dave.deviceId))?.until).toEqual(at);
+        // Put right in one commit: removed and added anew.
+        at = await append(bob, log, at, await commit([add(dave)]));
+        at = await append(carol, log, at, await commit([remove(dave), add(dave)]));
+        // A role given by an admin, and being added by one, are an admin's word.
+        at = await append(alice, log, at, await commit([setRole(dave, 2)]));
+        await expect(append(carol, log, at, await commit([remove(dave)]))).rejects.toEqual(
+          refused("not-an-admin"),
+        );
+        at = await append(alice, log, at, await commit([setRole(dave, 1)]));
+        await expect(append(carol, log, at, await commit([remove(dave)]))).rejects.toEqual(
+          refused("not-an-admin"),
+        );
+        at = await append(alice, log, at, await commit([remove(dave)]));
+        at = await append(bob, log, at, await commit([add(dave)]));
+        at = await append(alice, log, at, await commit([remove(dave), add(dave)]));
+        await expect(append(carol, log, at, await commit([remove(dave)]))).rejects.toEqual(
+          refused("not-an-admin"),
+        );
+      });
+
+      it("let any member make any change where no admin stays", async () => {
+        const [alice, bob, carol, dave] = [
+          await admit("alice"),
+          await admit("bob"),
+          await admit("carol"),
+          await admit("dave"),
+        ];
+        const { log } = await create(alice);
+        let at = await append(alice, log, START, await commit([add(bob), add(carol), add(dave)]));
+        const heir = [setRole(bob, 2), remove(carol)];
+        await expect(append(bob, log, at, await commit(heir))).rejects.toEqual(refused("not-an-admin"));
+        at = await append(alice, log, at, await plain(EntryKind.leave));
+        at = await append(bob, log, at, await commit(heir));
+        expect(await storage.access(log.id, bob.deviceId)).toMatchObject({ role: 2 });
+        expect((await storage.access(log.id, carol.deviceId))?.until).toEqual(at);
+        // From here on there is an admin again, and it alone decides.
+        await expect(append(dave, log, at, await commit([setRole(dave, 2)]))).rejects.toEqual(
+          refused("not-an-admin"),
+        );
+        at = await append(bob, log, at, await commit([remove(alice), setRole(bob, 1)]));
+        at = await append(dave, log, at, await commit([setRole(dave, 2)]));
+        expect(await storage.access(log.id, dave.deviceId)).toMatchObject({ role: 2 });
+      });
+
+      it("let a leaving device append nothing more, not even its leave again", async () => {
         const [alice, bob] = [await admit("alice"), await admit("bob")];
         const { log } = await create(alice);
         let at = await append(alice, log, START, await commit([add(bob)]));
@@ -382,8 +451,10 @@ export function relayStorageSuite(
         expect((await storage.access(log.id, bob.deviceId))?.leavingSince).toBe(2);
         await expect(append(bob, log, at, await application())).rejects.toEqual(refused("not-a-member"));
         await expect(append(bob, log, at, await commit([]))).rejects.toEqual(refused("not-a-member"));
-        at = await append(bob, log, at, await plain(EntryKind.leave));
-        expect((await storage.access(log.id, bob.deviceId))?.leavingSince).toBe(2);
+        await expect(append(bob, log, at, await plain(EntryKind.leave))).rejects.toEqual(
+          refused("not-a-member"),
+        );
+        expect((await storage.head(log)).seq).toBe(2);
         at = await append(alice, log, at, await commit([remove(bob)]));
         await expect(append(bob, log, at, await plain(EntryKind.leave))).rejects.toEqual(
           refused("not-a-member"),
@@ -402,6 +473,7 @@ export function relayStorageSuite(
           since: at,
           leavingSince: 0,
           acked: 2,
+          byMember: false,
         });
         expect(await readAll(inbox(bob.deviceId))).toHaveLength(2);
         await append(bob, log, at, await application());

@@ -44,8 +44,7 @@ export async function appendToGroup(transaction: Transaction, command: AppendCom
   const head = headOf(transaction, log);
   if (head.closed) refuse("unknown-group", "the group was closed");
   const access = memberAccess(transaction, log.id, sender.deviceId);
-  if (access.leavingSince > 0 && content.kind !== EntryKind.leave)
-    refuse("not-a-member", "the device is leaving");
+  if (access.leavingSince > 0) refuse("not-a-member", "the device is leaving");
   checkAfter(transaction, log, head, command.after);
 
   switch (content.kind) {
@@ -54,7 +53,7 @@ export async function appendToGroup(transaction: Transaction, command: AppendCom
     case EntryKind.leave:
       transaction.put(accessRecord, keys.access(log.id, sender.deviceId), {
         ...access,
-        leavingSince: access.leavingSince || head.seq + 1,
+        leavingSince: head.seq + 1,
       });
       break;
     case EntryKind.close:
@@ -105,6 +104,8 @@ interface ChangedAccess {
   readonly userId: string;
   before: AccessRecord | undefined;
   now: { role: Role; fresh: boolean } | undefined;
+  /** Whether the sender was no admin. */
+  byMember?: boolean;
 }
 
 /** Checks the changes of a commit in their order, each on what the ones before it left. */
@@ -116,7 +117,7 @@ function applyChanges(
   changes: readonly AccessChange[],
 ): ChangedAccess[] {
   const byDevice = new Map<string, ChangedAccess>();
-  const admin = sender.role === Role.admin;
+  const admin = sender.role === Role.admin || !hasAdmin(records, command.log.id);
   for (const change of changes) {
     const name = toHex(change.deviceId);
     let entry = byDevice.get(name);
@@ -150,15 +151,27 @@ function applyChanges(
         if (entry.now !== undefined) entry.now = { ...entry.now, role: change.role };
         break;
       case "remove": {
+        if (equalBytes(change.deviceId, command.sender.deviceId)) {
+          refuse("forbidden", "a commit does not remove its sender");
+        }
         const leaving = (entry.before?.leavingSince ?? 0) > 0;
-        const self = equalBytes(change.deviceId, command.sender.deviceId);
-        if (!admin && !leaving && !self) refuse("not-an-admin", "a member removes only who is leaving");
+        if (!admin && !leaving && !entry.before?.byMember) {
+          refuse("not-an-admin", "a member removes only who is leaving or was added by a member");
+        }
         entry.now = undefined;
         break;
       }
     }
   }
-  return [...byDevice.values()];
+  return [...byDevice.values()].map((changed) => ({ ...changed, byMember: !admin }));
+}
+
+/** Whether the group has an admin that stays: without one, any member may make any change. */
+function hasAdmin(records: Records, groupId: Bytes): boolean {
+  for (const [, { role, until, leavingSince }] of records.all(accessRecord, keys.accesses(groupId))) {
+    if (role === Role.admin && until === undefined && leavingSince === 0) return true;
+  }
+  return false;
 }
 
 /** Writes the access a device has from the commit at `cursor` on, and the pointer to it if it was added. */
@@ -166,7 +179,7 @@ async function writeAccess(
   transaction: Transaction,
   command: Pick<AppendCommand, "log" | "now" | "quotas">,
   cursor: Cursor,
-  { deviceId, userId, before, now }: ChangedAccess,
+  { deviceId, userId, before, now, byMember = false }: ChangedAccess,
 ): Promise<void> {
   const groupId = command.log.id;
   const key = keys.access(groupId, deviceId);
@@ -175,7 +188,10 @@ async function writeAccess(
     transaction.put(accessRecord, key, { ...before, until: cursor });
     transaction.delete(keys.membership(deviceId, groupId));
   } else if (!now.fresh) {
-    if (before !== undefined) transaction.put(accessRecord, key, { ...before, role: now.role });
+    // Only who may make any change gives roles, and thereby vouches for the device.
+    if (before !== undefined) {
+      transaction.put(accessRecord, key, { ...before, role: now.role, byMember: false });
+    }
   } else {
     transaction.put(accessRecord, key, {
       userId,
@@ -183,6 +199,7 @@ async function writeAccess(
       since: cursor,
       leavingSince: 0,
       acked: cursor.seq - 1,
+      byMember,
     });
     transaction.putBytes(keys.membership(deviceId, groupId), new Uint8Array(1));
     dropRequest(transaction, groupId, deviceId);
@@ -266,6 +283,7 @@ export async function createGroup(transaction: Transaction, command: CreateComma
     since: START,
     leavingSince: 0,
     acked: 0,
+    byMember: false,
   });
   transaction.putBytes(keys.membership(sender.deviceId, groupId), new Uint8Array(1));
   if (first === undefined) return START;

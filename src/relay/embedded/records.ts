@@ -121,6 +121,8 @@ export const entryIdRecord = record<EntryIdRecord>(
 /** A device's access with what it acked. */
 export interface AccessRecord extends Access {
   readonly acked: number;
+  /** A device without role `admin` added it, so that any member may remove it. */
+  readonly byMember: boolean;
 }
 
 export const accessRecord = record<AccessRecord>(
@@ -128,13 +130,14 @@ export const accessRecord = record<AccessRecord>(
     encodeName(writer, access.userId);
     encodeCursor(writer.u8(access.role), access.since);
     writer.optional(access.until, encodeCursor).uint53(access.leavingSince).uint53(access.acked);
+    writer.u8(access.byMember ? 1 : 0);
   },
   (reader) => {
     const userId = decodeName(reader);
     const role = reader.u8() as Role;
     const since = decodeCursor(reader);
     const until = reader.optional(decodeCursor);
-    const rest = { leavingSince: reader.uint53(), acked: reader.uint53() };
+    const rest = { leavingSince: reader.uint53(), acked: reader.uint53(), byMember: reader.u8() === 1 };
     return { userId, role, since, ...rest, ...(until && { until }) };
   },
 );
