@@ -27,10 +27,7 @@ const scenes: Scene[] = [
     name: "a request to join is approved",
     base: grouped(["alice"], ["bob"]),
     online: both,
-    steps: [
-      (world) => joinGroup(world, "bob"),
-      (world) => world.send("alice", ["bob"], "welcome", "team"),
-    ],
+    steps: [(world) => joinGroup(world, "bob"), (world) => world.send("alice", ["bob"], "welcome", "team")],
     victims: both,
     standing: [{ group: "team", members: both }],
   },
@@ -101,7 +98,10 @@ const scenes: Scene[] = [
     name: "a group is deleted",
     base: grouped(both),
     online: both,
-    steps: [(world) => world.send("alice", ["bob"], "the end", "team"), (world) => deleteGroup(world, "alice")],
+    steps: [
+      (world) => world.send("alice", ["bob"], "the end", "team"),
+      (world) => deleteGroup(world, "alice"),
+    ],
     victims: both,
     standing: [],
   },

@@ -38,7 +38,9 @@ function runClient(...args: string[]): Promise<{ lines: string[]; killed: boolea
   );
 }
 
-it("loses and repeats nothing when its process is killed at any write to LMDB", { timeout: 120_000 }, async () => {
+it("loses and repeats nothing when its process is killed at any write to LMDB", {
+  timeout: 120_000,
+}, async () => {
   const relay = await startRelay();
   const bob = await connected(relay, "bob");
   bob.client.on("message", ({ content }) => void bob.client.sendDirectMessage("alice", `re: ${content}`));
@@ -63,7 +65,11 @@ it("loses and repeats nothing when its process is killed at any write to LMDB", 
       expect(bob.texts).toEqual(texts);
       const taken = [...lines, ...(killed ? again : [])].filter((line) => line.startsWith("got "));
       const answer = `re: ${text}`;
-      expect([[`got false ${answer}`], [`got true ${answer}`], [`got false ${answer}`, `got true ${answer}`]]).toContainEqual(taken);
+      expect([
+        [`got false ${answer}`],
+        [`got true ${answer}`],
+        [`got false ${answer}`, `got true ${answer}`],
+      ]).toContainEqual(taken);
       if (killed) points++;
       else break;
     }

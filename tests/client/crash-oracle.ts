@@ -1,9 +1,9 @@
 import { toHex } from "../../src/base/encoding.js";
-import type { StoreSession } from "../../src/stores/store.js";
-import { epochAuthenticator } from "../../src/mls/group/index.js";
 import { loadState } from "../../src/client/conversation/state.js";
-import { layout } from "../../src/client/layout.js";
 import type { Message } from "../../src/client/events.js";
+import { layout } from "../../src/client/layout.js";
+import { epochAuthenticator } from "../../src/mls/group/index.js";
+import type { StoreSession } from "../../src/stores/store.js";
 import type { Device, Sent, World } from "./crash-world.js";
 
 /** A conversation that stands when a script is over, and its members. */
@@ -20,7 +20,11 @@ export async function problemsOf(
 ): Promise<string[]> {
   const problems = [...world.failures];
   for (const device of world.devices.values()) {
-    problems.push(...leftovers(device), ...badEvents(device, failing.includes(device.userId)), ...badDeliveries(device));
+    problems.push(
+      ...leftovers(device),
+      ...badEvents(device, failing.includes(device.userId)),
+      ...badDeliveries(device),
+    );
     problems.push(...(await lostOrRepeated(world, device)));
   }
   for (const conversation of standing) problems.push(...(await disagreements(world, conversation)));
@@ -51,7 +55,8 @@ function badDeliveries(device: Device): string[] {
     const before = lives.get(id);
     lives.set(id, life);
     if (before === life) problems.push(`${device.userId} got ${content} twice in one life`);
-    if (before !== undefined && !redelivered) problems.push(`${device.userId} got ${content} again, unmarked`);
+    if (before !== undefined && !redelivered)
+      problems.push(`${device.userId} got ${content} again, unmarked`);
     if (redelivered && !device.pendingAtDeath.has(id)) {
       problems.push(`${device.userId} got ${content} again although it had been taken`);
     }
@@ -88,13 +93,16 @@ async function lostOrRepeated(world: World, device: Device): Promise<string[]> {
       const texts = got.map(({ content }) => content as string);
       const maybe = new Set(sends.filter(({ id }) => id === undefined).map(({ text }) => text));
       // What was on the way to the store when the sender died may have been sent or not; the rest must be there.
-      const expected = sends.map(({ text }) => text).filter((text) => !maybe.has(text) || texts.includes(text));
+      const expected = sends
+        .map(({ text }) => text)
+        .filter((text) => !maybe.has(text) || texts.includes(text));
       if (texts.join() !== expected.join()) {
         problems.push(`${device.userId}'s ${view} has [${texts}] of ${from}, not [${expected}]`);
       }
       for (const { id, text } of sends) {
         const found = got.find(({ content }) => content === text);
-        if (id !== undefined && found !== undefined && found.id !== id) problems.push(`${text} has another id`);
+        if (id !== undefined && found !== undefined && found.id !== id)
+          problems.push(`${text} has another id`);
       }
     }
   }

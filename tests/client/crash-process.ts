@@ -32,7 +32,8 @@ try {
   const client = new Client({ url, userId: "alice", history: true, store: deadly(await openStore(folder)) });
   client.on("error", (error) => print(`error ${error.code}`));
   client.on("message", ({ content, redelivered }) => print(`got ${redelivered} ${content}`));
-  const said = async () => (await client.history("bob")).map(({ content, state }) => `${state ?? "got"} ${content}`);
+  const said = async () =>
+    (await client.history("bob")).map(({ content, state }) => `${state ?? "got"} ${content}`);
   await client.connect();
   print("connected");
   if (text !== "" && !(await said()).some((line) => line.endsWith(` ${text}`))) {

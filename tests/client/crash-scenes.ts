@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { SubrosaError } from "../../src/base/errors.js";
 import type { ErrorCode } from "../../src/base/errors.js";
-import { type Standing, problemsOf } from "./crash-oracle.js";
+import { SubrosaError } from "../../src/base/errors.js";
+import { problemsOf, type Standing } from "./crash-oracle.js";
 import { type Fault, World } from "./crash-world.js";
 
 /** A script: from a world at rest, through steps that each are followed by quiet, to conversations that stand. */
@@ -43,7 +43,8 @@ export function agreeable(world: World): World {
   world.app = (client, device) => {
     const life = device.lives;
     const failed = (error: unknown) => {
-      if (device.lives === life && device.life !== undefined) world.failures.push(`${device.userId}: ${error}`);
+      if (device.lives === life && device.life !== undefined)
+        world.failures.push(`${device.userId}: ${error}`);
     };
     client.on("joinRequest", (request) => request.approve().catch(failed));
     client.on("invitation", (invitation) => invitation.accept().catch(failed));
@@ -142,7 +143,12 @@ async function recover(world: World): Promise<void> {
   while (world.revive()) await world.settle();
 }
 
-export const KINDS: readonly Fault["kind"][] = ["before-write", "after-write", "after-sent", "after-received"];
+export const KINDS: readonly Fault["kind"][] = [
+  "before-write",
+  "after-write",
+  "after-sent",
+  "after-received",
+];
 
 /** Lets a scene fail at every point at which it can, one after the other. */
 export async function enumerate(
@@ -157,7 +163,6 @@ export async function enumerate(
     if (!result.hit) return { points: at - 1, problems };
   }
 }
-
 
 /** The tests of some scenes. */
 export function failureTests(title: string, scenes: readonly Scene[]): void {

@@ -1,10 +1,10 @@
 import { asBytes } from "../../src/base/bytes.js";
 import { SubrosaError } from "../../src/base/errors.js";
-import { decode } from "../../src/codec/reader.js";
 import { Client } from "../../src/client/client.js";
-import type { ClientOptions } from "../../src/client/options.js";
-import type { ClientEvents, EventName, Message } from "../../src/client/events.js";
 import { decodeStoredMessage } from "../../src/client/delivery/pending-message.js";
+import type { ClientEvents, EventName, Message } from "../../src/client/events.js";
+import type { ClientOptions } from "../../src/client/options.js";
+import { decode } from "../../src/codec/reader.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { cryptoInFlight, whenCryptoIdle } from "../../src/crypto/subtle.js";
 import { RelayCore } from "../../src/relay/core.js";
@@ -117,7 +117,8 @@ export class World {
   /** Failures of calls that the app had not expected. */
   readonly failures: string[] = [];
   /** Every frame, as the wire carried it. */
-  readonly frames: { readonly user: string; readonly direction: "out" | "in"; readonly bytes: Uint8Array }[] = [];
+  readonly frames: { readonly user: string; readonly direction: "out" | "in"; readonly bytes: Uint8Array }[] =
+    [];
   /** Sees each frame first, and may change it or, by undefined, take it away. */
   transform: (user: string, direction: "out" | "in", bytes: Uint8Array) => Uint8Array | undefined = (
     _user,
@@ -292,7 +293,10 @@ export class World {
       device.pendingAtDeath.add(decode(decodeStoredMessage, value).id);
     }
     for (const { sever } of [...life.connections]) sever();
-    this.#unfinished.set(userId, [...life.calls].filter((call) => call.again));
+    this.#unfinished.set(
+      userId,
+      [...life.calls].filter((call) => call.again),
+    );
   }
 
   readonly #unfinished = new Map<string, Call[]>();
@@ -305,7 +309,8 @@ export class World {
       this.#unfinished.delete(userId);
       this.start(userId);
       const { life } = this.device(userId);
-      for (const call of calls) if (life && !String(call.run).includes("connect()")) this.#call(life, userId, call, true);
+      for (const call of calls)
+        if (life && !String(call.run).includes("connect()")) this.#call(life, userId, call, true);
     }
     return any;
   }
