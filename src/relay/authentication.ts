@@ -2,6 +2,7 @@ import { type Bytes, equalBytes } from "../base/bytes.js";
 import { toHex } from "../base/encoding.js";
 import { SubrosaError } from "../base/errors.js";
 import { verify } from "../crypto/signature.js";
+import { isName } from "../wire/identifiers.js";
 import {
   type Authentication,
   certificateToBeSigned,
@@ -21,9 +22,10 @@ export interface LoginRequest {
 /** Admits a user by resolving to `true`; anything else, and throwing, refuses (`unauthorized`). */
 export type AuthenticateHook = (request: LoginRequest) => boolean | Promise<boolean>;
 
-/** Throws `malformed` for a frame that decodes and contradicts itself. */
+/** Throws `malformed` for a frame that decodes and contradicts itself, or whose user id is no name to register. */
 export function checkForm({ account }: Authentication): void {
   const { list } = account.deviceList;
+  if (!isName(account.userId)) throw new SubrosaError("malformed", "not a valid user id");
   const ids = new Set(list.devices.map(({ deviceId }) => toHex(deviceId)));
   if (list.userId !== account.userId || list.version < 1 || ids.size !== list.devices.length) {
     throw new SubrosaError("malformed", "the device list contradicts itself");

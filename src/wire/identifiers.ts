@@ -1,4 +1,4 @@
-import type { Bytes } from "../base/bytes.js";
+import { type Bytes, equalBytes } from "../base/bytes.js";
 import { fromUtf8, toHex, toUtf8 } from "../base/encoding.js";
 import { SubrosaError } from "../base/errors.js";
 import type { Reader } from "../codec/reader.js";
@@ -8,7 +8,10 @@ import { DEVICE_ID_LENGTH, DIGEST_LENGTH, GROUP_ID_LENGTH, LogKind } from "./pro
 /** The most bytes a user id or a group name can have in UTF-8. */
 export const MAX_NAME_BYTES = 128;
 
-/** True for a user id or group name: NFC, 1 to 128 bytes of UTF-8, no control characters. */
+/**
+ * True for a user id or group name: NFC, 1 to 128 bytes of UTF-8, no control characters. It follows the Unicode tables
+ * of the engine it runs in, so it may decide what enters, never what members of a group have to find alike.
+ */
 export function isName(name: string): boolean {
   if (typeof name !== "string" || name.length === 0 || name.length > MAX_NAME_BYTES) return false;
   // Cc: controls; Cf: invisible formatting such as direction marks; Zl and Zp: line breaks; Cs: lone surrogates.
@@ -31,9 +34,14 @@ export function encodeName(writer: Writer, name: string): void {
   writer.opaque(toUtf8(name));
 }
 
+/** Goes by the bytes alone, so that all engines agree: UTF-8, not empty, no C0 or C1 controls. */
 export function decodeName(reader: Reader): string {
-  const name = fromUtf8(reader.opaque(MAX_NAME_BYTES));
-  return isName(name) ? name : reader.fail("not a valid name");
+  const bytes = reader.opaque(MAX_NAME_BYTES);
+  const hasControl = bytes.some(
+    (byte, at) => byte < 0x20 || byte === 0x7f || (byte === 0xc2 && ((bytes[at + 1] ?? 0) & 0xe0) === 0x80),
+  );
+  if (bytes.length === 0 || hasControl) reader.fail("not a valid name");
+  return fromUtf8(bytes);
 }
 
 /** Names one log. The id is a device id (inbox) or a group id (group log, request box). */
@@ -68,6 +76,11 @@ export function logKey(log: LogId): string {
 export interface Cursor {
   readonly seq: number;
   readonly digest: Bytes;
+}
+
+/** Whether two cursors name the same place in the same log. */
+export function isSameCursor(a: Cursor, b: Cursor): boolean {
+  return a.seq === b.seq && equalBytes(a.digest, b.digest);
 }
 
 /** Before the first entry of any log. */

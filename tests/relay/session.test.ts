@@ -256,6 +256,26 @@ describe("authentication", () => {
     expect(await refusedWith(url, alice, { alter })).toMatchObject({ refusal: "invalid-key", code: 4401 });
   });
 
+  it("closes with 4400 a user id that decodes and may not register, so that nobody else can name one", async () => {
+    const url = await start();
+    const alice = await RawClient.connect(url, await makeUser("alice"));
+    for (const userId of ["e\u0301", "a\u202eb", "\ufeffa", " a", "a\u2028b"]) {
+      const client = new RawClient(url, await makeUser(userId));
+      await client.authenticate();
+      expect((await client.closed()).code).toBe(CloseCode.malformed);
+      expect(client.frames.map(({ type }) => type)).toEqual(["challenge"]);
+      const unknown = expect.objectContaining({ code: "unknown-user" });
+      await expect(alice.request("fetchAccount", { userId })).rejects.toEqual(unknown);
+      await expect(alice.request("fetchKeyPackages", { userId })).rejects.toEqual(unknown);
+      expect(await alice.request("resolveDirect", { userId })).toEqual({});
+      const groupId = randomBytes(32);
+      const direct = { peer: userId, generation: 1 };
+      await expect(alice.request("create", { groupId, direct })).rejects.toEqual(unknown);
+      const stranger = { type: "add", userId, deviceId: randomBytes(16), role: 1 } as const;
+      await expect(alice.request("create", { groupId, first: commit([stranger]) })).rejects.toEqual(unknown);
+    }
+  });
+
   it("refuses a replayed authentication", async () => {
     const url = await start();
     const alice = await makeUser("alice");

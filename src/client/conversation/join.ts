@@ -9,7 +9,7 @@ import type { LeafIndex } from "../../mls/structs/indices.js";
 import { decodeMlsMessage } from "../../mls/structs/message.js";
 import type { Change } from "../../stores/store.js";
 import type { Pointer } from "../../wire/entries.js";
-import { decodeName, encodeName } from "../../wire/identifiers.js";
+import { decodeName, encodeName, isName } from "../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
 import { fingerprintOf } from "../identity/safety-number.js";
@@ -182,6 +182,7 @@ async function joinNamed(
   const { groupId } = await context.relay.request("resolveName", { nameHash: await nameHash(policy.name) });
   const bound = registry.named(policy.name);
   if (
+    !isName(policy.name) ||
     !equalBytes(groupId, pointer.groupId) ||
     (asked !== undefined && asked.name !== policy.name) ||
     (bound !== undefined && !equalBytes(bound.state.record.groupId, pointer.groupId))

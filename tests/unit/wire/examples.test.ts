@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { fromHex, toHex } from "../../../src/base/encoding.js";
 import { decode } from "../../../src/codec/reader.js";
@@ -274,7 +275,10 @@ describe("what is not the one encoding", () => {
     ["an unknown frame type", "ff"],
     ["the relay's frame from a client", "05 00000005"],
     ["a length not in its shortest form", `16 00000006 4003${text("bob")}`],
-    ["a name that is not NFC", "16 00000006 03 65cc81"],
+    ["a name with a C0 control", "16 00000006 03 610a62"],
+    ["a name with a C1 control", "16 00000006 03 61c285"],
+    ["a name that is a delete", "16 00000006 01 7f"],
+    [`a name of 129 bytes`, `16 00000006 4081 ${hex(129, "61")}`],
     ["a name that is not UTF-8", "16 00000006 02 c328"],
     ["an empty name", "16 00000006 00"],
     ["an integer of 2^53", `14 00000004 ${hex(32, "aa")} 0020000000000000`],
@@ -336,6 +340,42 @@ describe("names", () => {
     for (const name of bad) {
       expect(isName(name)).toBe(false);
       expect(() => assertName(name, "userId")).toThrow(expect.objectContaining({ code: "invalid-argument" }));
+    }
+  });
+});
+
+describe("decoding names", () => {
+  /** What decodeName must do, by code points instead of bytes. */
+  const decodes = (name: string) =>
+    name !== "" &&
+    new TextEncoder().encode(name).length <= 128 &&
+    [...name].every((character) => {
+      const point = character.codePointAt(0) as number;
+      return point >= 0x20 && (point < 0x7f || point > 0x9f) && (point < 0xd800 || point > 0xdfff);
+    });
+  const withControls = fc.string({ maxLength: 60, unit: "binary" });
+  const latin = fc.string({
+    maxLength: 12,
+    unit: fc.integer({ min: 0x10, max: 0xbf }).map((point) => String.fromCharCode(point)),
+  });
+
+  it("depends on the bytes alone: all text without C0 and C1 controls comes back as it went in", () => {
+    const outcomes = new Set<boolean>();
+    fc.assert(
+      fc.property(fc.oneof(withControls, latin), (name) => {
+        const bytes = encode(encodeName, name);
+        outcomes.add(decodes(name));
+        if (decodes(name)) expect(decode(decodeName, bytes)).toBe(name);
+        else expect(() => decode(decodeName, bytes)).toThrow(expect.objectContaining({ code: "malformed" }));
+      }),
+      { numRuns: 2000 },
+    );
+    expect(outcomes.size).toBe(2);
+  });
+
+  it("takes what no engine's tables can be asked about: other normal forms, marks, unassigned code points", () => {
+    for (const name of ["e\u0301", "\ufeffa", "a\u202eb", "a\u2028b", " a ", "\u{2fa1e}", "a\u0378"]) {
+      expect(decode(decodeName, encode(encodeName, name))).toBe(name);
     }
   });
 });
