@@ -4,7 +4,8 @@ import { toUtf8 } from "../../src/base/encoding.js";
 import { externalSendersExtension } from "../../src/mls.js";
 import { Group } from "./group.js";
 import { SubrosaActor } from "./subrosa-actor.js";
-import { TsMlsActor, writeMessage } from "./ts-mls-actor.js";
+import { TsMlsActor } from "./ts-mls-actor.js";
+import { writeMessage } from "./ts-mls-tools.js";
 import { suite } from "./webcrypto-provider.js";
 
 /** required_capabilities: no extension and no proposal types, credential type basic. */

@@ -16,7 +16,7 @@ import { consumeRatchet, createSecretTree, deriveKey, deriveNonce } from "ts-mls
 import { expandSenderDataKey, expandSenderDataNonce } from "ts-mls/sender.js";
 import { createConfirmedHash, createInterimHash } from "ts-mls/transcriptHash.js";
 import * as treemath from "ts-mls/treemath.js";
-import { hex, writeMessage } from "./ts-mls-actor.js";
+import { hex, writeMessage } from "./ts-mls-tools.js";
 import { SUITE, scalarOf, suite } from "./webcrypto-provider.js";
 
 const CIPHER_SUITE = 2;

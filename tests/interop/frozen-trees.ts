@@ -1,6 +1,5 @@
-import { signWithLabel } from "ts-mls/crypto/signature.js";
 import { generateKeyPackageWithKey } from "ts-mls/keyPackage.js";
-import { type LeafNodeUpdate, leafNodeTBSEncoder } from "ts-mls/leafNode.js";
+import type { LeafNodeUpdate } from "ts-mls/leafNode.js";
 import { verifyParentHashes } from "ts-mls/parentHash.js";
 import { getCommitSecret } from "ts-mls/pathSecrets.js";
 import { encodeProposal, type Proposal } from "ts-mls/proposal.js";
@@ -15,7 +14,7 @@ import {
 import { treeHash, treeHashRoot } from "ts-mls/treeHash.js";
 import { isAncestor, leafToNodeIndex, nodeToLeafIndex, toLeafIndex, toNodeIndex } from "ts-mls/treemath.js";
 import { createUpdatePath, encodeUpdatePath } from "ts-mls/updatePath.js";
-import { CAPABILITIES, hex, write } from "./ts-mls-actor.js";
+import { CAPABILITIES, hex, signUpdate } from "./ts-mls-tools.js";
 import { SUITE, scalarOf, suite } from "./webcrypto-provider.js";
 
 const CIPHER_SUITE = 2;
@@ -190,19 +189,8 @@ class Tree {
   async update(leafIndex: number): Promise<LeafNodeUpdate> {
     const node = this.nodes[leafIndex * 2];
     if (node?.nodeType !== "leaf") throw new Error(`no leaf ${leafIndex}`);
-    const { signaturePublicKey, credential, capabilities, extensions } = node.leaf;
-    const pair = await suite.hpke.generateKeyPair();
-    const content = {
-      hpkePublicKey: await suite.hpke.exportPublicKey(pair.publicKey),
-      signaturePublicKey,
-      credential,
-      capabilities,
-      leafNodeSource: "update" as const,
-      extensions,
-    };
-    const tbs = write(leafNodeTBSEncoder, { ...content, groupId: this.groupId, leafIndex });
-    const { signKey } = this.#of(leafIndex);
-    return { ...content, signature: await signWithLabel(signKey, "LeafNodeTBS", tbs, suite.signature) };
+    const position = { groupId: this.groupId, leafIndex };
+    return (await signUpdate(node.leaf, position, this.#of(leafIndex).signKey)).leafNode;
   }
 }
 

@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import { toHex, toUtf8 } from "../../src/base/encoding.js";
 import type { Actor, CommitRequest } from "./actor.js";
-import { isTooStrict } from "./ts-mls-actor.js";
+import { isTooStrict } from "./ts-mls-tools.js";
 
 /** Clients of both implementations in one group; what one sends, all others get. */
 export class Group {

@@ -4,7 +4,8 @@ import type { Actor, Change } from "./actor.js";
 import { Group } from "./group.js";
 import { Random } from "./random.js";
 import { SubrosaActor } from "./subrosa-actor.js";
-import { isTooStrict, TsMlsActor } from "./ts-mls-actor.js";
+import { TsMlsActor } from "./ts-mls-actor.js";
+import { isTooStrict } from "./ts-mls-tools.js";
 
 const SEEDS = Number(process.env.INTEROP_SEEDS ?? 6);
 const STEPS = 16;

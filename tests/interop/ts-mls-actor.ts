@@ -1,7 +1,4 @@
-import type { Capabilities } from "ts-mls/capabilities.js";
 import * as clientState from "ts-mls/clientState.js";
-import type { Decoder } from "ts-mls/codec/tlsDecoder.js";
-import { type BufferEncoder, encode } from "ts-mls/codec/tlsEncoder.js";
 import { varLenDataEncoder } from "ts-mls/codec/variableLength.js";
 import {
   createCommit,
@@ -11,21 +8,13 @@ import {
 } from "ts-mls/createCommit.js";
 import { createApplicationMessage, createProposal } from "ts-mls/createMessage.js";
 import type { Credential } from "ts-mls/credential.js";
-import { signWithLabel } from "ts-mls/crypto/signature.js";
 import type { Extension } from "ts-mls/extension.js";
 import { proposeAddExternal } from "ts-mls/externalProposal.js";
-import { defaultGreaseConfig, greaseCapabilities } from "ts-mls/grease.js";
 import type { GroupInfo } from "ts-mls/groupInfo.js";
 import type { KeyPackage, PrivateKeyPackage } from "ts-mls/keyPackage.js";
 import { decodeKeyPackage, generateKeyPackageWithKey, keyPackageEncoder } from "ts-mls/keyPackage.js";
 import { mlsExporter } from "ts-mls/keySchedule.js";
-import { type LeafNodeUpdate, leafNodeTBSEncoder } from "ts-mls/leafNode.js";
-import {
-  decodeMlsMessage,
-  type MLSMessage,
-  type MlsMessageContent,
-  mlsMessageEncoder,
-} from "ts-mls/message.js";
+import { decodeMlsMessage, mlsMessageEncoder } from "ts-mls/message.js";
 import { updateLeafKey } from "ts-mls/privateKeyPath.js";
 import { processPrivateMessage, processPublicMessage } from "ts-mls/processMessages.js";
 import type { Proposal } from "ts-mls/proposal.js";
@@ -44,19 +33,11 @@ import type {
   Received,
   SentCommit,
 } from "./actor.js";
+import { CAPABILITIES, hex, read, readMessage, signUpdate, write, writeMessage } from "./ts-mls-tools.js";
 import { SUITE, scalarOf, suite, webCryptoProvider } from "./webcrypto-provider.js";
 
 const NOW = BigInt(Math.floor(Date.now() / 1000));
 const LIFETIME = { notBefore: NOW - 3600n, notAfter: NOW + 30n * 86_400n };
-/** With GREASE (RFC 9420 §13.5); of all the suites of ts-mls, only this one. */
-export const CAPABILITIES: Capabilities = greaseCapabilities(defaultGreaseConfig, {
-  versions: ["mls10"],
-  ciphersuites: [SUITE],
-  extensions: [],
-  proposals: [],
-  credentials: ["basic"],
-});
-
 const NAMES = {
   1: "application_id",
   2: "ratchet_tree",
@@ -67,41 +48,6 @@ const NAMES = {
 
 function extensionOf({ type, data }: GroupExtension): Extension {
   return { extensionType: NAMES[type as keyof typeof NAMES] ?? type, extensionData: data };
-}
-
-export function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-export function write<T>(encoder: BufferEncoder<T>, value: T): Uint8Array {
-  return encode(encoder)(value);
-}
-
-export function read<T>(decoder: Decoder<T>, bytes: Uint8Array): T {
-  const result = decoder(bytes, 0);
-  if (result === undefined || result[1] !== bytes.length) throw new Error("ts-mls cannot decode this");
-  return result[0];
-}
-
-function readMessage<W extends MLSMessage["wireformat"]>(bytes: Uint8Array, wireformat: W) {
-  const message = read(decodeMlsMessage, bytes);
-  if (message.wireformat !== wireformat) throw new Error(`a ${message.wireformat}, not a ${wireformat}`);
-  return message as Extract<MLSMessage, { wireformat: W }>;
-}
-
-export function writeMessage(content: MlsMessageContent): Uint8Array {
-  return write(mlsMessageEncoder, { version: "mls10", ...content });
-}
-
-/**
- * ts-mls wants every node on the way to the root to list the same unmerged leaves, where RFC 9420 §12.4.3.1 asks only
- * for those below the node. It therefore refuses to join some valid groups.
- */
-const TOO_STRICT = "non-blank intermediate node must list leaf node in its unmerged_leaves";
-
-/** Whether ts-mls refused to join for that. */
-export function isTooStrict(error: unknown): boolean {
-  return error instanceof Error && error.message === TOO_STRICT;
 }
 
 /** The private part of a key package, as the official vectors have it. */
@@ -271,24 +217,13 @@ export class TsMlsActor implements Actor {
     return write(ratchetTreeEncoder, this.state.ratchetTree);
   }
 
-  /** ts-mls has no function for it. The private key is kept until a commit covers the proposal. */
+  /** The private key is kept until a commit covers the proposal. */
   async #update(): Promise<Proposal> {
     const { state } = this;
     const own = clientState.getOwnLeafNode(state);
-    const { publicKey, privateKey } = await suite.hpke.generateKeyPair();
-    const content = {
-      hpkePublicKey: await suite.hpke.exportPublicKey(publicKey),
-      signaturePublicKey: own.signaturePublicKey,
-      credential: own.credential,
-      capabilities: own.capabilities,
-      leafNodeSource: "update" as const,
-      extensions: own.extensions,
-    };
-    const { groupId } = state.groupContext;
-    const tbs = write(leafNodeTBSEncoder, { ...content, groupId, leafIndex: this.leaf });
-    const signature = await signWithLabel(this.#keys.signKey, "LeafNodeTBS", tbs, suite.signature);
-    this.#updateKey = await suite.hpke.exportPrivateKey(privateKey);
-    const leafNode: LeafNodeUpdate = { ...content, signature };
+    const position = { groupId: state.groupContext.groupId, leafIndex: this.leaf };
+    const { leafNode, privateKey } = await signUpdate(own, position, this.#keys.signKey);
+    this.#updateKey = privateKey;
     return { proposalType: "update", update: { leafNode } };
   }
 

@@ -7,6 +7,7 @@ import type { Signature } from "ts-mls/crypto/signature.js";
 /**
  * ts-mls with the signatures of RFC 9420 §5.1.1: public keys are uncompressed points of 65 bytes, signatures are
  * ASN.1 DER. As shipped it writes compressed points, and needs one more package. Nothing here comes from our engine.
+ * For Node: where a private key cannot be exported as JWK, @hpke/core guesses that the public key's y is even.
  */
 
 const CURVE = { name: "ECDSA", namedCurve: "P-256" };
