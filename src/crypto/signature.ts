@@ -1,7 +1,7 @@
 import { asBytes, type Bytes } from "../base/bytes.js";
 import { toHex } from "../base/encoding.js";
 import { decodeEcdsaSignature, encodeEcdsaSignature } from "./ecdsa-der.js";
-import { assertPublicKey, importing, pkcs8Of, SCALAR_LENGTH, scalarOfPkcs8 } from "./p256.js";
+import { assertPublicKey, importing, isValidScalar, pkcs8Of, SCALAR_LENGTH, scalarOfPkcs8 } from "./p256.js";
 import { subtle } from "./subtle.js";
 
 /** A key pair for ECDSA on P-256 with SHA-256. */
@@ -69,7 +69,10 @@ function importSignaturePublicKey(publicKey: Uint8Array): Promise<CryptoKey> {
   return key;
 }
 
-/** Whether `signature` is valid; one that is not in DER is not. Throws `invalid-key` for an invalid public key. */
+/**
+ * Whether `signature` is valid; one that is not in DER, or whose r or s is not between 1 and n - 1 (FIPS 186-5 §6.4.2),
+ * is not. Throws `invalid-key` for an invalid public key.
+ */
 export async function verify(
   publicKey: Uint8Array,
   signature: Uint8Array,
@@ -77,5 +80,13 @@ export async function verify(
 ): Promise<boolean> {
   const key = await importSignaturePublicKey(publicKey);
   const raw = decodeEcdsaSignature(signature);
-  return raw !== undefined && subtle().verify(ECDSA_SHA256, key, raw, asBytes(data));
+  if (raw === undefined || !isValidScalar(raw.subarray(0, 32)) || !isValidScalar(raw.subarray(32)))
+    return false;
+  const { verify: verifyRaw } = subtle();
+  try {
+    return await verifyRaw(ECDSA_SHA256, key, raw, asBytes(data));
+  } catch {
+    // Whether an engine answers or throws about a signature must make no difference between two members.
+    return false;
+  }
 }
