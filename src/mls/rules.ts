@@ -1,4 +1,4 @@
-import { SubrosaError } from "../base/errors.js";
+import { type ErrorCode, SubrosaError } from "../base/errors.js";
 
 /**
  * Every rule of RFC 9420 whose violation the engine reports. The list is closed: each has a test in `tests/rejects`
@@ -110,4 +110,22 @@ export function reject(rule: Rule, cause?: unknown): never {
 /** Throws `invalid-message` with the rule unless the condition holds. */
 export function ensure(condition: unknown, rule: Rule): asserts condition {
   if (!condition) reject(rule);
+}
+
+/** What says something of this machine or program. Other members could not find it, so no rule may be made of it. */
+const LOCAL_FAULTS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "internal",
+  "insecure-context",
+  "missing-dependency",
+  "closed",
+  "aborted",
+  "timeout",
+  "store-in-use",
+  "store-failed",
+  "store-locked",
+]);
+
+/** Whether an error is a finding about a message; throws it again if it is anything else. */
+export function assertFinding(error: unknown): asserts error is SubrosaError {
+  if (!SubrosaError.is(error) || LOCAL_FAULTS.has(error.code)) throw error;
 }

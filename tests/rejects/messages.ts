@@ -1,4 +1,5 @@
 import { toUtf8 } from "../../src/base/encoding.js";
+import { SubrosaError } from "../../src/base/errors.js";
 import { generateSignatureKeyPair } from "../../src/crypto/signature.js";
 import { toLeafIndex } from "../../src/mls/structs/indices.js";
 import * as mls from "../../src/mls.js";
@@ -6,6 +7,7 @@ import { Actor } from "../unit/mls-group/actors.js";
 import { addOf, flipped, publicMessage, sendCommit, sendProposal, set, updateOf } from "./builder.js";
 import { type Cases, trio } from "./fixture.js";
 
+const refuse = (why: string) => Promise.reject(new SubrosaError("invalid-argument", why));
 const remove = (leafIndex: number): mls.Proposal => ({ kind: "remove", removed: toLeafIndex(leafIndex) });
 
 /** RFC 9420 §6, §8: frames, signatures, tags. */
@@ -225,24 +227,24 @@ export const LEAVES: Cases = {
     add({ leaf: set<any>({ lifetime: { notBefore: 2n, notAfter: 1n } }) }, { process: { now: undefined } }),
   ],
   "RFC 9420 §7.3: credential refused": [
-    add({}, { process: { authenticate: () => Promise.reject(new Error("unknown")) } }),
+    add({}, { process: { authenticate: () => refuse("unknown") } }),
     async () => {
       const { a, b } = await trio();
       const credential = { kind: "basic", identity: toUtf8("somebody else") } as const;
       const message = await sendCommit(a, [], { leaf: set<any>({ credential }) });
-      return () => b.process(message, { authenticate: () => Promise.reject(new Error("not a successor")) });
+      return () => b.process(message, { authenticate: () => refuse("not a successor") });
     },
     async () => {
       const { a, b, d } = await trio();
       const senders = [{ signatureKey: d.signer.publicKey, credential: d.credential }];
       const extensions = [mls.externalSendersExtension(senders)];
       const message = await sendProposal(a, { kind: "groupContextExtensions", extensions });
-      return () => b.process(message, { authenticate: () => Promise.reject(new Error("unknown")) });
+      return () => b.process(message, { authenticate: () => refuse("unknown") });
     },
     async () => {
       const { a, d } = await trio();
       const { welcome } = await a.commit({ proposals: [d.add] });
-      return () => d.join(welcome as mls.Bytes, { authenticate: () => Promise.reject(new Error("unknown")) });
+      return () => d.join(welcome as mls.Bytes, { authenticate: () => refuse("unknown") });
     },
   ],
   "RFC 9420 §7.3: leaf signature": [

@@ -2,7 +2,7 @@ import { equalBytes } from "../../base/bytes.js";
 import { encode } from "../../codec/writer.js";
 import { isValidPublicKey } from "../../crypto/p256.js";
 import { signWithLabel, verifyWithLabel } from "../labels.js";
-import { ensure, reject } from "../rules.js";
+import { assertFinding, ensure, reject } from "../rules.js";
 import { credentialTypeOf, encodeCredential } from "../structs/credential.js";
 import type { Extension } from "../structs/extension.js";
 import { type LeafNode, type LeafNodeContent, type LeafPosition, leafNodeTbs } from "../structs/leaf-node.js";
@@ -21,7 +21,10 @@ export async function signLeafNode(
   return { ...content, signature };
 }
 
-/** RFC 9420 §5.3.1. Asks the application about an identity; its refusal becomes a broken rule. */
+/**
+ * RFC 9420 §5.3.1. Asks the application about an identity; its refusal, a SubrosaError, becomes a broken rule. What
+ * else it throws is a fault of its own and thrown on: no message may be refused for that.
+ */
 export async function authenticateIdentity(
   authenticate: AuthService,
   { credential, signatureKey }: Identity,
@@ -30,6 +33,7 @@ export async function authenticateIdentity(
   try {
     await authenticate({ credential, signatureKey }, replaces);
   } catch (cause) {
+    assertFinding(cause);
     reject("RFC 9420 §7.3: credential refused", cause);
   }
 }

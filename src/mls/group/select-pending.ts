@@ -1,5 +1,6 @@
 import { toHex } from "../../base/encoding.js";
 import { encode } from "../../codec/writer.js";
+import { assertFinding } from "../rules.js";
 import type { LeafIndex } from "../structs/indices.js";
 import { encodePreSharedKeyId } from "../structs/psk.js";
 import { keyText } from "../tree/validate-tree.js";
@@ -18,7 +19,8 @@ function isSound(state: GroupState, item: ListedProposal, policy: Omit<LeafPolic
   try {
     checkProposal(proposal, sender, { groupId, tree, oldExtensions: extensions, extensions }, policy);
     if (proposal.kind === "groupContextExtensions") checkGroupExtensions(proposal.extensions, leaves);
-  } catch {
+  } catch (error) {
+    assertFinding(error);
     return false;
   }
   if (proposal.kind !== "unknown") return true;

@@ -17,7 +17,10 @@ export interface Identity {
 
 /**
  * RFC 9420 §5.3.1, the Authentication Service. Called for every leaf that is new to this member and for every external
- * sender; throws to refuse. `replaces` is what the same member presented before.
+ * sender; throws a `SubrosaError` to refuse (the message is then refused with rule "RFC 9420 §7.3: credential
+ * refused"). Anything else that it throws, and codes that tell of this machine such as `internal` or `store-failed`, is
+ * no word about the credential: the engine's call throws the same, and can be repeated. `replaces` is what the same
+ * member presented before.
  */
 export type AuthService = (identity: Identity, replaces?: Identity) => Promise<void>;
 

@@ -5,7 +5,7 @@ import { HASH_LENGTH } from "../../crypto/hash.js";
 import { randomBytes } from "../../crypto/random.js";
 import { deriveKeyPair } from "../../hpke/kem.js";
 import { decryptWithLabel, deriveSecret, encryptWithLabel } from "../labels.js";
-import { type Rule, reject } from "../rules.js";
+import { assertFinding, type Rule, reject } from "../rules.js";
 import type { UpdatePath, UpdatePathNode } from "../structs/commit.js";
 import type { LeafIndex, NodeIndex } from "../structs/indices.js";
 import type { LeafNode } from "../structs/leaf-node.js";
@@ -172,6 +172,7 @@ export async function openPath(
     const keyPair = { privateKey: privateKeys.get(node) as Bytes, publicKey: tree.publicKey(node) as Bytes };
     pathSecret = await decryptWithLabel(keyPair, "UpdatePathNode", groupContext, ciphertext);
   } catch (cause) {
+    assertFinding(cause);
     throw undecryptable(IN_COMMIT, cause);
   }
   const opened = await derivePathNodes(

@@ -2,6 +2,7 @@ import { afterEach, expect, it, vi } from "vitest";
 import { fromHex, toHex } from "../../../src/base/encoding.js";
 import { decodeEcdsaSignature, encodeEcdsaSignature } from "../../../src/crypto/ecdsa-der.js";
 import { generateSignatureKeyPair, sign, verify } from "../../../src/crypto/signature.js";
+import { engineWith } from "./engine.js";
 
 afterEach(() => {
   vi.unstubAllGlobals();
@@ -98,21 +99,4 @@ it("takes an engine that throws about a signature for one that says no, but thro
 
 function thrown(): never {
   throw new TypeError("no");
-}
-
-/** Puts some of the engine's functions in place of its own; returns which were called. */
-function engineWith(changes: Partial<Record<keyof SubtleCrypto, (...args: never[]) => unknown>>): string[] {
-  const real = globalThis.crypto.subtle as unknown as Record<string, (...args: unknown[]) => unknown>;
-  const called: string[] = [];
-  const subtle = new Proxy(real, {
-    get:
-      (_target, name: string) =>
-      (...args: unknown[]) => {
-        called.push(name);
-        const change = changes[name as keyof SubtleCrypto] as ((...args: unknown[]) => unknown) | undefined;
-        return change === undefined ? real[name]?.(...args) : change(...args);
-      },
-  });
-  vi.stubGlobal("crypto", { subtle });
-  return called;
 }

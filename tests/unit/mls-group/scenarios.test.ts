@@ -1,8 +1,13 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { fromUtf8, toHex, toUtf8 } from "../../../src/base/encoding.js";
 import { generateSignatureKeyPair } from "../../../src/crypto/signature.js";
 import * as mls from "../../../src/mls.js";
+import { engineWith } from "../crypto/engine.js";
 import { Actor, agree, commitBy, groupOf, talk, trusting } from "./actors.js";
+
+afterEach(() => {
+  vi.unstubAllGlobals();
+});
 
 async function three(): Promise<[Actor, Actor, Actor]> {
   const all = (await Actor.createAll(3)) as [Actor, Actor, Actor];
@@ -448,6 +453,50 @@ describe("the application", () => {
     const update = await mls.proposeUpdate(c.state, { signer: c.signer });
     await a.process(update.message, { authenticate });
     expect(asked).toEqual([]);
+  });
+
+  it("refuses by a SubrosaError; whatever else it throws is thrown on, and the same message is good later", async () => {
+    const [a, b] = await three();
+    const d = await Actor.create("d");
+    const { commit, staged, welcome } = await a.commit({ proposals: [d.add], forcePath: true });
+    a.state = mls.merge(staged);
+    const faults = [
+      new Error("the database is gone"),
+      new TypeError("not a function"),
+      "no error at all",
+      new mls.SubrosaError("internal", "a bug"),
+      new mls.SubrosaError("store-failed", "the disk is full"),
+    ];
+    for (const fault of faults) {
+      const authenticate = () => Promise.reject(fault);
+      await expect(b.process(commit, { authenticate })).rejects.toBe(fault);
+      await expect(d.join(welcome as mls.Bytes, { authenticate })).rejects.toBe(fault);
+    }
+    const no = new mls.SubrosaError("invalid-signature", "not certified");
+    const refusal = { code: "invalid-message", rule: "RFC 9420 §7.3: credential refused", cause: no };
+    const authenticate = () => Promise.reject(no);
+    await expect(b.process(commit, { authenticate })).rejects.toMatchObject(refusal);
+    await b.process(commit);
+    agree([a, b]);
+  });
+
+  it("is told of an engine that fails while a path is opened, which breaks no rule", async () => {
+    const [a, b] = await three();
+    const { commit, staged } = await a.commit({ forcePath: true });
+    a.state = mls.merge(staged);
+    const fault = new DOMException("out of memory", "OperationError");
+    let opening = false;
+    engineWith({
+      deriveBits: () => {
+        opening = true;
+        return undefined;
+      },
+      sign: () => (opening ? Promise.reject(fault) : undefined),
+    });
+    await expect(b.process(commit)).rejects.toBe(fault);
+    vi.unstubAllGlobals();
+    await b.process(commit);
+    agree([a, b]);
   });
 
   it("must sign with the key of its leaf", async () => {
