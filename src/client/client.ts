@@ -169,7 +169,7 @@ export class Client {
 
   /**
    * Asks to join a group; resolves once this user is a member. After `timeout` the request stands: a later approval
-   * raises `groupJoin`. With `fingerprint`, one of the group's admins must have it. Throws `join-rejected`,
+   * raises `groupJoin`. With `fingerprint`, the member who admits must have it. Throws `join-rejected`,
    * `unknown-group`, `already-a-member`, `identity-mismatch`, `timeout`, `aborted`.
    */
   async joinGroup(

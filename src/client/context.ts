@@ -1,6 +1,7 @@
 import type { Bytes } from "../base/bytes.js";
 import type { Clock } from "../base/clock.js";
 import type { Change, StoreSession } from "../stores/store.js";
+import type { Conversation } from "./conversation/conversation.js";
 import type { Outbox } from "./conversation/outbox.js";
 import type { Delivery } from "./delivery/delivery.js";
 import type { History } from "./delivery/history.js";
@@ -36,8 +37,9 @@ export interface Context {
   /** Which receipts this client sends. */
   readonly ack: { readonly direct: boolean; readonly group: boolean };
   readonly emit: <Name extends EventName>(name: Name, event: ClientEvents[Name]) => void;
-  /** The conversation with a user has ended: messages to it need another. */
-  readonly directEnded: (userId: string) => void;
+  readonly conversationEnded: (conversation: Conversation) => void;
+  /** Work that nobody waits for: its failure is reported, unless the session ended, which the next one mends. */
+  readonly background: (work: Promise<unknown>) => void;
   /** Members, roles or status of a group have changed: whether its request box is followed may have too. */
   readonly groupChanged: (groupId: Bytes) => void;
   /** Reports what went wrong in work that nobody waits for. */

@@ -11,6 +11,7 @@ import type { EndReason, Ready } from "../wire/frames.js";
 import type { LogId } from "../wire/identifiers.js";
 import { LogKind } from "../wire/protocol.js";
 import type { Context, Effect } from "./context.js";
+import { acquaint } from "./conversation/acquaintance.js";
 import type { Conversation } from "./conversation/conversation.js";
 import { Inbox } from "./conversation/inbox.js";
 import { Invitations } from "./conversation/invitations.js";
@@ -134,7 +135,12 @@ export class RunningClient {
       }),
       KeyPackages.load(store, write, identity),
       Outbox.load(store, options.limits?.maxOutbox),
-      Delivery.load(store, write),
+      Delivery.load(store, {
+        write,
+        isKnown: (userId, accountKey) => running?.context.contacts.isPinned(userId, accountKey) ?? false,
+        list: (stored) =>
+          running?.context.history.add({ ...stored, peer: stored.from }, options.userId) ?? [],
+      }),
       History.load(store, options.history ?? false, options.userId),
       store.get(layout.registered),
     ]);
@@ -154,7 +160,8 @@ export class RunningClient {
       ack: { direct: ack.direct ?? true, group: ack.group ?? false },
       emit: handler.emit,
       groupChanged: (groupId) => void running?.followBox(running.registry.get(groupId)),
-      directEnded: (userId) => running?.starter.flushDirect(userId),
+      conversationEnded: (conversation) => running?.conversationEnded(conversation),
+      background: (work) => void work.catch(ifConnected(report)),
       report,
     };
     const registry = await Registry.load(store, context);
@@ -212,6 +219,9 @@ export class RunningClient {
     this.starter.flushCreations();
     for (const userId of context.outbox.waitingUsers()) this.starter.flushDirect(userId);
     this.invitations.show();
+    for (const { state } of this.registry.all()) {
+      if (state.group !== undefined) context.background(acquaint(context, state.group));
+    }
     await this.registry.pruneSeen(context);
     for (let count = held; count !== undefined && context.relay.isReady; ) {
       count = await this.#publish(count, false).catch(ignore);
@@ -275,12 +285,25 @@ export class RunningClient {
     return new Promise((resolve) => this.#waitingForSession.push(resolve));
   }
 
+  /** A conversation is over: a pointer to it may have waited for that, and messages to its user need another. */
+  conversationEnded(conversation: Conversation): void {
+    this.#inbox.retry();
+    const { subject } = conversation.state.record;
+    if (subject.kind === "direct") this.starter.flushDirect(subject.peer);
+  }
+
   /** After an identity was accepted: what waited for it goes on. */
   async identityAccepted(userId: string): Promise<void> {
     const conversation = this.registry.direct(userId);
     const pinned = this.context.contacts.get(userId)?.pinnedKey;
-    if (conversation !== undefined && !conversation.isWith(userId, pinned)) await conversation.lose();
+    if (conversation !== undefined && !conversation.isWith(userId, pinned)) {
+      // What was written to the one must not go to the other.
+      await conversation.lose(
+        new SubrosaError("identity-changed", "the message was for the identity before"),
+      );
+    }
     this.#inbox.retry();
+    this.context.delivery.recheck();
     this.starter.flushDirect(userId);
   }
 

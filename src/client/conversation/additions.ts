@@ -26,7 +26,10 @@ export async function keyPackagesFor(
     if (present.has(toHex(action.request.deviceId))) {
       throw new SubrosaError("already-a-member", `${action.userId} is a member`);
     }
-    return { keyPackages: [action.request.keyPackage] };
+    // What the request says of its user must be what the directory says.
+    const account = await context.relay.request("fetchAccount", { userId: action.userId });
+    await context.contacts.checkAccount(account, action.userId, action.expected);
+    return { keyPackages: [checkedKeyPackage(account, action.request)] };
   }
   const found = await context.relay.request("fetchKeyPackages", { userId: action.userId });
   await context.contacts.checkAccount(found.account, action.userId, action.expected);
@@ -40,7 +43,7 @@ export async function keyPackagesFor(
 /** The device's key package, if it is of that device in the account's own list. The engine checks the rest. */
 export function checkedKeyPackage(
   account: Account,
-  device: ResultOf<"fetchKeyPackages">["devices"][number],
+  device: Pick<ResultOf<"fetchKeyPackages">["devices"][number], "deviceId" | "keyPackage">,
 ): ResultOf<"fetchKeyPackages">["devices"][number]["keyPackage"] {
   const { leafNode } = readKeyPackage(device.keyPackage);
   const identity = identityIn(leafNode.credential);

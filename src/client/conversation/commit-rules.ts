@@ -24,6 +24,13 @@ export function pendingLeaves(group: GroupState): LeafIndex[] {
   );
 }
 
+/** The references of this member's own proposals to leave, which count only once the log has shown them. */
+export function ownLeaves(group: GroupState): Uint8Array[] {
+  return group.pendingProposals
+    .filter(({ proposal }) => proposal.kind === "remove" && proposal.removed === group.ownLeafIndex)
+    .map(({ ref }) => ref);
+}
+
 /** The devices that stay in the tree with another leaf, and so need a new pointer. */
 export function readdedDevices(
   before: GroupState,

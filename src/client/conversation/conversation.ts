@@ -2,13 +2,14 @@ import { equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { SerialQueue } from "../../base/serial-queue.js";
-import { decodeStagedCommit } from "../../mls/group/index.js";
+import { decodeStagedCommit, dropProposals } from "../../mls/group/index.js";
 import type { Change } from "../../stores/store.js";
 import type { LogEntry } from "../../wire/entries.js";
 import { EndReason } from "../../wire/frames.js";
-import type { LogId } from "../../wire/identifiers.js";
+import { isSameCursor, type LogId } from "../../wire/identifiers.js";
 import { EntryKind, isHandshake, LogKind } from "../../wire/protocol.js";
-import type { Context, Effect } from "../context.js";
+import type { Context } from "../context.js";
+import { ownLeaves } from "./commit-rules.js";
 import { MAX_RECEIPT_IDS } from "./content.js";
 import { announceEnd, groupField } from "./effects.js";
 import type { Action, Intent, Sealed } from "./intent.js";
@@ -35,8 +36,6 @@ export class Conversation {
   readonly #context: Context;
   readonly #queue = new SerialQueue();
   readonly #sender: Sender;
-  /** Own entries that the relay has accepted and the log has not shown yet, by entry id. */
-  readonly #echoes = new Map<string, Uint8Array>();
   #state: ConversationState;
   #subscribed = false;
   /** The log's head as far as the relay has named it. */
@@ -89,18 +88,12 @@ export class Conversation {
       const step = new Step(this.#context, this.#state);
       const result = await work(step);
       this.#oweReceipts(step);
+      const { status } = step.record;
+      if (status === "ended" && this.#state.record.status !== "ended") this.#endIntents(step, step.endedBy);
       this.#state = await step.commit();
       step.runEffects();
       return result;
     });
-  }
-
-  /** Stores an intent of this conversation; {@link flush} carries it out. */
-  async add(action: Action, ...changes: readonly Change[]): Promise<Intent> {
-    const { intent, change } = this.#context.outbox.add({ groupId: this.#state.record.groupId }, action);
-    await this.#context.write([change, ...changes]);
-    this.flush();
-    return intent;
   }
 
   /** Stores an intent and waits for its end. */
@@ -122,7 +115,7 @@ export class Conversation {
   async subscribe(): Promise<void> {
     const { record } = this.#state;
     // A crash may have come between the end of the conversation and that of what waited in it.
-    if (record.status === "ended") return this.#endIntents();
+    if (record.status === "ended") return this.sweep();
     if (record.status === "creating") return;
     try {
       // What was pushed before is processed first, so that the cursor is not behind what comes.
@@ -160,23 +153,15 @@ export class Conversation {
     this.#sender.disconnected();
   }
 
-  /** The relay does not have this conversation any more, or not for this device. */
-  async lose(): Promise<void> {
+  /**
+   * The relay does not have this conversation any more, or not for this device. Messages that wait in a direct one go
+   * into the next, unless `error` says why they must not.
+   */
+  async lose(error?: SubrosaError): Promise<void> {
     await this.step((step) => {
       if (step.record.status === "ended") return;
       announceEnd(this.#context, step, { lost: true });
-      step.end();
-    });
-    await this.#endIntents();
-  }
-
-  /** Makes way for the conversation that this device joins anew in the same group. */
-  async retire(): Promise<void> {
-    this.stop();
-    await this.step((step) => {
-      if (step.record.status === "ended") return;
-      announceEnd(this.#context, step, { lost: true });
-      step.end();
+      step.end(error);
     });
   }
 
@@ -242,26 +227,41 @@ export class Conversation {
   }
 
   async #receiveOne(step: Step, entry: LogEntry, entryId: string, digest: Uint8Array): Promise<void> {
-    const echo = this.#echoes.get(entryId);
-    if (echo !== undefined && equalBytes(echo, digest)) {
-      this.#echoes.delete(entryId);
-      return;
-    }
     const intent = this.intents().find(
       ({ sealed }) =>
         sealed !== undefined && toHex(sealed.entryId) === entryId && equalBytes(sealed.contentDigest, digest),
     );
-    if (intent !== undefined) {
-      this.#receiveOwn(step, intent, intent.sealed as Sealed);
+    const sealed = intent?.sealed;
+    // What was made for another place in the log is not in force here, whoever put it there.
+    if (intent !== undefined && sealed !== undefined && isSameCursor(sealed.after, step.place.handshake)) {
+      this.#receiveOwn(step, intent, sealed);
       return;
     }
     if (entry.form === "full") {
+      const { kind } = entry.content;
+      if (isHandshake(kind)) this.#unsealAll(step);
       await receiveEntry(this.#context, step, entry.content);
       return;
     }
     // The relay withholds messages after we left, nothing else.
     if (step.record.status === "leaving" && entry.kind === EntryKind.application) return;
-    step.after(() => this.#context.emit("undecryptable", { ...groupField(step), reason: "protocol-error" }));
+    throw new SubrosaError("protocol-error", "the relay withholds an entry");
+  }
+
+  /** Somebody's handshake entry came first: what was sealed for the place before it can never be taken. */
+  #unsealAll(step: Step): void {
+    for (const intent of this.intents()) {
+      if (intent.sealed !== undefined) this.unseal(step, intent);
+    }
+  }
+
+  /** The bytes of an intent are void; it is sealed anew, under the same message id. */
+  unseal(step: Step, intent: Intent): void {
+    const { group } = step;
+    if (intent.action.type === "leave" && group !== undefined && step.record.status !== "leaving") {
+      step.propose(dropProposals(group, ownLeaves(group)), []);
+    }
+    step.change(this.#context.outbox.seal(intent, undefined));
   }
 
   /** The log shows an entry of ours: it counts from here on. */
@@ -269,7 +269,7 @@ export class Conversation {
     const { action } = intent;
     switch (sealed.kind) {
       case EntryKind.application:
-        this.accepted(step, intent);
+        this.#accepted(step, intent);
         return;
       case EntryKind.leave:
         this.#left(step);
@@ -307,13 +307,8 @@ export class Conversation {
     return [{ delete: `request/${this.key}/${toHex(requestId)}` }];
   }
 
-  /** The relay holds a message of ours durably. */
-  accepted(step: Step, intent: Intent): void {
-    if (!this.#context.outbox.has(intent)) {
-      // The log showed the entry before the relay's answer came.
-      if (intent.sealed !== undefined) this.#echoes.delete(toHex(intent.sealed.entryId));
-      return;
-    }
+  /** The log shows a message of ours. */
+  #accepted(step: Step, intent: Intent): void {
     step.endIntent(intent);
     const { action } = intent;
     if (!isMessage(action) || action.type !== "send") return;
@@ -323,13 +318,7 @@ export class Conversation {
     step.after(() => this.#context.emit("receipt", { ids, by, ...groupField(step), state: "sent" }));
   }
 
-  /** The relay has answered before the log has shown the entry: its echo is expected. */
-  expectEcho(sealed: Sealed): void {
-    this.#echoes.set(toHex(sealed.entryId), sealed.contentDigest);
-  }
-
   #received(): void {
-    if (this.#state.record.status === "ended") void this.#endIntents();
     this.#cancelAck ??= this.#context.clock.after(ACK_DELAY, () => {
       this.#cancelAck = undefined;
       this.#context.relay.ack(this.log, this.#state.place.cursor);
@@ -362,26 +351,27 @@ export class Conversation {
     step.change(this.#context.outbox.add(target, { type: "send", content }).change);
   }
 
-  /** Nothing more can be sent here: what waits fails, except messages to a user, which find another conversation. */
-  async #endIntents(): Promise<void> {
-    const { subject } = this.#state.record;
-    const changes: Effect[] = [];
-    const effects: (() => void)[] = [];
+  /**
+   * Nothing more can be sent here: what waits fails, except messages to a user, which find another conversation unless
+   * `error` says why they must not.
+   */
+  #endIntents(step: Step, error?: SubrosaError): void {
+    const { subject } = step.record;
     for (const intent of this.intents()) {
-      if (subject.kind === "direct" && isMessage(intent.action)) {
-        changes.push(this.#context.outbox.retarget(intent, { userId: subject.peer }));
-        continue;
+      if (subject.kind === "direct" && error === undefined && isMessage(intent.action)) {
+        step.change(this.#context.outbox.retarget(intent, { userId: subject.peer }));
+      } else if (intent.action.type === "leave") {
+        step.endIntent(intent);
+      } else {
+        this.fail(step, intent, error ?? new SubrosaError("not-a-member", "the conversation has ended"));
       }
-      changes.push(this.#context.outbox.end(intent));
-      if (intent.action.type === "leave") effects.push(() => this.#context.outbox.settle(intent));
-      else
-        effects.push(() =>
-          this.#failed(intent, new SubrosaError("not-a-member", "the conversation has ended")),
-        );
     }
-    if (changes.length > 0) await this.#context.write(changes);
-    for (const effect of effects) effect();
-    if (subject.kind === "direct") this.#context.directEnded(subject.peer);
+    step.after(() => this.#context.conversationEnded(this));
+  }
+
+  /** Ends intents that came too late for a conversation that has ended. */
+  async sweep(): Promise<void> {
+    if (this.intents().length > 0) await this.step((step) => this.#endIntents(step));
   }
 
   /** An intent came to nothing. */

@@ -3,7 +3,7 @@ import type { GroupState, StagedCommit } from "../../mls/group/index.js";
 import type { LeafIndex } from "../../mls/structs/indices.js";
 import type { Context } from "../context.js";
 import type { Content } from "./content.js";
-import { leafAt, usersOf } from "./leaves.js";
+import { type Leaf, leafAt, usersOf } from "./leaves.js";
 import type { Step } from "./step.js";
 
 /** What the events of a conversation carry. */
@@ -16,12 +16,14 @@ export function groupField(step: Pick<Step, "record">): { group?: string } {
 export function deliver(
   context: Context,
   step: Step,
-  from: string,
+  sender: Pick<Leaf, "userId" | "accountKey">,
   content: Extract<Content, { type: "text" | "bytes" }>,
 ): void {
-  // Another device of this user wrote it: it is part of the history, not a message to this user.
+  const { userId: from, accountKey } = sender;
+  const isKnown = context.contacts.isPinned(from, accountKey);
   const message = {
     groupId: step.key,
+    ...(!isKnown && { unknownKey: accountKey }),
     id: toHex(content.id),
     from,
     ...groupField(step),
@@ -31,7 +33,7 @@ export function deliver(
   const { change, deliver: handOver } = context.delivery.prepare(message);
   const { subject } = step.record;
   const peer = subject.kind === "direct" ? subject.peer : from;
-  step.change(change, ...context.history.add({ ...message, peer }, context.identity.userId));
+  step.change(change, ...(isKnown ? context.history.add({ ...message, peer }, context.identity.userId) : []));
   step.after(handOver);
   const wanted = subject.kind === "direct" ? context.ack.direct : context.ack.group;
   if (wanted && step.record.status === "active") step.receipts.push(content.id);

@@ -1,10 +1,9 @@
 import { SubrosaError } from "../../base/errors.js";
 import type { Context } from "../context.js";
 import type { Conversation } from "./conversation.js";
-import { hasAdmin } from "./join.js";
+import { hasFingerprint } from "./join.js";
 import { usersOf } from "./leaves.js";
 import type { Registry } from "./registry.js";
-import { policyIn } from "./state.js";
 
 export interface InvitationOptions {
   /** Whether those by verified users are accepted by themselves. */
@@ -60,15 +59,15 @@ export class Invitations {
     );
   }
 
-  /** With `expected`, one of the group's admins must have that fingerprint; throws `identity-mismatch`. */
+  /** With `expected`, the inviter must have that fingerprint; throws `identity-mismatch`. */
   async accept(conversation: Conversation, expected?: string): Promise<void> {
-    const { group } = conversation.state;
+    const { group, record } = conversation.state;
     if (
       expected !== undefined &&
       group !== undefined &&
-      !(await hasAdmin(group, policyIn(group), expected))
+      !(await hasFingerprint(group, record.inviter ?? "", expected))
     ) {
-      throw new SubrosaError("identity-mismatch", "no admin of the group has the expected fingerprint");
+      throw new SubrosaError("identity-mismatch", "the inviter has not the expected fingerprint");
     }
     const accepted = await conversation.step((step) => {
       const { subject, status } = step.record;

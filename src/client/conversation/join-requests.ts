@@ -1,4 +1,4 @@
-import { equalBytes } from "../../base/bytes.js";
+import { type Bytes, equalBytes } from "../../base/bytes.js";
 import { fromHex, toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { SerialQueue } from "../../base/serial-queue.js";
@@ -14,7 +14,14 @@ import {
   joinRequestToBeSigned,
   type LogEntry,
 } from "../../wire/entries.js";
-import { type Cursor, decodeCursor, encodeCursor, type LogId, START } from "../../wire/identifiers.js";
+import {
+  type Cursor,
+  decodeCursor,
+  encodeCursor,
+  isName,
+  type LogId,
+  START,
+} from "../../wire/identifiers.js";
 import { EntryKind, LogKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
 import type { JoinRequestEvent } from "../events.js";
@@ -73,6 +80,7 @@ export class JoinRequests {
     this.#cursor ??= stored === undefined ? START : decode(decodeCursor, stored);
     const prefix = layout.request(this.#groupId, new Uint8Array(0));
     for (const [key, value] of await this.#context.store.list(prefix)) {
+      if (value.length === 0) continue;
       void this.#show(key.slice(prefix.length), decode(decodeJoinRequest, value), true);
     }
     try {
@@ -106,9 +114,11 @@ export class JoinRequests {
       cursor = await nextCursor(this.log, { ...cursor, seq: entry.seq - 1 }, digest);
       if (entry.form !== "full" || entry.content.kind !== EntryKind.joinRequest) continue;
       try {
-        const request = await this.#checked(entry.content.payload);
-        taken.push({ id: toHex(entry.content.entryId), request });
         const name = layout.request(this.#groupId, entry.content.entryId);
+        // Signed with its id, so that what the relay says again is known by it, answered or not.
+        if ((await this.#context.store.get(name)) !== undefined) continue;
+        const request = await this.#checked(entry.content.payload, entry.content.entryId);
+        taken.push({ id: toHex(entry.content.entryId), request });
         changes.push({ put: name, value: encode(encodeJoinRequest, request) });
       } catch (error) {
         if (!SubrosaError.is(error)) throw error;
@@ -123,17 +133,19 @@ export class JoinRequests {
   }
 
   /** A request whose signature and key package are the requesting account's; throws otherwise. */
-  async #checked(payload: Uint8Array): Promise<JoinRequest> {
+  async #checked(payload: Uint8Array, requestId: Bytes): Promise<JoinRequest> {
     const request = decode(decodeJoinRequest, payload);
     const { userId, deviceId, accountKey, keyPackage } = request;
     const { leafNode } = readKeyPackage(keyPackage);
     const identity = identityIn(leafNode.credential);
     const fits =
       equalBytes(request.groupId, this.#groupId) &&
+      isName(userId) &&
       identity.userId === userId &&
       equalBytes(identity.deviceId, deviceId) &&
       equalBytes(identity.accountKey, accountKey);
-    if (!fits || !(await verify(accountKey, request.signature, joinRequestToBeSigned(request)))) {
+    const signed = joinRequestToBeSigned(request, requestId);
+    if (!fits || !(await verify(accountKey, request.signature, signed))) {
       throw new SubrosaError("invalid-signature", "a join request is not by the account it names");
     }
     return request;
@@ -186,11 +198,11 @@ export class JoinRequests {
   }
 
   async #approve(requestId: Uint8Array, request: JoinRequest, expected?: string): Promise<void> {
-    await this.#context.contacts.check(request.userId, request.accountKey, expected);
     const { userId, deviceId, keyPackage } = request;
     const id = requestId.slice();
+    const action = { type: "add", userId, request: { id, deviceId, keyPackage } } as const;
     try {
-      await this.conversation.perform({ type: "add", userId, request: { id, deviceId, keyPackage } });
+      await this.conversation.perform(expected === undefined ? action : { ...action, expected });
     } catch (error) {
       if (!SubrosaError.is(error) || error.code !== "already-a-member") throw error;
     }
@@ -221,7 +233,8 @@ export class JoinRequests {
     else this.#context.clock.after(OPEN_SPREAD * Math.min(rank, 20), admit);
   }
 
+  /** The request was answered: its id stays, without it. */
   async #forget(requestId: Uint8Array): Promise<void> {
-    await this.#context.write([{ delete: layout.request(this.#groupId, requestId) }]);
+    await this.#context.write([{ put: layout.request(this.#groupId, requestId), value: new Uint8Array(0) }]);
   }
 }

@@ -15,6 +15,7 @@ import type { Context } from "../context.js";
 import { fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
 import { wantedAccess } from "./access.js";
+import { acquaint } from "./acquaintance.js";
 import { checkLeaves } from "./commit-rules.js";
 import type { Conversation } from "./conversation.js";
 import { nameHash } from "./directory-names.js";
@@ -30,7 +31,7 @@ export interface OwnRequest {
   readonly requestId: Uint8Array;
   /** The signed request: it goes out again with every session, which the relay takes for one request. */
   readonly payload: Uint8Array;
-  /** The fingerprint that one of the group's admins must have. */
+  /** The fingerprint that the member who admits must have. */
   readonly expected?: string;
 }
 
@@ -62,13 +63,10 @@ export async function joinByPointer(
   registry: Registry,
   pointer: Pointer,
 ): Promise<JoinResult> {
-  const known = registry.get(pointer.groupId);
-  if (
-    known !== undefined &&
-    known.state.record.status !== "ended" &&
-    known.state.place.cursor.seq >= pointer.at.seq
-  ) {
-    return { type: "dropped" };
+  const known = registry.get(pointer.groupId)?.state;
+  if (known !== undefined && known.record.status !== "ended") {
+    // A pointer never takes the place of a live conversation: the log itself has to end that first.
+    return known.place.cursor.seq >= pointer.at.seq ? { type: "dropped" } : { type: "held" };
   }
   const { content, welcome, at } = await context.relay.request("fetchBundle", {
     groupId: pointer.groupId,
@@ -98,6 +96,14 @@ export async function joinByPointer(
   if (!equalBytes(group.groupContext.groupId, pointer.groupId)) {
     throw new SubrosaError("protocol-error", "the welcome is for another group");
   }
+  if (group.groupContext.epoch <= (known?.record.lastEpoch ?? -1n)) {
+    throw new SubrosaError("protocol-error", "the welcome is to an epoch that has passed");
+  }
+  if (group.groupContext.extensions.length !== 1) {
+    throw new SubrosaError("invalid-message", "a group with other extensions than the policy", {
+      rule: "extensions",
+    });
+  }
   const policy = policyIn(group);
   checkLeaves(leavesOf(group), policy);
   const by = leafAt(group, inviter.leaf as LeafIndex).userId;
@@ -123,21 +129,6 @@ function findBundle(context: Context, welcome: Uint8Array): KeyPackageBundle | u
   return undefined;
 }
 
-/** Pins everyone in the group; true if the one that matters has another key than the known one. */
-async function pinMembers(context: Context, group: GroupState, matters: string): Promise<boolean> {
-  let changed = false;
-  for (const { userId, accountKey } of leavesOf(group)) {
-    if (userId === context.identity.userId) continue;
-    try {
-      await context.contacts.check(userId, accountKey);
-    } catch (error) {
-      if (!SubrosaError.is(error) || error.code !== "identity-changed") throw error;
-      changed ||= userId === matters;
-    }
-  }
-  return changed;
-}
-
 async function joinDirect(
   context: Context,
   registry: Registry,
@@ -152,7 +143,7 @@ async function joinDirect(
   if (peer === undefined || self === undefined || !equalBytes(self.accountKey, identity.account.accountKey)) {
     return { type: "dropped", error: new SubrosaError("invalid-message", "a direct conversation of others") };
   }
-  if (await pinMembers(context, group, peer)) return { type: "held" };
+  if ((await acquaint(context, group)).has(peer)) return { type: "held" };
   // The slot decides which conversation of the two users is the one.
   const { binding } = await context.relay.request("resolveDirect", { userId: peer });
   if (binding === undefined || !equalBytes(binding.groupId, pointer.groupId)) return { type: "dropped" };
@@ -192,11 +183,11 @@ async function joinNamed(
       error: new SubrosaError("name-taken", "the group's name is bound to another group"),
     };
   }
-  if (await pinMembers(context, group, by)) return { type: "held" };
-  if (asked?.expected !== undefined && !(await hasAdmin(group, policy, asked.expected))) {
+  if ((await acquaint(context, group)).has(by)) return { type: "held" };
+  if (asked?.expected !== undefined && !(await hasFingerprint(group, by, asked.expected))) {
     return {
       type: "dropped",
-      error: new SubrosaError("identity-mismatch", "no admin of the group has the expected fingerprint"),
+      error: new SubrosaError("identity-mismatch", "who admitted this user has not the expected fingerprint"),
     };
   }
   const record: ConversationRecord = {
@@ -212,11 +203,13 @@ async function joinNamed(
   return { type: "joined", conversation };
 }
 
-/** Whether an admin of the group has this fingerprint. */
-export async function hasAdmin(group: GroupState, policy: Policy, expected: string): Promise<boolean> {
-  const admins = leavesOf(group).filter((leaf) => isAdmin(policy, leaf.userId));
-  const prints = await Promise.all(admins.map((leaf) => fingerprintOf(leaf.userId, leaf.accountKey)));
-  return prints.includes(expected.toLowerCase());
+/**
+ * Whether a member's account has this fingerprint. It is who made the welcome that has to have it: anyone can put
+ * another's key into a group of his own.
+ */
+export async function hasFingerprint(group: GroupState, userId: string, expected: string): Promise<boolean> {
+  const leaf = leavesOf(group).find((candidate) => candidate.userId === userId);
+  return leaf !== undefined && (await fingerprintOf(userId, leaf.accountKey)) === expected.toLowerCase();
 }
 
 /** Writes the new conversation, uses up the key package and the pointer, in one transaction. */
@@ -236,7 +229,7 @@ async function adopt(
     access: wantedAccess(leavesOf(group), policyIn(group)),
   };
   // Whatever it still has to write comes before what this writes.
-  await registry.get(pointer.groupId)?.retire();
+  registry.get(pointer.groupId)?.stop();
   await context.write([
     ...initialChanges(state),
     ...changes,

@@ -51,8 +51,8 @@ export class OwnRequests {
       accountKey: identity.account.accountKey,
       keyPackage: bundle.bytes,
     };
-    const signature = await sign(identity.accountPrivateKey, joinRequestToBeSigned(unsigned));
     const requestId = this.#context.randomId(ENTRY_ID_LENGTH);
+    const signature = await sign(identity.accountPrivateKey, joinRequestToBeSigned(unsigned, requestId));
     const payload = encode(encodeJoinRequest, { ...unsigned, signature });
     const request: OwnRequest = { name, requestId, payload, ...(expected !== undefined && { expected }) };
     const waiting = this.#waiting.get(key) ?? deferred<void>();

@@ -10,18 +10,23 @@ import {
   processMessage,
   type StagedCommit,
 } from "../../mls/group/index.js";
+import type { Rule } from "../../mls/rules.js";
 import type { LeafIndex } from "../../mls/structs/indices.js";
 import type { EntryContent } from "../../wire/entries.js";
 import { EntryKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
 import { AUTHENTICATED_DATA_VERSION, messageAuthenticatedData } from "./access.js";
-import { checkCommit } from "./commit-rules.js";
+import { acquaint } from "./acquaintance.js";
+import { checkCommit, pendingLeaves } from "./commit-rules.js";
 import { contentOf } from "./content.js";
 import { announceCommit, announceEnd, deliver, noteReceipt } from "./effects.js";
-import { authenticate, leafAt, leavesOf } from "./leaves.js";
+import { authenticate, leafAt } from "./leaves.js";
 import { isAdmin } from "./policy.js";
 import { policyIn } from "./state.js";
 import type { Step } from "./step.js";
+
+const OWN_MESSAGE: Rule = "RFC 9420 §6: own message";
+const UNREADABLE_PATH: Rule = "RFC 9420 §7.5: path secret";
 
 /** What became of an entry. */
 export type Outcome =
@@ -50,7 +55,7 @@ export async function receiveEntry(context: Context, step: Step, content: EntryC
     }
   } catch (error) {
     if (!SubrosaError.is(error) || error.code === "internal" || error.code === "store-failed") throw error;
-    if (error.rule === "RFC 9420 §6: own message") return "duplicate";
+    if (error.rule === OWN_MESSAGE) return "duplicate";
     return refused(context, step, content, error);
   } finally {
     // The relay has carried out a commit's access changes whatever its members think of it.
@@ -68,8 +73,11 @@ function refused(context: Context, step: Step, content: EntryContent, error: Sub
   }
   step.after(() => context.report(error));
   // Only this member cannot read the path: the others go on without it (RFC 9420 §7.5).
-  if (error.code === "decryption-failed" && error.rule === "RFC 9420 §7.5") {
+  if (error.rule === UNREADABLE_PATH) {
     step.after(() => context.emit("undecryptable", { ...group, reason: error.code }));
+    // What this member would say from its old epoch nobody could read, and its commits would confuse the relay.
+    announceEnd(context, step, { lost: true });
+    step.end();
     return "unreadable";
   }
   return "void";
@@ -99,7 +107,7 @@ async function receiveApplication(
   switch (content.type) {
     case "text":
     case "bytes":
-      deliver(context, step, sender.userId, content);
+      deliver(context, step, sender, content);
       break;
     case "delivered":
       noteReceipt(context, step, sender.userId, content.ids.map(toHex));
@@ -126,6 +134,9 @@ async function receiveLeave(step: Step, group: GroupState, entry: EntryContent):
     throw new SubrosaError("invalid-message", "not a proposal", { rule: "leave" });
   const { proposal, sender } = result;
   const version = result.authenticatedData[0];
+  if (pendingLeaves(group).some((leafIndex) => leafIndex === sender)) {
+    throw new SubrosaError("invalid-message", "a member leaves once", { rule: "leave" });
+  }
   if (proposal.kind !== "remove" || proposal.removed !== sender || version !== AUTHENTICATED_DATA_VERSION) {
     // The key is used up, the proposal is not taken in.
     step.ratchet({ ...result.state, pendingProposals: group.pendingProposals }, result.changes);
@@ -168,14 +179,6 @@ export function mergeCommit(
   const after = merge(staged);
   step.merge(after, encodeRatchets(after.secretTree), own);
   announceCommit(context, step, before, after, staged);
-  pinNewAccounts(context, step, before, after);
-}
-
-/** First contact pins; a changed key raises its event. Neither keeps the commit from being merged. */
-function pinNewAccounts(context: Context, step: Step, before: GroupState, after: GroupState): void {
-  const known = new Set(leavesOf(before).map((leaf) => leaf.userId));
-  for (const leaf of leavesOf(after)) {
-    if (known.has(leaf.userId) || leaf.userId === context.identity.userId) continue;
-    step.after(() => void context.contacts.check(leaf.userId, leaf.accountKey).catch(() => {}));
-  }
+  // What one thinks of the members is one's own affair: it does not keep the commit from being merged.
+  step.after(() => context.background(acquaint(context, after)));
 }

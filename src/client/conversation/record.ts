@@ -23,6 +23,8 @@ export interface ConversationRecord {
     | { readonly kind: "group"; readonly name: string };
   /** Who invited this user, while `invited`. */
   readonly inviter?: string | undefined;
+  /** The last epoch of a conversation that has ended: no welcome leads back before it. */
+  readonly lastEpoch?: bigint;
   /** Of a direct conversation that is being created: which one of its two users it is. */
   readonly generation?: number;
   /** Milliseconds since 1970 of this device's last own commit; 0 if it has made none since it joined. */
@@ -34,7 +36,8 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
   if (record.subject.kind === "direct") encodeName(writer.u8(1), record.subject.peer);
   else encodeName(writer.u8(2), record.subject.name);
   writer.optional(record.inviter, encodeName);
-  writer.optional(record.generation, (w, generation) => w.uint53(generation)).uint53(record.refreshedAt);
+  writer.optional(record.generation, (w, generation) => w.uint53(generation));
+  writer.optional(record.lastEpoch, (w, epoch) => w.u64(epoch)).uint53(record.refreshedAt);
 }
 
 export function decodeConversationRecord(reader: Reader): ConversationRecord {
@@ -46,12 +49,14 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
   const name = decodeName(reader);
   const inviter = reader.optional(decodeName);
   const generation = reader.optional((r) => r.uint53());
+  const lastEpoch = reader.optional((r) => r.u64());
   return {
     groupId,
     status,
     subject: kind === 1 ? { kind: "direct", peer: name } : { kind: "group", name },
     ...(inviter !== undefined && { inviter }),
     ...(generation !== undefined && { generation }),
+    ...(lastEpoch !== undefined && { lastEpoch }),
     refreshedAt: reader.uint53(),
   };
 }

@@ -22,7 +22,7 @@ import {
   proposalAuthenticatedData,
   wantedAccess,
 } from "./access.js";
-import { pendingLeaves, successor } from "./commit-rules.js";
+import { checkCommit, pendingLeaves, successor } from "./commit-rules.js";
 import { contentBytes } from "./content.js";
 import type { Action, Intent, Sealed } from "./intent.js";
 import { authenticate, identityIn, type Leaf, leavesOf } from "./leaves.js";
@@ -103,6 +103,8 @@ export async function sealCommit(
     now: BigInt(Math.floor(context.clock.now() / 1000)),
     welcome: { ratchetTree: true },
   });
+  // The others would not take in a commit that breaks the conversation's rules, so it is not even sent.
+  await checkCommit(group, step.access, staged, { access: changes });
   step.ratchet(state, ratchets);
   const bundle = {
     access: changes,

@@ -117,6 +117,7 @@ export class Sender {
     const conversation = this.#conversation;
     const { state } = conversation;
     const { status } = state.record;
+    if (status === "ended") return conversation.sweep();
     if (!this.#context.relay.isReady || !conversation.isCurrent || state.group === undefined) return;
     if (status !== "active" && status !== "invited") return;
     if (this.#staleAfter !== undefined && state.place.handshake.seq <= this.#staleAfter.seq) return;
@@ -126,7 +127,8 @@ export class Sender {
     const current = new Set(intents.map(({ sealed }) => sealed));
     for (const sealed of this.#inFlight.keys()) if (!current.has(sealed)) this.#inFlight.delete(sealed);
     for (const intent of intents) {
-      if (intent.sealed !== undefined && !this.#inFlight.has(intent.sealed)) this.#send(intent, intent.sealed);
+      if (intent.sealed !== undefined && !this.#inFlight.has(intent.sealed))
+        this.#send(intent, intent.sealed);
     }
     if (intents.some(({ sealed }) => sealed !== undefined && sealed.kind !== EntryKind.application)) return;
 
@@ -299,6 +301,11 @@ export class Sender {
     }
   }
 
+  /** Whether the intent still stands and these are its bytes: an answer may come late. */
+  #holds(intent: Intent, sealed: Sealed): boolean {
+    return intent.sealed === sealed && this.#context.outbox.has(intent);
+  }
+
   #commitFailed(intent: Intent): void {
     if (intent.action.type !== "refresh") return;
     this.#cannotCommit = true;
@@ -308,20 +315,14 @@ export class Sender {
     });
   }
 
-  /** The bytes are void: the intent is sealed anew, under the same message id, once the log has been read on. */
   async #unseal(intent: Intent, sealed: Sealed): Promise<void> {
     await this.#conversation.step((step) => {
-      if (intent.sealed !== sealed || !this.#context.outbox.has(intent)) return;
-      if (intent.action.type === "leave" && step.group !== undefined) {
-        const own = step.group.pendingProposals.filter(isOwnLeave(step.group)).map(({ ref }) => ref);
-        step.propose(dropProposals(step.group, own), []);
-      }
+      if (!this.#holds(intent, sealed)) return;
+      this.#conversation.unseal(step, intent);
       if (this.#ownInitiative.delete(intent.order) || intent.action.type === "refresh") {
         // Whether it is still wanted is decided anew.
         this.#skipRefresh ||= intent.action.type === "refresh";
         step.endIntent(intent);
-      } else {
-        step.change(this.#context.outbox.seal(intent, undefined));
       }
     });
     this.flush();

@@ -1,4 +1,4 @@
-import { type Bytes, compareBytes, EMPTY } from "../../base/bytes.js";
+import { type Bytes, compareBytes, EMPTY, equalBytes } from "../../base/bytes.js";
 import { toHex, toUtf8 } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { createGroup, type GroupState, makeCapabilities } from "../../mls/group/index.js";
@@ -152,7 +152,11 @@ export class Starter {
     const { binding } = await relay.request("resolveDirect", { userId });
     // The other user has begun: its pointer is in our inbox, or will be.
     const bound = binding && this.#registry.get(binding.groupId);
-    if (binding !== undefined && bound === undefined) return;
+    if (binding !== undefined && bound === undefined) {
+      const { groups } = await relay.request("listGroups", {});
+      if (groups.some(({ groupId }) => equalBytes(groupId, binding.groupId))) return;
+      // It was that of another device, of an account that had this name before: ours is a new one.
+    }
     if (bound !== undefined && bound.state.record.status !== "ended") return this.adopt(bound, userId);
     const found = await relay.request("fetchKeyPackages", { userId });
     await this.#failUnexpected(userId, found.account.accountKey);

@@ -1,5 +1,6 @@
 import { type Bytes, EMPTY } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
+import type { SubrosaError } from "../../base/errors.js";
 import type { GroupState } from "../../mls/group/index.js";
 import type { RatchetChange } from "../../mls/schedule/secret-tree.js";
 import type { Cursor } from "../../wire/identifiers.js";
@@ -117,9 +118,14 @@ export class Step {
     this.#newEpoch = true;
   }
 
+  /** Why messages that wait must not go into another conversation with the same user. */
+  endedBy: SubrosaError | undefined;
+
   /** The conversation is over for this device: its keys go, its history stays. */
-  end(): void {
-    this.setStatus("ended");
+  end(error?: SubrosaError): void {
+    this.endedBy = error;
+    const lastEpoch = this.#group?.groupContext.epoch;
+    this.setRecord({ status: "ended", ...(lastEpoch !== undefined && { lastEpoch }) });
     this.#group = undefined;
     this.#ratchets.clear();
   }

@@ -1,6 +1,7 @@
 import { decode } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
 import type { Change, StoreSession } from "../../stores/store.js";
+import type { Effect } from "../context.js";
 import type { Message } from "../events.js";
 import { layout, orderOf } from "../layout.js";
 import {
@@ -16,6 +17,14 @@ import {
  */
 export type Consumer = (message: Message) => Promise<void>;
 
+export interface DeliveryOptions {
+  readonly write: (changes: readonly Effect[]) => Promise<void>;
+  /** Whether this is the account key by which the user is known: until then its messages wait. */
+  readonly isKnown: (userId: string, accountKey: Uint8Array) => boolean;
+  /** Puts a message that had to wait into the history. */
+  readonly list: (stored: StoredMessage) => readonly Effect[];
+}
+
 interface Pending {
   readonly order: number;
   readonly stored: StoredMessage;
@@ -28,7 +37,7 @@ interface Pending {
  * While there is no consumer nothing is taken.
  */
 export class Delivery {
-  readonly #write: (changes: readonly Change[]) => Promise<void>;
+  readonly #options: DeliveryOptions;
   readonly #consumers = new Set<Consumer>();
   readonly #queues = new Map<string, Pending[]>();
   readonly #running = new Map<string, Promise<void>>();
@@ -38,16 +47,13 @@ export class Delivery {
   #nextOrder = 1;
   #stopped = false;
 
-  private constructor(write: (changes: readonly Change[]) => Promise<void>) {
-    this.#write = write;
+  private constructor(options: DeliveryOptions) {
+    this.#options = options;
   }
 
   /** What was pending when the store was closed comes again. */
-  static async load(
-    store: StoreSession,
-    write: (changes: readonly Change[]) => Promise<void>,
-  ): Promise<Delivery> {
-    const delivery = new Delivery(write);
+  static async load(store: StoreSession, options: DeliveryOptions): Promise<Delivery> {
+    const delivery = new Delivery(options);
     for (const [key, value] of await store.list(layout.pending)) {
       delivery.#enqueue({
         order: orderOf(key),
@@ -96,6 +102,11 @@ export class Delivery {
 
   add(consumer: Consumer): void {
     this.#consumers.add(consumer);
+    this.recheck();
+  }
+
+  /** Somebody became known, or there is a new consumer: hands over what could not be before. */
+  recheck(): void {
     for (const groupId of this.#queues.keys()) this.#run(groupId);
   }
 
@@ -116,7 +127,7 @@ export class Delivery {
   }
 
   #run(groupId: string): void {
-    if (this.#running.has(groupId) || !this.#canRun(groupId)) return;
+    if (this.#running.has(groupId) || this.#next(groupId) === undefined) return;
     const running = this.#drain(groupId).then(
       () => {
         this.#running.delete(groupId);
@@ -130,28 +141,27 @@ export class Delivery {
     this.#running.set(groupId, running);
   }
 
-  #canRun(groupId: string): boolean {
-    const queue = this.#queues.get(groupId);
-    return (
-      !this.#stopped &&
-      this.#consumers.size > 0 &&
-      !this.#held.has(groupId) &&
-      queue !== undefined &&
-      queue.length > 0
-    );
+  /** The first message of a conversation that can be handed over now. */
+  #next(groupId: string): Pending | undefined {
+    if (this.#stopped || this.#consumers.size === 0 || this.#held.has(groupId)) return undefined;
+    return this.#queues.get(groupId)?.find(({ stored }) => {
+      return stored.unknownKey === undefined || this.#options.isKnown(stored.from, stored.unknownKey);
+    });
   }
 
   async #drain(groupId: string): Promise<void> {
-    while (this.#canRun(groupId)) {
-      const pending = this.#queues.get(groupId)?.[0] as Pending;
+    for (let pending = this.#next(groupId); pending !== undefined; pending = this.#next(groupId)) {
+      const { order, stored, redelivered } = pending;
       const results = await Promise.allSettled(
-        [...this.#consumers].map((consumer) => consumer(toMessage(pending.stored, pending.redelivered))),
+        [...this.#consumers].map((consumer) => consumer(toMessage(stored, redelivered))),
       );
       // Nobody took it: it stays for whoever comes next.
       if (results.every((result) => result.status === "rejected")) continue;
-      this.#queues.get(groupId)?.shift();
-      if (this.#queues.get(groupId)?.length === 0) this.#queues.delete(groupId);
-      await this.#write([{ delete: layout.pendingMessage(pending.order) }]);
+      const rest = this.#queues.get(groupId)?.filter((other) => other !== pending) ?? [];
+      if (rest.length > 0) this.#queues.set(groupId, rest);
+      else this.#queues.delete(groupId);
+      const listed = stored.unknownKey === undefined ? [] : this.#options.list(stored);
+      await this.#options.write([{ delete: layout.pendingMessage(order) }, ...listed]);
     }
   }
 }

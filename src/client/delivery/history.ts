@@ -3,8 +3,8 @@ import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
 import type { StoreSession } from "../../stores/store.js";
 import { decodeName, encodeName } from "../../wire/identifiers.js";
-import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
 import type { Effect } from "../context.js";
+import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
 import { layout, orderOf } from "../layout.js";
 
 /** A conversation as the app names it: a user id, or a group's name. */

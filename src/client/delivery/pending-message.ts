@@ -1,8 +1,9 @@
+import type { Bytes } from "../../base/bytes.js";
 import { fromHex, fromUtf8, toHex, toUtf8 } from "../../base/encoding.js";
 import type { Reader } from "../../codec/reader.js";
 import type { Writer } from "../../codec/writer.js";
 import { decodeName, encodeName } from "../../wire/identifiers.js";
-import { GROUP_ID_LENGTH } from "../../wire/protocol.js";
+import { GROUP_ID_LENGTH, PUBLIC_KEY_LENGTH } from "../../wire/protocol.js";
 import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
 import type { Message } from "../events.js";
 
@@ -15,6 +16,8 @@ export interface StoredMessage {
   readonly group?: string;
   readonly content: string | Uint8Array;
   readonly sentAt: number;
+  /** The sender's account key, if it was not the known one: the message waits until it is. */
+  readonly unknownKey?: Bytes;
 }
 
 export function encodeStoredMessage(writer: Writer, message: StoredMessage): void {
@@ -23,6 +26,7 @@ export function encodeStoredMessage(writer: Writer, message: StoredMessage): voi
   writer.optional(message.group, encodeName).uint53(message.sentAt);
   if (typeof message.content === "string") writer.u8(1).opaque(toUtf8(message.content));
   else writer.u8(2).opaque(message.content);
+  writer.optional(message.unknownKey, (w, key) => w.fixed(key));
 }
 
 export function decodeStoredMessage(reader: Reader): StoredMessage {
@@ -36,12 +40,14 @@ export function decodeStoredMessage(reader: Reader): StoredMessage {
   if (kind !== 1 && kind !== 2) reader.fail("unknown kind of content");
   const bytes = reader.opaque();
   const content = kind === 1 ? fromUtf8(bytes) : bytes;
-  return { groupId, id, from, ...(group !== undefined && { group }), content, sentAt };
+  const unknownKey = reader.optional((r) => r.fixed(PUBLIC_KEY_LENGTH));
+  const rest = { ...(group !== undefined && { group }), ...(unknownKey && { unknownKey }) };
+  return { groupId, id, from, content, sentAt, ...rest };
 }
 
 /** The message as the app gets it. */
 export function toMessage(stored: StoredMessage, redelivered: boolean): Message {
-  const { groupId: _, content, ...rest } = stored;
+  const { groupId: _, unknownKey: __, content, ...rest } = stored;
   // A copy: what the app does to its bytes must not reach ours.
   return {
     ...rest,

@@ -79,6 +79,12 @@ export class Contacts {
     return this.#byUser.get(userId);
   }
 
+  /** Whether this is the account key by which the user is known. */
+  isPinned(userId: string, accountKey: Uint8Array): boolean {
+    const contact = this.#byUser.get(userId);
+    return contact !== undefined && equalBytes(contact.pinnedKey, accountKey);
+  }
+
   async #put(contact: Contact): Promise<void> {
     await this.#write([this.#change(contact)]);
     this.#byUser.set(contact.userId, contact);

@@ -10,9 +10,9 @@ import {
   type KeyPackageBundle,
 } from "../../mls/group/key-package.js";
 import type { Change, StoreSession } from "../../stores/store.js";
+import type { Effect } from "../context.js";
 import { POLICY_EXTENSION } from "../conversation/policy.js";
 import { layout } from "../layout.js";
-import type { Effect } from "../context.js";
 import type { OwnIdentity } from "./own-identity.js";
 
 /** How many one-time packages the relay should hold, and below how many it gets new ones. */
@@ -30,6 +30,8 @@ interface Held {
   readonly bundle: KeyPackageBundle;
   readonly notAfter: number;
   readonly lastResort: boolean;
+  /** A last resort that was used. */
+  readonly worn: boolean;
 }
 
 function encodeHeld(writer: Writer, held: Held): void {
@@ -37,6 +39,7 @@ function encodeHeld(writer: Writer, held: Held): void {
     .u8(1)
     .uint53(held.notAfter)
     .u8(held.lastResort ? 1 : 0)
+    .u8(held.worn ? 1 : 0)
     .opaque(encodeKeyPackageBundle(held.bundle));
 }
 
@@ -44,7 +47,8 @@ function decodeHeld(reader: Reader): Held {
   if (reader.u8() !== 1) reader.fail("unknown version of key package record");
   const notAfter = reader.uint53();
   const lastResort = reader.u8() === 1;
-  return { notAfter, lastResort, bundle: decodeKeyPackageBundle(reader.opaque()) };
+  const worn = reader.u8() === 1;
+  return { notAfter, lastResort, worn, bundle: decodeKeyPackageBundle(reader.opaque()) };
 }
 
 /** This device's key packages (RFC 9420 §10): stored before they are published, deleted with the join that uses them. */
@@ -89,7 +93,7 @@ export class KeyPackages {
       lifetime: { notBefore: BigInt(seconds - SKEW_S), notAfter: BigInt(notAfter) },
       capabilities: makeCapabilities({ extensions: [POLICY_EXTENSION] }),
     });
-    const held = { bundle, notAfter, lastResort };
+    const held = { bundle, notAfter, lastResort, worn: false };
     this.#held.set(toHex(bundle.ref), held);
     return {
       bundle,
@@ -127,21 +131,22 @@ export class KeyPackages {
     return { oneTime: made.map(upload), ...(lastResort && { lastResort: upload(lastResort) }) };
   }
 
-  /** The changes that delete a package that was used; a last resort stays until it expires. */
+  /** The changes that delete a package that was used; a last resort stays until it expires, but is used no more. */
   used(ref: Uint8Array): Effect[] {
     const held = this.#held.get(toHex(ref));
-    if (held === undefined || held.lastResort) return [];
+    if (held === undefined) return [];
+    if (held.lastResort) {
+      // Others may have used it as well, so it is kept until it expires; but the relay gets a new one.
+      const worn = { ...held, worn: true };
+      const applied = () => void this.#held.set(toHex(ref), worn);
+      return [{ put: layout.keyPackage(ref), value: encode(encodeHeld, worn), applied }];
+    }
     return [{ delete: layout.keyPackage(ref), applied: () => void this.#held.delete(toHex(ref)) }];
-  }
-
-  /** Whether the package of this ref is one that several groups may have used. */
-  isLastResort(ref: Uint8Array): boolean {
-    return this.#held.get(toHex(ref))?.lastResort ?? false;
   }
 
   #hasFreshLastResort(now: number): boolean {
     const halfLife = now / 1000 + LIFETIME_S / 2;
-    return [...this.#held.values()].some((held) => held.lastResort && held.notAfter > halfLife);
+    return [...this.#held.values()].some((held) => held.lastResort && !held.worn && held.notAfter > halfLife);
   }
 
   #dropExpired(now: number): Change[] {
