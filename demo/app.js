@@ -82,7 +82,7 @@ const ADVICE = {
   "store-in-use":
     "One tab at a time can be the same person. Go on in the other tab, or close it and try again here.",
   "user-id-taken":
-    "Somebody registered it at this relay with keys that this browser does not have. If that was you in another browser, go on there.",
+    "Somebody registered it at this relay with keys that this browser does not have. If that was you in another browser, or at another address of this page, go on there.",
 };
 
 function showBlocked(error) {

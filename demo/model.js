@@ -88,30 +88,29 @@ export function advance(message, { state, code, by }) {
 /** What the page itself remembers of one user at one relay, beside the client's encrypted store. */
 export class Memory {
   #key;
-  #value;
+  #kinds;
 
   constructor(relay, userId) {
     this.#key = `subrosa-demo ${relay} ${userId}`;
-    let stored = {};
+    let stored;
     try {
-      stored = JSON.parse(localStorage.getItem(this.#key) ?? "{}");
+      stored = JSON.parse(localStorage.getItem(this.#key));
     } catch {
       // Something else wrote it: begin anew.
     }
-    this.#value = { joining: [], ...stored };
+    this.#kinds = { joining: new Map(stored?.joining), identities: new Map(stored?.identities) };
   }
 
-  has(list, name) {
-    return this.#value[list].includes(name);
+  /** What is remembered of a kind: pairs of a name and its value. */
+  all(kind) {
+    return [...this.#kinds[kind]];
   }
 
-  all(list) {
-    return [...this.#value[list]];
-  }
-
-  set(list, name, present) {
-    const others = this.#value[list].filter((one) => one !== name);
-    this.#value[list] = present ? [...others, name] : others;
-    localStorage.setItem(this.#key, JSON.stringify(this.#value));
+  /** Remembers a value, which undefined forgets. */
+  set(kind, name, value) {
+    if (value === undefined) this.#kinds[kind].delete(name);
+    else this.#kinds[kind].set(name, value);
+    const entries = Object.entries(this.#kinds).map(([one, values]) => [one, [...values]]);
+    localStorage.setItem(this.#key, JSON.stringify(Object.fromEntries(entries)));
   }
 }

@@ -2,10 +2,15 @@
 import { Relay } from "../dist/relay.js";
 import { listenOnFreePort } from "./ports.mjs";
 
+const { DATA, RELAY_PORT } = process.env;
+const DEFAULT_PORT = 8787;
+
 async function listen(port) {
+  // Clients know a relay by its address: one that had to move to another port is another, with data of its own.
+  const isUsual = port === Number(RELAY_PORT || DEFAULT_PORT);
   const relay = new Relay({
     port,
-    data: process.env.DATA,
+    data: isUsual ? DATA : `${DATA}-${port}`,
     onError: (error) => console.error("relay:", error),
   });
   const { url } = await relay.listen();
@@ -13,7 +18,7 @@ async function listen(port) {
 }
 
 try {
-  const { relay, url } = await listenOnFreePort(process.env.RELAY_PORT, 8787, listen);
+  const { relay, url } = await listenOnFreePort(RELAY_PORT, DEFAULT_PORT, listen);
   process.once("disconnect", async () => {
     await relay.close();
     process.exit();

@@ -46,7 +46,7 @@ export class Session {
       // The page shows what it has meanwhile; only then it says that it cannot reach the relay.
       setTimeout(() => this.#giveUpHope(), HOPE);
       await this.client.connect();
-      for (const name of this.#memory.all("joining")) void this.#awaitJoin(this.group(name));
+      for (const [name] of this.#memory.all("joining")) void this.#awaitJoin(this.group(name));
     } catch (error) {
       if (error.code !== "closed" && error.code !== "aborted") this.#blocked(error);
     }
@@ -164,6 +164,7 @@ export class Session {
     on("identityChanged", ({ userId, pinned, offered }) => {
       const conversation = this.direct(userId);
       conversation.identity = { pinned, offered };
+      this.#memory.set("identities", userId, { pinned, offered });
       conversation.verified = false;
       announce(`The identity of ${userId} has changed`);
     });
@@ -224,7 +225,7 @@ export class Session {
   #joined(conversation) {
     conversation.status = "active";
     conversation.invitation = undefined;
-    this.#memory.set("joining", conversation.name, false);
+    this.#memory.set("joining", conversation.name, undefined);
     void this.refreshMembers(conversation);
   }
 
@@ -233,7 +234,7 @@ export class Session {
     conversation.requests = [];
     conversation.invitation = undefined;
     conversation.members = undefined;
-    this.#memory.set("joining", conversation.name, false);
+    this.#memory.set("joining", conversation.name, undefined);
     conversation.addNote(text, options);
   }
 
@@ -248,10 +249,12 @@ export class Session {
         else await this.#loadVerified(conversation);
       }),
     );
-    for (const name of this.#memory.all("joining")) {
+    // The client tells of a change once; the warning stays until it is answered.
+    for (const [name, identity] of this.#memory.all("identities")) this.direct(name).identity = identity;
+    for (const [name] of this.#memory.all("joining")) {
       const conversation = this.group(name);
       if (conversation.members === undefined) conversation.status = "joining";
-      else this.#memory.set("joining", name, false);
+      else this.#memory.set("joining", name, undefined);
     }
     this.#changed();
   }
@@ -342,7 +345,7 @@ export class Session {
   }
 
   #forget(conversation, error) {
-    this.#memory.set("joining", conversation.name, false);
+    this.#memory.set("joining", conversation.name, undefined);
     this.conversations.delete(conversation.key);
     if (this.current === conversation) this.show(undefined);
     toast(`${conversation.name}: ${explain(error)}`, { bad: true, code: error.code });
@@ -370,6 +373,7 @@ export class Session {
   async acceptIdentity(conversation) {
     await this.client.acceptIdentity(conversation.name, conversation.identity.offered);
     conversation.identity = undefined;
+    this.#memory.set("identities", conversation.name, undefined);
     conversation.addNote(`You accepted the new identity of ${conversation.name}.`);
     this.#changed();
   }

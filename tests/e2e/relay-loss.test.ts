@@ -161,6 +161,10 @@ describe("without the relay", () => {
     await warning.getByText("The identity of bob-4 has changed.").waitFor();
     await alice.picture("identity-changed");
     expect(await alice.texts()).toEqual(["is it you?"]);
+    await alice.page.reload();
+    await alice.online();
+    await alice.openConversation(bob.name);
+    await warning.waitFor();
     await warning.getByRole("button", { name: "Accept the new identity" }).click();
     await alice.has("I am bob");
     await alice.say("welcome back");
