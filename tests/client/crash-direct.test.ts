@@ -1,4 +1,5 @@
-import { acquainted, failureTests, registered, type Scene } from "./crash-scenes.js";
+import { expect, it } from "vitest";
+import { acquainted, enumerateTwice, failureTests, registered, type Scene } from "./crash-scenes.js";
 
 const direct = [{ members: ["alice", "bob"] }];
 const both = ["alice", "bob"];
@@ -72,3 +73,20 @@ const scenes: Scene[] = [
 ];
 
 failureTests("direct conversations", scenes);
+
+it("survives failures while it recovers from one", { timeout: 60_000 }, async () => {
+  const { points, problems } = await enumerateTwice(
+    {
+      name: "a message and its answer",
+      base: acquainted("alice", "bob"),
+      online: both,
+      steps: [(world) => world.send("alice", ["bob"], "a1"), (world) => world.send("bob", ["alice"], "b1")],
+      victims: both,
+      standing: direct,
+    },
+    "alice",
+  );
+  console.log(`failures during recovery: ${points} points covered`);
+  expect(problems).toEqual([]);
+  expect(points).toBeGreaterThan(50);
+});

@@ -164,6 +164,27 @@ export async function enumerate(
   }
 }
 
+/** Lets a process fail at every write, and the one after it at every write of its own. */
+export async function enumerateTwice(
+  scene: Scene,
+  user: string,
+): Promise<{ points: number; problems: string[] }> {
+  const problems: string[] = [];
+  let points = 0;
+  for (let at = 1; ; at++) {
+    for (let again = 1; ; again++) {
+      const result = await run(scene, { kind: "after-write", user, at, again });
+      problems.push(...result.problems.map((problem) => `${at}, then ${again} of ${user}: ${problem}`));
+      if (!result.hit) {
+        // Not even the first: the script has no more writes.
+        if (again === 1) return { points, problems };
+        break;
+      }
+      points++;
+    }
+  }
+}
+
 /** The tests of some scenes. */
 export function failureTests(title: string, scenes: readonly Scene[]): void {
   let covered = 0;

@@ -26,7 +26,13 @@ const HORIZON = 8_000;
 
 /** Where and how a device is to fail: at its `at`-th write or frame since the world was made. */
 export type Fault =
-  | { readonly kind: "before-write" | "after-write"; readonly user: string; readonly at: number }
+  | {
+      readonly kind: "before-write" | "after-write";
+      readonly user: string;
+      readonly at: number;
+      /** Then the next process dies too, at its write of this number. */
+      readonly again?: number;
+    }
   /** The connection breaks after the frame has arrived. */
   | { readonly kind: "after-sent" | "after-received"; readonly user: string; readonly at: number };
 
@@ -357,14 +363,12 @@ export class World {
         if (!alive()) return never;
       }
       if (failsAt("before-write", count)) {
-        this.hit = true;
-        this.kill(device.userId);
+        this.#die(device);
         return never;
       }
       apply();
       if (failsAt("after-write", count)) {
-        this.hit = true;
-        this.kill(device.userId);
+        this.#die(device);
         return never;
       }
     };
@@ -386,6 +390,13 @@ export class World {
         return new RecordSession({ owner, firstUse, records, sealing: plainSealing });
       },
     };
+  }
+
+  #die(device: Device): void {
+    const fault = this.fault as Extract<Fault, { again?: number }>;
+    if (fault.again === undefined) this.hit = true;
+    else this.fault = { kind: fault.kind, user: fault.user, at: device.writes + fault.again };
+    this.kill(device.userId);
   }
 
   #connector(device: Device, alive: () => boolean, connections: Set<Wire>): Connector {

@@ -408,6 +408,23 @@ describe("an entry", () => {
     expect(left.some((intent) => intent.includes(toHex(toUtf8("mine"))))).toBe(true);
   });
 
+  it("of ours that a crash kept from being seen is known again", async () => {
+    const world = await online(await acquainted("alice", "bob")(), "alice", "bob");
+    // The relay's answer comes to the process that dies, the log itself does not.
+    world.transform = (user, direction, bytes) =>
+      user === "alice" && direction === "in" && relayFrame(bytes).type === "entries" ? undefined : bytes;
+    world.send("alice", ["bob"], "answered");
+    await world.settle();
+    const alice = world.device("alice");
+    const before = (await storedState(alice)).place.cursor.seq;
+    world.kill("alice");
+    world.transform = (_user, _direction, bytes) => bytes;
+    world.revive();
+    await world.settle();
+    expect((await storedState(alice)).place.cursor.seq).toBeGreaterThan(before);
+    expect(await problemsOf(world, [{ members: ["alice", "bob"] }])).toEqual([]);
+  });
+
   it("that brings a message again is dropped, also after a restart", async () => {
     const world = await acquainted("alice", "bob")();
     const repeated = randomBytes(16);
