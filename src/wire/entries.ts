@@ -183,10 +183,10 @@ export interface JoinRequest {
   readonly signature: Bytes;
 }
 
-/** The bytes that the account key signs for a join request. */
-export function joinRequestToBeSigned(request: Omit<JoinRequest, "signature">): Bytes {
+/** The bytes that the account key signs for a join request; `requestId` is the id of the entry that carries it. */
+export function joinRequestToBeSigned(request: Omit<JoinRequest, "signature">, requestId: Bytes): Bytes {
   return encode((writer) => {
-    writer.opaque(toUtf8("Subrosa 1 join request"));
+    writer.opaque(toUtf8("Subrosa 1 join request")).fixed(requestId);
     encodeUnsignedJoinRequest(writer, request);
   }, undefined);
 }

@@ -287,10 +287,11 @@ export async function joinRequest(user: TestUser, groupId: Bytes): Promise<Omit<
     accountKey: user.account.publicKey,
     keyPackage: randomBytes(100),
   };
-  const signature = await sign(user.account.privateKey, joinRequestToBeSigned(unsigned));
+  const entryId = randomBytes(16);
+  const signature = await sign(user.account.privateKey, joinRequestToBeSigned(unsigned, entryId));
   return {
     kind: EntryKind.joinRequest,
-    entryId: randomBytes(16),
+    entryId,
     payload: encode(encodeJoinRequest, { ...unsigned, signature }),
   };
 }

@@ -3,7 +3,12 @@ import { describe, expect, it } from "vitest";
 import { fromHex, toHex } from "../../../src/base/encoding.js";
 import { decode } from "../../../src/codec/reader.js";
 import { encode } from "../../../src/codec/writer.js";
-import { chainDigestInput, contentDigestInput, encodePointer } from "../../../src/wire/entries.js";
+import {
+  chainDigestInput,
+  contentDigestInput,
+  encodePointer,
+  joinRequestToBeSigned,
+} from "../../../src/wire/entries.js";
 import {
   type ClientFrame,
   decodeClientFrame,
@@ -262,6 +267,16 @@ describe("fixed bytes", () => {
     };
     expect(toHex(sessionToBeSigned(claim))).toBe(
       `11${text("Subrosa 1 session")}01${text("r")}${hex(32, "05")}03${text("bob")}${hex(16, "02")}0000000000000001${hex(16, "06")}`,
+    );
+    const request = {
+      groupId: bytes(32, 0xaa),
+      userId: "bob",
+      deviceId: bytes(16, 2),
+      accountKey: bytes(65, 3),
+      keyPackage: bytes(2, 4),
+    };
+    expect(toHex(joinRequestToBeSigned(request, bytes(16, 0x11)))).toBe(
+      `16${text("Subrosa 1 join request")}${hex(16, "11")}${hex(32, "aa")}03${text("bob")}${hex(16, "02")}${hex(65, "03")}020404`,
     );
     expect(
       toHex(encode(encodePointer, { groupId: bytes(32, 0xaa), at: { seq: 1, digest: bytes(32, 7) } })),
