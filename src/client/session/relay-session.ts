@@ -16,10 +16,10 @@ import {
 import type { Cursor, LogId } from "../../wire/identifiers.js";
 import { type Challenge, sessionToBeSigned } from "../../wire/identity.js";
 import { CloseCode } from "../../wire/protocol.js";
-import type { RefusalCode } from "../../wire/refusals.js";
 import type { BodyOf, OperationName, ResultOf } from "../../wire/requests.js";
 import type { OwnIdentity } from "../identity/own-identity.js";
 import type { Incarnation } from "./incarnation.js";
+import { refusalError } from "./refusal.js";
 
 /** The code of a connection that ended without one (RFC 6455 §7.1.5). */
 const BROKEN = 1006;
@@ -164,7 +164,7 @@ export class RelaySession {
       case "refuse": {
         const waiting = this.#waiting.get(frame.id);
         this.#waiting.delete(frame.id);
-        const error = refusalError(frame.code, frame.reason);
+        const error = refusalError(frame.code);
         if (frame.id === 0) this.#refusal = error;
         if (frame.id === 0 && frame.code === "store-outdated") {
           // Its failure ends the client, which is all that is left to do with a state like this.
@@ -250,8 +250,4 @@ function closeError(code: number): SubrosaError | undefined {
     default:
       return undefined;
   }
-}
-
-function refusalError(code: RefusalCode, reason: string): SubrosaError {
-  return new SubrosaError(code, reason === "" ? `the relay refused: ${code}` : reason);
 }
