@@ -1,0 +1,91 @@
+import type { Bytes } from "../../src/base/bytes.js";
+import type { Connection, Connector } from "../../src/transport/transport.js";
+import { webSocketConnector } from "../../src/transport/websocket.js";
+import {
+  type ClientFrame,
+  decodeClientFrame,
+  decodeRelayFrame,
+  decodeResult,
+  encodeRelayFrame,
+  encodeResult,
+  type RelayFrame,
+} from "../../src/wire/frames.js";
+import type { BodyOf, OperationName, ResultOf } from "../../src/wire/requests.js";
+
+/** What stands between a client and an honest relay: a hostile relay, as far as the client can tell. */
+export interface Tamper {
+  /** Frames from the relay: what the client gets instead of each; undefined leaves it as it is. */
+  fromRelay?(frame: RelayFrame, bytes: Bytes): readonly (RelayFrame | Bytes)[] | undefined;
+  /** Frames from the client, likewise. */
+  fromClient?(frame: ClientFrame, bytes: Bytes): readonly Bytes[] | undefined;
+  /** Replies, by what was asked. */
+  replies?: {
+    [Name in OperationName]?: (
+      result: ResultOf<Name>,
+      body: BodyOf<Name>,
+    ) => ResultOf<Name> | Bytes | undefined;
+  };
+}
+
+/** A connector through which `tamper` sees and changes everything; also says something of its own. */
+export class TamperedConnector implements Connector {
+  tamper: Tamper;
+  connections = 0;
+  #current: Connection | undefined;
+  readonly #inner = webSocketConnector({});
+
+  constructor(tamper: Tamper = {}) {
+    this.tamper = tamper;
+  }
+
+  /** Hands the client a frame that no relay sent. */
+  inject(frame: RelayFrame | Bytes): void {
+    this.#current?.onframe?.(frame instanceof Uint8Array ? frame : encodeRelayFrame(frame));
+  }
+
+  async connect(url: string, options?: Parameters<Connector["connect"]>[1]): Promise<Connection> {
+    const inner = await this.#inner.connect(url, options);
+    this.connections++;
+    const asked = new Map<number, { name: OperationName; body: unknown }>();
+    const outer: Connection = {
+      onframe: undefined,
+      onclose: undefined,
+      get bufferedAmount() {
+        return inner.bufferedAmount;
+      },
+      send: (bytes) => {
+        const own = bytes.slice();
+        const frame = decodeClientFrame(own);
+        if (frame.type === "request") asked.set(frame.id, { name: frame.name, body: frame.body });
+        for (const out of this.tamper.fromClient?.(frame, own) ?? [own]) inner.send(out);
+      },
+      close: (code, reason) => inner.close(code, reason),
+    };
+    inner.onframe = (bytes) => {
+      for (const frame of this.#incoming(bytes, asked)) outer.onframe?.(frame);
+    };
+    inner.onclose = (info) => outer.onclose?.(info);
+    this.#current = outer;
+    return outer;
+  }
+
+  #incoming(bytes: Bytes, asked: Map<number, { name: OperationName; body: unknown }>): Bytes[] {
+    let frame = decodeRelayFrame(bytes);
+    let current = bytes;
+    if (frame.type === "reply") {
+      const question = asked.get(frame.id);
+      const change = question && this.tamper.replies?.[question.name];
+      if (question && change) {
+        const result = decodeResult(question.name, frame.result);
+        const changed = (change as (result: unknown, body: unknown) => unknown)(result, question.body);
+        if (changed instanceof Uint8Array) frame = { ...frame, result: changed as Bytes };
+        else if (changed !== undefined) {
+          frame = { ...frame, result: encodeResult(question.name, changed as never) };
+        }
+        current = encodeRelayFrame(frame);
+      }
+    }
+    const instead = this.tamper.fromRelay?.(frame, current) ?? [current];
+    return instead.map((one) => (one instanceof Uint8Array ? one : encodeRelayFrame(one)));
+  }
+}
