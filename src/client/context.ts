@@ -33,6 +33,8 @@ export interface Context {
   readonly outbox: Outbox;
   readonly delivery: Delivery;
   readonly history: History;
+  /** What stands for these bytes in the store's keys, which are not encrypted. */
+  readonly privateTag: (bytes: Bytes) => Promise<string>;
   readonly relay: RelaySession;
   /** Which receipts this client sends. */
   readonly ack: { readonly direct: boolean; readonly group: boolean };

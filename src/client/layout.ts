@@ -32,6 +32,8 @@ export const layout = {
   epoch: (groupId: Uint8Array) => `epoch/${toHex(groupId)}`,
   ratchets: (groupId: Uint8Array) => `ratchet/${toHex(groupId)}/`,
   ratchet: (groupId: Uint8Array, key: string) => `ratchet/${toHex(groupId)}/${key}`,
+  /** The secret that senders are named with in the keys of the seen-set. */
+  seenSecret: "seen-secret",
   seen: (groupId: Uint8Array) => `seen/${toHex(groupId)}/`,
   /** By the day on which the sender wrote the message, so that old days can be dropped whole. */
   seenDay: (groupId: Uint8Array, day: number) => `seen/${toHex(groupId)}/${ordered(day)}/`,

@@ -27,6 +27,7 @@ import { KeyPackages } from "./identity/key-packages.js";
 import { loadIdentity } from "./identity/own-identity.js";
 import { layout } from "./layout.js";
 import type { ClientOptions, Seams } from "./options.js";
+import { PrivateTags } from "./private-tags.js";
 import { Incarnation } from "./session/incarnation.js";
 import { RelaySession } from "./session/relay-session.js";
 
@@ -144,6 +145,7 @@ export class RunningClient {
       History.load(store, options.history ?? false, options.userId),
       store.get(layout.registered),
     ]);
+    const tags = new PrivateTags(store, write);
     const context: Context = {
       store,
       write,
@@ -156,6 +158,7 @@ export class RunningClient {
       outbox,
       delivery,
       history,
+      privateTag: (bytes) => tags.tag(bytes),
       relay,
       ack: { direct: ack.direct ?? true, group: ack.group ?? false },
       emit: handler.emit,

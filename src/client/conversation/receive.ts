@@ -1,7 +1,6 @@
-import { type Bytes, equalBytes } from "../../base/bytes.js";
+import { equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
-import { sha256 } from "../../crypto/hash.js";
 import {
   encodeRatchets,
   epochAuthenticator,
@@ -103,7 +102,7 @@ async function receiveApplication(
   if ((content.type === "close") !== (entry.kind === EntryKind.close)) {
     throw new SubrosaError("invalid-message", "content and entry differ", { rule: "close" });
   }
-  if (await step.isDuplicate(await senderTag(sender.accountKey), content)) return "duplicate";
+  if (await step.isDuplicate(await context.privateTag(sender.accountKey), content)) return "duplicate";
   switch (content.type) {
     case "text":
     case "bytes":
@@ -121,11 +120,6 @@ async function receiveApplication(
       break;
   }
   return "processed";
-}
-
-/** A short name for an account in the seen-set's keys. */
-async function senderTag(accountKey: Bytes): Promise<string> {
-  return toHex((await sha256(accountKey)).subarray(0, 16));
 }
 
 async function receiveLeave(step: Step, group: GroupState, entry: EntryContent): Promise<Outcome> {
