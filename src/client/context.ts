@@ -1,5 +1,6 @@
 import type { Bytes } from "../base/bytes.js";
 import type { Clock } from "../base/clock.js";
+import type { SubrosaError } from "../base/errors.js";
 import type { Change, StoreSession } from "../stores/store.js";
 import type { Conversation } from "./conversation/conversation.js";
 import type { Outbox } from "./conversation/outbox.js";
@@ -44,6 +45,8 @@ export interface Context {
   readonly background: (work: Promise<unknown>) => void;
   /** Members, roles or status of a group have changed: whether its request box is followed may have too. */
   readonly groupChanged: (groupId: Bytes) => void;
+  /** The store is an older copy: the client ends, and this state never connects again. */
+  readonly outdated: (error: SubrosaError) => void;
   /** Reports what went wrong in work that nobody waits for. */
   readonly report: (error: unknown) => void;
 }

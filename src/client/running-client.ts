@@ -114,6 +114,7 @@ export class RunningClient {
     store.onLost((error) => handler.fatal(error));
     const report = (error: unknown) => handler.emit("error", asError(error));
     const identity = await loadIdentity(store, options.userId);
+    const incarnation = await Incarnation.load(store, write);
     let running: RunningClient | undefined;
     const relay = new RelaySession({
       url: options.url,
@@ -121,7 +122,7 @@ export class RunningClient {
       clock,
       random,
       identity,
-      incarnation: await Incarnation.load(store, write),
+      incarnation,
       token: async () => (typeof token === "function" ? token() : (token ?? "")),
       handler: {
         ready: (ready) => void running?.ready(ready).catch(report),
@@ -164,6 +165,7 @@ export class RunningClient {
       emit: handler.emit,
       groupChanged: (groupId) => void running?.followBox(running.registry.get(groupId)),
       conversationEnded: (conversation) => running?.conversationEnded(conversation),
+      outdated: (error) => void incarnation.refused().then(() => handler.fatal(error), report),
       background: (work) => void work.catch(ifConnected(report)),
       report,
     };

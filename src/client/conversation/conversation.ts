@@ -200,6 +200,7 @@ export class Conversation {
 
   /** What the relay sent makes no sense: nothing of it is taken in, and the log is read again from the last place. */
   #unreceived(error: unknown): void {
+    if (SubrosaError.is(error) && error.code === "store-outdated") return this.#context.outdated(error);
     this.#context.report(error);
     if (!this.#subscribed) return;
     this.#subscribed = false;

@@ -19,6 +19,7 @@ import { acquaint } from "./acquaintance.js";
 import { checkCommit, pendingLeaves } from "./commit-rules.js";
 import { contentOf } from "./content.js";
 import { announceCommit, announceEnd, deliver, noteReceipt } from "./effects.js";
+import { isByLaterState } from "./later-state.js";
 import { authenticate, leafAt } from "./leaves.js";
 import { isAdmin } from "./policy.js";
 import { policyIn } from "./state.js";
@@ -54,7 +55,10 @@ export async function receiveEntry(context: Context, step: Step, content: EntryC
     }
   } catch (error) {
     if (!SubrosaError.is(error) || error.code === "internal" || error.code === "store-failed") throw error;
-    if (error.rule === OWN_MESSAGE) return "duplicate";
+    if (error.rule === OWN_MESSAGE) {
+      if (!(await isByLaterState(group, content.payload))) return "duplicate";
+      throw new SubrosaError("store-outdated", "this device has sent more than this state of it knows");
+    }
     return refused(context, step, content, error);
   } finally {
     // The relay has carried out a commit's access changes whatever its members think of it.
