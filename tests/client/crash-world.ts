@@ -96,7 +96,7 @@ export interface Sent {
 
 export class Device {
   readonly userId: string;
-  readonly place: Place;
+  place: Place;
   life: Life | undefined;
   /** Messages as the app got them, over all lives. */
   readonly taken: (Message & { life: number })[] = [];

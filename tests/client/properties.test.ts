@@ -455,6 +455,78 @@ describe("an entry", () => {
   });
 });
 
+describe("an older copy of a store that was taken while its client ran", () => {
+  /** Alice's device goes on from the copy: what it does, by name, and what her app is told. */
+  async function goesOnFrom(world: World, later: () => void): Promise<{ appends: number; errors: string[] }> {
+    const alice = world.device("alice");
+    const copy = alice.place.copy();
+    later();
+    await world.settle();
+    world.kill("alice");
+    alice.place = copy;
+    alice.events.length = 0;
+    const before = appendsOf(world, "alice").length;
+    for (let opened = 0; opened < 2; opened++) {
+      world.start("alice");
+      world.call(
+        "alice",
+        (client) => client.sendDirectMessage("bob", "with used keys").catch(() => {}),
+        false,
+      );
+      await world.settle();
+      world.kill("alice");
+    }
+    const errors = alice.events.flatMap(({ name, event }) =>
+      name === "error" ? [(event as { code: string }).code] : [],
+    );
+    return { appends: appendsOf(world, "alice").length - before, errors };
+  }
+
+  it("notices that messages were sent since, and sends nothing", async () => {
+    const world = await online(await acquainted("alice", "bob")(), "alice", "bob");
+    world.disconnect("bob"); // Nothing is acknowledged by all, so the log still has it.
+    const { appends, errors } = await goesOnFrom(world, () => world.send("alice", ["bob"], "since"));
+    expect(appends).toBe(0);
+    expect(new Set(errors)).toEqual(new Set(["store-outdated"]));
+    world.reconnect("bob");
+    await world.settle();
+    expect(texts(world.device("bob"))).toEqual(["since"]);
+  });
+
+  it("notices that keys were changed since, and sends nothing", async () => {
+    const world = await online(await grouped(["alice", "bob", "carol"])(), "alice", "bob", "carol");
+    world.disconnect("bob");
+    const { appends, errors } = await goesOnFrom(world, () => remove(world, "alice", "carol"));
+    expect(appends).toBe(0);
+    expect(new Set(errors)).toEqual(new Set(["store-outdated"]));
+  });
+
+  it("is not what a relay makes of a device by repeating its entries", async () => {
+    const world = await online(await acquainted("alice", "bob")(), "alice", "bob");
+    let repeated: Extract<ReturnType<typeof relayFrame>, { type: "entries" }> | undefined;
+    world.transform = (user, direction, bytes) => {
+      const append = user === "alice" && direction === "out" ? appendIn(bytes) : undefined;
+      if (append !== undefined && repeated === undefined) {
+        const { kind, entryId, payload } = append.body.entry;
+        const entry = { form: "full" as const, seq: 0, content: { kind, entryId, payload } };
+        repeated = { type: "entries", log: append.body.log, entries: [entry] };
+      }
+      return bytes;
+    };
+    world.send("alice", ["bob"], "said once");
+    await world.settle();
+    const alice = world.device("alice");
+    const { cursor } = (await storedState(alice)).place;
+    if (repeated === undefined) throw new Error("nothing was sent");
+    const entries = repeated.entries.map((entry) => ({ ...entry, seq: cursor.seq + 1 }));
+    world.wire("alice").inject(encodeRelayFrame({ ...repeated, entries }));
+    await world.settle();
+    expect((await storedState(alice)).place.cursor.seq).toBe(cursor.seq + 1);
+    expect(alice.events.filter(({ name }) => name === "error")).toEqual([]);
+    expect(alice.life?.client.state).toBe("connected");
+  });
+});
+
 describe("the policy", () => {
   it("stands in the group's context, the same for all members, and the relay does not see it", async () => {
     const world = await online(await grouped(["alice", "bob"])(), "alice", "bob");
