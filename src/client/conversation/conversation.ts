@@ -2,21 +2,17 @@ import { equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { SerialQueue } from "../../base/serial-queue.js";
-import { decodeStagedCommit, dropProposals } from "../../mls/group/index.js";
-import type { Change } from "../../stores/store.js";
 import type { LogEntry } from "../../wire/entries.js";
 import { EndReason } from "../../wire/frames.js";
 import { isSameCursor, type LogId } from "../../wire/identifiers.js";
 import { EntryKind, isHandshake, LogKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
-import { ownLeaves } from "./commit-rules.js";
-import { MAX_RECEIPT_IDS } from "./content.js";
-import { announceEnd, groupField } from "./effects.js";
-import type { Action, Intent, Sealed } from "./intent.js";
+import { announceEnd } from "./effects.js";
+import type { Action, Intent } from "./intent.js";
 import { leavesOf } from "./leaves.js";
 import { contentDigests, nextCursor } from "./log-digest.js";
-import { isMessage } from "./outbox.js";
-import { mergeCommit, receiveEntry } from "./receive.js";
+import { endWithConversation, oweReceipts, receiveOwn, unseal } from "./own-entries.js";
+import { receiveEntry } from "./receive.js";
 import { Sender } from "./sender.js";
 import type { ConversationState } from "./state.js";
 import { Step } from "./step.js";
@@ -87,9 +83,9 @@ export class Conversation {
     return this.#queue.run(async () => {
       const step = new Step(this.#context, this.#state);
       const result = await work(step);
-      this.#oweReceipts(step);
+      oweReceipts(this.#context, step, this.intents());
       const { status } = step.record;
-      if (status === "ended" && this.#state.record.status !== "ended") this.#endIntents(step, step.endedBy);
+      if (status === "ended" && this.#state.record.status !== "ended") this.#endIntents(step);
       this.#state = await step.commit();
       step.runEffects();
       return result;
@@ -235,7 +231,7 @@ export class Conversation {
     const sealed = intent?.sealed;
     // What was made for another place in the log is not in force here, whoever put it there.
     if (intent !== undefined && sealed !== undefined && isSameCursor(sealed.after, step.place.handshake)) {
-      this.#receiveOwn(step, intent, sealed);
+      receiveOwn(this.#context, step, intent, sealed);
       return;
     }
     if (entry.form === "full") {
@@ -252,71 +248,8 @@ export class Conversation {
   /** Somebody's handshake entry came first: what was sealed for the place before it can never be taken. */
   #unsealAll(step: Step): void {
     for (const intent of this.intents()) {
-      if (intent.sealed !== undefined) this.unseal(step, intent);
+      if (intent.sealed !== undefined) unseal(this.#context, step, intent);
     }
-  }
-
-  /** The bytes of an intent are void; it is sealed anew, under the same message id. */
-  unseal(step: Step, intent: Intent): void {
-    const { group } = step;
-    if (intent.action.type === "leave" && group !== undefined && step.record.status !== "leaving") {
-      step.propose(dropProposals(group, ownLeaves(group)), []);
-    }
-    step.change(this.#context.outbox.seal(intent, undefined));
-  }
-
-  /** The log shows an entry of ours: it counts from here on. */
-  #receiveOwn(step: Step, intent: Intent, sealed: Sealed): void {
-    const { action } = intent;
-    switch (sealed.kind) {
-      case EntryKind.application:
-        this.#accepted(step, intent);
-        return;
-      case EntryKind.leave:
-        this.#left(step);
-        break;
-      case EntryKind.close:
-        announceEnd(this.#context, step, { deletedBy: this.#context.identity.userId });
-        step.end();
-        break;
-      case EntryKind.commit: {
-        const before = step.group;
-        if (before === undefined || sealed.bundle === undefined) return;
-        mergeCommit(this.#context, step, before, decodeStagedCommit(sealed.bundle.staged), true);
-        step.applyAccess(sealed.bundle.access);
-        break;
-      }
-      default:
-        return;
-    }
-    step.endIntent(intent);
-    if (action.type === "add" && action.request !== undefined)
-      step.change(...this.#requestDone(action.request.id));
-  }
-
-  /** The relay has our proposal to leave: the group is hidden at once. */
-  #left(step: Step): void {
-    const { subject, status } = step.record;
-    step.setStatus("leaving");
-    step.change(...this.#context.delivery.discard(step.key));
-    if (subject.kind === "group" && status === "active") {
-      step.after(() => this.#context.emit("groupLeave", { group: subject.name, reason: "left" }));
-    }
-  }
-
-  #requestDone(requestId: Uint8Array): Change[] {
-    return [{ delete: `request/${this.key}/${toHex(requestId)}` }];
-  }
-
-  /** The log shows a message of ours. */
-  #accepted(step: Step, intent: Intent): void {
-    step.endIntent(intent);
-    const { action } = intent;
-    if (!isMessage(action) || action.type !== "send") return;
-    const ids = [toHex(action.content.id)];
-    step.change(...this.#context.history.advance(ids, "sent"));
-    const by = this.#context.identity.userId;
-    step.after(() => this.#context.emit("receipt", { ids, by, ...groupField(step), state: "sent" }));
   }
 
   #received(): void {
@@ -327,73 +260,14 @@ export class Conversation {
     this.flush();
   }
 
-  /** Messages received in a step owe their senders a receipt, which is written with them. */
-  #oweReceipts(step: Step): void {
-    if (step.receipts.length === 0 || step.record.status !== "active") return;
-    const waiting = this.intents().find(
-      ({ action, sealed }) =>
-        sealed === undefined && action.type === "send" && action.content.type === "delivered",
-    );
-    const ids = [...step.receipts];
-    if (waiting?.action.type === "send" && waiting.action.content.type === "delivered") {
-      const earlier = waiting.action.content.ids;
-      if (earlier.length + ids.length <= MAX_RECEIPT_IDS) {
-        ids.unshift(...earlier);
-        step.change(this.#context.outbox.end(waiting));
-      }
-    }
-    const content = {
-      type: "delivered",
-      id: this.#context.randomId(16),
-      sentAt: this.#context.clock.now(),
-      ids,
-    } as const;
-    const target = { groupId: step.record.groupId };
-    step.change(this.#context.outbox.add(target, { type: "send", content }).change);
-  }
-
-  /**
-   * Nothing more can be sent here: what waits fails, except messages to a user, which find another conversation unless
-   * `error` says why they must not.
-   */
-  #endIntents(step: Step, error?: SubrosaError): void {
-    const { subject } = step.record;
-    for (const intent of this.intents()) {
-      if (subject.kind === "direct" && error === undefined && isMessage(intent.action)) {
-        step.change(this.#context.outbox.retarget(intent, { userId: subject.peer }));
-      } else if (intent.action.type === "leave") {
-        step.endIntent(intent);
-      } else {
-        this.fail(step, intent, error ?? new SubrosaError("not-a-member", "the conversation has ended"));
-      }
-    }
+  #endIntents(step: Step): void {
+    for (const intent of this.intents()) endWithConversation(this.#context, step, intent);
     step.after(() => this.#context.conversationEnded(this));
   }
 
   /** Ends intents that came too late for a conversation that has ended. */
   async sweep(): Promise<void> {
     if (this.intents().length > 0) await this.step((step) => this.#endIntents(step));
-  }
-
-  /** An intent came to nothing. */
-  fail(step: Step, intent: Intent, error: SubrosaError): void {
-    step.change(this.#context.outbox.end(intent));
-    if (isMessage(intent.action) && intent.action.type === "send") {
-      step.change(...this.#context.history.advance([toHex(intent.action.content.id)], "failed"));
-    }
-    step.after(() => this.#failed(intent, error));
-  }
-
-  #failed(intent: Intent, error: SubrosaError): void {
-    const { action } = intent;
-    const { userId } = this.#context.identity;
-    if (action.type === "send" && isMessage(action)) {
-      const ids = [toHex(action.content.id)];
-      const { subject } = this.#state.record;
-      const group = subject.kind === "group" ? { group: subject.name } : {};
-      this.#context.emit("receipt", { ids, by: userId, ...group, state: "failed", code: error.code });
-    }
-    this.#context.outbox.settle(intent, error);
   }
 
   /** Resolves when every step begun so far is durable. */

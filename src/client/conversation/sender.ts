@@ -8,6 +8,7 @@ import { MESSAGE_ID_LENGTH } from "./content.js";
 import type { Conversation } from "./conversation.js";
 import { dueBeforeLeaving, isCommitDue, mayCommit, stayingLeaves } from "./duties.js";
 import type { Action, Intent, Sealed } from "./intent.js";
+import { fail, unseal } from "./own-entries.js";
 import { sealCommit, sealLeave, sealMessage } from "./seal.js";
 import type { ConversationState } from "./state.js";
 
@@ -251,7 +252,7 @@ export class Sender {
     } catch (error) {
       if (!SubrosaError.is(error) || !FINAL.includes(error.code)) throw error;
       this.#commitFailed(intent);
-      await this.#conversation.step((step) => this.#conversation.fail(step, intent, error));
+      await this.#conversation.step((step) => fail(this.#context, step, intent, error));
       this.#again = true;
       return;
     }
@@ -295,7 +296,7 @@ export class Sender {
         }
         this.#commitFailed(intent);
         await this.#conversation.step((step) => {
-          if (this.#holds(intent, sealed)) this.#conversation.fail(step, intent, error);
+          if (this.#holds(intent, sealed)) fail(this.#context, step, intent, error);
         });
         this.flush();
     }
@@ -318,7 +319,7 @@ export class Sender {
   async #unseal(intent: Intent, sealed: Sealed): Promise<void> {
     await this.#conversation.step((step) => {
       if (!this.#holds(intent, sealed)) return;
-      this.#conversation.unseal(step, intent);
+      unseal(this.#context, step, intent);
       if (this.#ownInitiative.delete(intent.order) || intent.action.type === "refresh") {
         // Whether it is still wanted is decided anew.
         this.#skipRefresh ||= intent.action.type === "refresh";

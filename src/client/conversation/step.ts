@@ -29,6 +29,7 @@ export class Step {
   readonly #ratchets = new Map<string, RatchetChange>();
   readonly #effects: (() => void)[] = [];
   readonly #seen = new Set<string>();
+  readonly #endedIntents = new Set<Intent>();
   #record: ConversationRecord;
   #place: Place;
   #group: GroupState | undefined;
@@ -132,8 +133,14 @@ export class Step {
 
   /** An intent came to its end. */
   endIntent(intent: Intent, error?: Parameters<Context["outbox"]["settle"]>[1]): void {
+    this.#endedIntents.add(intent);
     this.change(this.#context.outbox.end(intent));
     this.after(() => this.#context.outbox.settle(intent, error));
+  }
+
+  /** Whether an intent came to its end in this step. */
+  hasEnded(intent: Intent): boolean {
+    return this.#endedIntents.has(intent);
   }
 
   /** Whether a message was received before; from now on it was. */

@@ -1,0 +1,126 @@
+import { toHex } from "../../base/encoding.js";
+import { SubrosaError } from "../../base/errors.js";
+import { decodeStagedCommit, dropProposals } from "../../mls/group/index.js";
+import { EntryKind } from "../../wire/protocol.js";
+import type { Context } from "../context.js";
+import { layout } from "../layout.js";
+import { ownLeaves } from "./commit-rules.js";
+import { MAX_RECEIPT_IDS, MESSAGE_ID_LENGTH } from "./content.js";
+import { announceEnd, groupField } from "./effects.js";
+import type { Intent, Sealed } from "./intent.js";
+import { isMessage } from "./outbox.js";
+import { mergeCommit } from "./receive.js";
+import type { Step } from "./step.js";
+
+/** The log shows an entry of ours at the place for which it was made: it counts from here on. */
+export function receiveOwn(context: Context, step: Step, intent: Intent, sealed: Sealed): void {
+  const { action } = intent;
+  switch (sealed.kind) {
+    case EntryKind.application:
+      noteSent(context, step, intent);
+      break;
+    case EntryKind.leave:
+      hide(context, step);
+      break;
+    case EntryKind.close:
+      announceEnd(context, step, { deletedBy: context.identity.userId });
+      step.end();
+      break;
+    case EntryKind.commit: {
+      const before = step.group;
+      if (before === undefined || sealed.bundle === undefined) return;
+      mergeCommit(context, step, before, decodeStagedCommit(sealed.bundle.staged), true);
+      step.applyAccess(sealed.bundle.access);
+      break;
+    }
+    default:
+      return;
+  }
+  step.endIntent(intent);
+  if (action.type === "add" && action.request !== undefined) {
+    step.change({ delete: layout.request(step.record.groupId, action.request.id) });
+  }
+}
+
+function noteSent(context: Context, step: Step, { action }: Intent): void {
+  if (action.type !== "send" || !isMessage(action)) return;
+  const ids = [toHex(action.content.id)];
+  step.change(...context.history.advance(ids, "sent"));
+  const by = context.identity.userId;
+  step.after(() => context.emit("receipt", { ids, by, ...groupField(step), state: "sent" }));
+}
+
+/** The relay has our proposal to leave: the group is hidden at once. */
+function hide(context: Context, step: Step): void {
+  const { subject, status } = step.record;
+  step.setStatus("leaving");
+  step.change(...context.delivery.discard(step.key));
+  if (subject.kind === "group" && status === "active") {
+    step.after(() => context.emit("groupLeave", { group: subject.name, reason: "left" }));
+  }
+}
+
+/** The bytes of an intent are void; it is sealed anew, under the same message id. */
+export function unseal(context: Context, step: Step, intent: Intent): void {
+  dropOwnLeave(step, intent);
+  step.change(context.outbox.seal(intent, undefined));
+}
+
+/** A proposal to leave that the log has not shown binds nobody, this member least of all. */
+function dropOwnLeave(step: Step, { action }: Intent): void {
+  const { group, record } = step;
+  if (action.type !== "leave" || group === undefined || record.status === "leaving") return;
+  step.propose(dropProposals(group, ownLeaves(group)), []);
+}
+
+/** An intent came to nothing; whoever waits for it, or sent it, is told why. */
+export function fail(context: Context, step: Step, intent: Intent, error: SubrosaError): void {
+  dropOwnLeave(step, intent);
+  const { action } = intent;
+  if (action.type === "send" && isMessage(action)) {
+    const ids = [toHex(action.content.id)];
+    step.change(...context.history.advance(ids, "failed"));
+    const by = context.identity.userId;
+    const { code } = error;
+    step.after(() => context.emit("receipt", { ids, by, ...groupField(step), state: "failed", code }));
+  }
+  step.endIntent(intent, error);
+}
+
+/**
+ * The conversation has ended: a message to a user finds another one, unless the step says why it must not; everything
+ * else that waits fails.
+ */
+export function endWithConversation(context: Context, step: Step, intent: Intent): void {
+  if (step.hasEnded(intent)) return;
+  const { subject } = step.record;
+  if (subject.kind === "direct" && step.endedBy === undefined && isMessage(intent.action)) {
+    step.change(context.outbox.retarget(intent, { userId: subject.peer }));
+  } else if (intent.action.type === "leave") {
+    step.endIntent(intent);
+  } else {
+    const ended = new SubrosaError("not-a-member", "the conversation has ended");
+    fail(context, step, intent, step.endedBy ?? ended);
+  }
+}
+
+/** Messages received in a step owe their senders a receipt, which is written with them. */
+export function oweReceipts(context: Context, step: Step, intents: readonly Intent[]): void {
+  if (step.receipts.length === 0 || step.record.status !== "active") return;
+  const ids = [...step.receipts];
+  for (const intent of intents) {
+    const { action, sealed } = intent;
+    if (sealed !== undefined || action.type !== "send" || action.content.type !== "delivered") continue;
+    if (action.content.ids.length + ids.length > MAX_RECEIPT_IDS) continue;
+    ids.unshift(...action.content.ids);
+    step.endIntent(intent);
+  }
+  const content = {
+    type: "delivered",
+    id: context.randomId(MESSAGE_ID_LENGTH),
+    sentAt: context.clock.now(),
+    ids,
+  } as const;
+  const target = { groupId: step.record.groupId };
+  step.change(context.outbox.add(target, { type: "send", content }).change);
+}
