@@ -31,10 +31,12 @@ const safari = "safari" as BrowserInstanceOption["browser"];
 
 export default defineConfig({
   root: fileURLToPath(new URL("../..", import.meta.url)),
+  // Found only while tests run, it would make Vite load their page again.
+  optimizeDeps: { include: ["fast-check"] },
   test: {
     // What every engine runs; `*.browser.test.ts` is for engines only, `*.node.test.ts` never.
     include: [
-      "tests/unit/{crypto,hpke}/**/*.test.ts",
+      "tests/unit/{crypto,hpke,wire,mls-structs,mls-schedule,mls-framing}/**/*.test.ts",
       "tests/vectors/**/*.test.ts",
       "tests/browsers/**/*.test.ts",
       "tests/**/*.browser.test.ts",
