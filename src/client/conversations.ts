@@ -1,5 +1,6 @@
 import { toHex, toUtf8 } from "../base/encoding.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
+import { SerialQueue } from "../base/serial-queue.js";
 import { type Content, MESSAGE_ID_LENGTH } from "./conversation/content.js";
 import type { Conversation } from "./conversation/conversation.js";
 import type { Target } from "./conversation/intent.js";
@@ -32,6 +33,7 @@ export type ConversationSummary = { readonly user: string } | { readonly group: 
 export class Conversations {
   readonly running: RunningClient;
   readonly #maxBytes: number;
+  readonly #sends = new SerialQueue();
 
   constructor(running: RunningClient, limits: ClientLimits) {
     this.running = running;
@@ -81,16 +83,28 @@ export class Conversations {
 
   async sendDirect(userId: string, content: string | Uint8Array, expected?: string): Promise<string> {
     const encoded = this.#content(content);
-    const contact = this.running.context.contacts.get(userId);
-    if (expected !== undefined && contact !== undefined) {
-      if ((await fingerprintOf(userId, contact.pinnedKey)) !== expected.toLowerCase()) {
-        throw new SubrosaError("identity-mismatch", "the account's fingerprint is not the expected one");
+    // What is checked first must not let a later message overtake; only the check is waited for here, not the write.
+    const { written } = await this.#sends.run(async () => {
+      const contact = this.running.context.contacts.get(userId);
+      if (expected !== undefined && contact !== undefined) {
+        if ((await fingerprintOf(userId, contact.pinnedKey)) !== expected.toLowerCase()) {
+          throw new SubrosaError("identity-mismatch", "the account's fingerprint is not the expected one");
+        }
       }
-    }
+      return { written: this.#writeDirect(userId, encoded, expected) };
+    });
+    return written;
+  }
+
+  async #writeDirect(
+    userId: string,
+    content: Content & { type: "text" | "bytes" },
+    expected: string | undefined,
+  ): Promise<string> {
     const conversation = this.running.registry.direct(userId);
     const isActive = conversation?.state.record.status === "active";
     const target: Target = isActive ? { groupId: conversation.state.record.groupId } : { userId };
-    const id = await this.#enqueue(target, encoded, { peer: userId }, expected);
+    const id = await this.#enqueue(target, content, { peer: userId }, expected);
     if (isActive) conversation.flush();
     else this.running.starter.flushDirect(userId);
     return id;

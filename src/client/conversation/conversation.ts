@@ -23,6 +23,7 @@ const BATCH = 32;
 const ACK_DELAY = 50;
 /** How long a log is left alone after the relay sent something senseless, in milliseconds. */
 const REREAD_DELAY = 1_000;
+const MAX_REREAD_DELAY = 60_000;
 
 /**
  * One conversation: its state, its place in the group's log, and its part of the outbox. Everything that changes it
@@ -37,6 +38,8 @@ export class Conversation {
   /** The log's head as far as the relay has named it. */
   #head = 0;
   #cancelAck: (() => void) | undefined;
+  #cancelReread: (() => void) | undefined;
+  #rereadDelay = REREAD_DELAY;
   /** The relay has ended the log once without its entries saying why. */
   #endDoubted = false;
 
@@ -92,8 +95,11 @@ export class Conversation {
     });
   }
 
-  /** Stores an intent and waits for its end. */
+  /** Stores an intent and waits for its end. Throws `not-a-member` when the conversation has ended. */
   async perform(action: Action): Promise<void> {
+    if (this.#state.record.status === "ended") {
+      throw new SubrosaError("not-a-member", "the conversation has ended");
+    }
     const { intent, change } = this.#context.outbox.add({ groupId: this.#state.record.groupId }, action);
     const finished = this.#context.outbox.finished(intent);
     finished.catch(() => {});
@@ -140,6 +146,7 @@ export class Conversation {
         return;
       default:
         this.#context.report(error);
+        this.#readAgain();
     }
   }
 
@@ -200,7 +207,15 @@ export class Conversation {
     this.#context.report(error);
     if (!this.#subscribed) return;
     this.#subscribed = false;
-    this.#context.clock.after(REREAD_DELAY, () => void this.subscribe());
+    this.#readAgain();
+  }
+
+  /** Reads the log anew after a while, which grows as long as that comes to nothing. */
+  #readAgain(): void {
+    const delay = this.#rereadDelay;
+    this.#rereadDelay = Math.min(2 * delay, MAX_REREAD_DELAY);
+    this.#cancelReread?.();
+    this.#cancelReread = this.#context.clock.after(delay, () => this.#context.background(this.subscribe()));
   }
 
   async #receive(step: Step, entries: readonly LogEntry[]): Promise<void> {
@@ -253,6 +268,7 @@ export class Conversation {
   }
 
   #received(): void {
+    this.#rereadDelay = REREAD_DELAY;
     this.#cancelAck ??= this.#context.clock.after(ACK_DELAY, () => {
       this.#cancelAck = undefined;
       this.#context.relay.ack(this.log, this.#state.place.cursor);
@@ -277,6 +293,7 @@ export class Conversation {
 
   stop(): void {
     this.#cancelAck?.();
+    this.#cancelReread?.();
     this.#sender.stop();
   }
 }
