@@ -2,7 +2,7 @@ import { rmSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import type { Browser } from "playwright";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { listenOnFreePort } from "../../demo/ports.mjs";
 import { findPorts, makeFolder, Program } from "./demo.js";
 import { launchBrowser, Person } from "./person.js";
@@ -37,9 +37,12 @@ beforeAll(async () => {
   browser = await launchBrowser();
 });
 
+afterEach(async () => {
+  if (running?.isRunning) await running.end();
+});
+
 afterAll(async () => {
   await browser?.close();
-  if (running?.isRunning) await running.end();
   folder.remove();
 });
 
@@ -91,8 +94,11 @@ describe("npm start", () => {
   it("says so when a port that was asked for is taken", async () => {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(ports[0], "127.0.0.1", resolve));
-    await expect(start()).rejects.toThrow(`port ${ports[0]} is in use`);
-    await new Promise((resolve) => server.close(resolve));
+    try {
+      await expect(start()).rejects.toThrow(`port ${ports[0]} is in use`);
+    } finally {
+      await new Promise((resolve) => server.close(resolve));
+    }
   });
 
   it("takes the next port when one is in use and none was asked for", async () => {
@@ -113,7 +119,7 @@ describe("npm start", () => {
   });
 
   it("serves the page under a strict policy, under one name only", async () => {
-    const demo = await start();
+    await start();
     const page = await fetch(url);
     expect(page.headers.get("content-security-policy")).toContain("default-src 'self'");
     const elsewhere = await fetch(`http://localhost:${ports[0]}/?name=x`, { redirect: "manual" });
@@ -121,6 +127,5 @@ describe("npm start", () => {
     for (const path of ["start.mjs", "../package.json", "%2e%2e/package.json", ".subrosa/relay/data.mdb"]) {
       expect((await fetch(url + path)).status).toBe(404);
     }
-    await demo.end();
   });
 });
