@@ -203,7 +203,10 @@ export class Conversation {
 
   /** What the relay sent makes no sense: nothing of it is taken in, and the log is read again from the last place. */
   #unreceived(error: unknown): void {
-    if (SubrosaError.is(error) && error.code === "store-outdated") return this.#context.outdated(error);
+    if (SubrosaError.is(error) && error.code === "store-outdated") {
+      this.#context.outdated(error);
+      return;
+    }
     this.#context.report(error);
     if (!this.#subscribed) return;
     this.#subscribed = false;
