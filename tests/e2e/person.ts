@@ -26,7 +26,7 @@ export class Person {
     this.name = name;
     this.context = context;
     this.page = page;
-    page.setDefaultTimeout(20_000);
+    page.setDefaultTimeout(60_000);
     page.on("pageerror", (error) => this.faults.push(error.stack ?? error.message));
     page.on("console", (message) => {
       // The browser itself reports each attempt to reach a relay that is not there.
