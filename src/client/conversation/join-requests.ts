@@ -90,7 +90,12 @@ export class JoinRequests {
       if (error.code === "cursor-mismatch" || error.code === "gap") {
         this.#cursor = START;
         await this.#context.relay.request("subscribe", { log: this.log, cursor: START });
-      } else if (error.code !== "connection-failed" && error.code !== "closed") this.#context.report(error);
+        return;
+      }
+      this.#subscribed = false;
+      // What has become of this device's rights meanwhile, the group's own log says.
+      const expected = ["connection-failed", "closed", "not-a-member", "unknown-group"];
+      if (!expected.includes(error.code)) this.#context.report(error);
     }
   }
 
