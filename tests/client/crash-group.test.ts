@@ -57,6 +57,26 @@ const scenes: Scene[] = [
     standing: [{ group: "team", members: both }],
   },
   {
+    name: "the only admin leaves",
+    base: grouped(both),
+    online: both,
+    steps: [(world) => leaveGroup(world, "alice")],
+    victims: both,
+    standing: [{ group: "team", members: ["bob"] }],
+  },
+  {
+    name: "who was removed asks to come back",
+    base: grouped(both),
+    online: both,
+    steps: [
+      (world) => remove(world, "alice", "bob"),
+      (world) => joinGroup(world, "bob"),
+      (world) => world.send("alice", ["bob"], "welcome back", "team"),
+    ],
+    victims: both,
+    standing: [{ group: "team", members: both }],
+  },
+  {
     name: "a member is removed",
     base: grouped(three),
     online: three,
