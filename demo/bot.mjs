@@ -8,7 +8,17 @@ import { openStore } from "../dist/node.js";
 const NAME = "echo";
 const say = (text) => console.log(`  echo: ${text}`);
 
-const client = new Client({
+/** @type {Client | undefined} */
+let client;
+let closing = false;
+// Before anything is awaited: whoever started this may go at any time.
+process.once("disconnect", async () => {
+  closing = true;
+  await client?.close();
+  process.exit();
+});
+
+client = new Client({
   url: process.env.RELAY_URL,
   userId: NAME,
   store: await openStore(process.env.DATA),
@@ -16,7 +26,6 @@ const client = new Client({
 });
 
 let offline = false;
-let closing = false;
 client.on("connect", () => {
   if (offline) say("online again");
   offline = false;
@@ -65,16 +74,11 @@ async function answerAll() {
   }
 }
 
-process.once("disconnect", async () => {
-  closing = true;
-  await client.close();
-  process.exit();
-});
-
 try {
   await client.connect();
   say("online");
-  process.send({ ready: true });
+  // The callback: whoever started this may be gone already.
+  process.send({ ready: true }, () => {});
   await answerAll();
 } catch (error) {
   process.send?.({ error: `The echo bot cannot start: ${error.code}: ${error.message}` }, () =>

@@ -8,22 +8,28 @@ const DEFAULT_PORT = 8787;
 async function listen(port) {
   // Clients know a relay by its address: one that had to move to another port is another, with data of its own.
   const isUsual = port === Number(RELAY_PORT || DEFAULT_PORT);
-  const relay = new Relay({
+  const next = new Relay({
     port,
     data: isUsual ? DATA : `${DATA}-${port}`,
     onError: (error) => console.error("relay:", error),
   });
-  const { url } = await relay.listen();
-  return { relay, url };
+  const { url } = await next.listen();
+  relay = next;
+  return { url };
 }
 
+/** @type {Relay | undefined} */
+let relay;
+// Before anything is awaited: whoever started this may go at any time.
+process.once("disconnect", async () => {
+  await relay?.close();
+  process.exit();
+});
+
 try {
-  const { relay, url } = await listenOnFreePort(RELAY_PORT, DEFAULT_PORT, listen);
-  process.once("disconnect", async () => {
-    await relay.close();
-    process.exit();
-  });
-  process.send({ url });
+  const { url } = await listenOnFreePort(RELAY_PORT, DEFAULT_PORT, listen);
+  // The callback: whoever started this may be gone already.
+  process.send({ url }, () => {});
 } catch (error) {
   process.send({ error: `The relay cannot start: ${error.message}` }, () => process.exit(1));
 }
