@@ -33,6 +33,9 @@ export async function keyPackagesFor(
   }
   const found = await context.relay.request("fetchKeyPackages", { userId: action.userId });
   await context.contacts.checkAccount(found.account, action.userId, action.expected);
+  if (found.devices.length === 0) {
+    throw new SubrosaError("no-key-package", `the relay has no key package of ${action.userId}`);
+  }
   const keyPackages = found.devices
     .filter((device) => !present.has(toHex(device.deviceId)))
     .map((device) => checkedKeyPackage(found.account, device));

@@ -163,6 +163,8 @@ export class Starter {
     if (this.#messagesTo(userId).length === 0) return;
     await contacts.checkAccount(found.account, userId);
     const keyPackages = found.devices.map((device) => checkedKeyPackage(found.account, device));
+    if (keyPackages.length === 0)
+      throw new SubrosaError("no-key-package", "the relay has no key package of the user");
     const users = [
       { userId: identity.userId, accountKey: identity.account.accountKey },
       { userId, accountKey: found.account.accountKey },
@@ -174,11 +176,17 @@ export class Starter {
       generation,
     );
     const target = { groupId: conversation.state.record.groupId };
-    await conversation.step(async (step) => {
-      step.change(...initialChanges(conversation.state));
-      const { intent } = this.#context.outbox.add(target, { type: "start" });
-      await sealCommit(this.#context, step, intent, { keyPackages });
-    });
+    try {
+      await conversation.step(async (step) => {
+        step.change(...initialChanges(conversation.state));
+        const { intent } = this.#context.outbox.add(target, { type: "start" });
+        await sealCommit(this.#context, step, intent, { keyPackages });
+      });
+    } catch (error) {
+      // Nothing of it was written: the next message must not find it.
+      this.#registry.delete(conversation);
+      throw error;
+    }
     this.flushCreations();
   }
 
