@@ -221,6 +221,7 @@ describe("two pages and the bot", () => {
     await alice.has("two");
     await bob.say("three");
     await alice.say("four");
+    await alice.has("four");
     await alice.page.reload();
     await bob.say("five");
     await alice.online();
