@@ -283,7 +283,7 @@ export class Sender {
       case "closed":
         return;
       case "stale":
-        this.#staleAfter = sealed.after;
+        this.#expectNewer(sealed.after);
         return this.#unseal(intent, sealed);
       case "conflict":
         return this.#unseal(intent, sealed);
@@ -305,6 +305,15 @@ export class Sender {
   /** Whether the intent still stands and these are its bytes: an answer may come late. */
   #holds(intent: Intent, sealed: Sealed): boolean {
     return intent.sealed === sealed && this.#context.outbox.has(intent);
+  }
+
+  /** What made our bytes stale is on its way; if it does not come, the log is not as we know it: asked again, the relay says so. */
+  #expectNewer(after: Cursor): void {
+    this.#staleAfter = after;
+    this.#context.clock.after(RETRY_DELAY, () => {
+      if (this.#staleAfter === after && !this.#stopped)
+        this.#context.background(this.#conversation.subscribe());
+    });
   }
 
   #commitFailed(intent: Intent): void {
