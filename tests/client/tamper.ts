@@ -47,9 +47,23 @@ export class TamperedConnector implements Connector {
     const inner = await this.#inner.connect(url, options);
     this.connections++;
     const asked = new Map<number, { name: OperationName; body: unknown }>();
+    let onframe: Connection["onframe"];
+    const incoming = (bytes: Bytes) => this.#incoming(bytes, asked);
     const outer: Connection = {
-      onframe: undefined,
-      onclose: undefined,
+      get onframe() {
+        return onframe;
+      },
+      // Frames wait at the inner connection until there is someone to take them.
+      set onframe(handler) {
+        onframe = handler;
+        inner.onframe = handler && ((bytes) => incoming(bytes).forEach((frame) => void onframe?.(frame)));
+      },
+      get onclose() {
+        return inner.onclose;
+      },
+      set onclose(handler) {
+        inner.onclose = handler;
+      },
       get bufferedAmount() {
         return inner.bufferedAmount;
       },
@@ -61,10 +75,6 @@ export class TamperedConnector implements Connector {
       },
       close: (code, reason) => inner.close(code, reason),
     };
-    inner.onframe = (bytes) => {
-      for (const frame of this.#incoming(bytes, asked)) outer.onframe?.(frame);
-    };
-    inner.onclose = (info) => outer.onclose?.(info);
     this.#current = outer;
     return outer;
   }
