@@ -36,6 +36,7 @@ export const ERROR_CODES = [
   "stale",
   "gap",
   "cursor-mismatch",
+  "data-lost",
   "conflict",
   "unknown-user",
   "unknown-group",

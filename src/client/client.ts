@@ -137,8 +137,8 @@ export class Client {
   }
 
   /**
-   * Encrypts a message to a user; resolves to its id once it is safely in the outbox. Works offline and before the other
-   * user was ever online. What becomes of it comes as `receipt` events. Throws `too-large`, `outbox-full`,
+   * Encrypts a message to a user; resolves to its id once it is safely in the outbox. Works offline, and while the other
+   * user is. What becomes of it comes as `receipt` events. Throws `too-large`, `outbox-full`,
    * `identity-mismatch`, `invalid-argument`.
    */
   async sendDirectMessage(

@@ -66,6 +66,7 @@ export interface ClientEvents {
   groupJoin: { readonly group: string; readonly members: readonly string[] };
   /** This user is no member any more: it left, was removed (`by`), or the relay lost the group. */
   groupLeave: { readonly group: string; readonly reason: "left" | "removed" | "lost"; readonly by?: string };
+  /** `by` admitted the user; for `memberLeave` it removed the user, or is the user itself, who left. */
   memberJoin: { readonly group: string; readonly userId: string; readonly by: string };
   memberLeave: { readonly group: string; readonly userId: string; readonly by: string };
   joinRequest: JoinRequestEvent;

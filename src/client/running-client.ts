@@ -54,6 +54,8 @@ export class RunningClient {
   readonly #stopWaking: () => void;
   readonly #waitingForSession: (() => void)[] = [];
   #registered: boolean;
+  /** Counts sessions and their ends: what was begun in one must not go on in the next. */
+  #session = 0;
 
   private constructor(parts: {
     context: Context;
@@ -199,28 +201,30 @@ export class RunningClient {
   /** A session is up: become reachable, follow every log, and take up everything that waits. */
   async ready(ready: Ready): Promise<void> {
     const { context } = this;
-    if (ready.registered && this.#registered) {
+    const session = ++this.#session;
+    const ignore = ifConnected(context.report);
+    const wasRegistered = this.#registered;
+    if (!wasRegistered) {
+      await context.write([{ put: layout.registered, value: new Uint8Array(0) }]);
+      this.#registered = true;
+    }
+    const held = await this.#publish(ready.keyPackages, ready.registered).catch(ignore);
+    if (session !== this.#session) return;
+    this.#handler.ready(ready);
+    if (ready.registered && wasRegistered) {
       context.report(
-        new SubrosaError("unknown-user", "the relay has lost its data: it did not know this user any more"),
+        new SubrosaError("data-lost", "the relay has lost its data: it did not know this user any more"),
       );
     }
-    if (!this.#registered) {
-      this.#registered = true;
-      await context.write([{ put: layout.registered, value: new Uint8Array(0) }]);
-    }
-    const ignore = ifConnected(context.report);
-    const published = this.#publish(ready.keyPackages, ready.registered);
-    const following = [
+    for (const resolve of this.#waitingForSession.splice(0)) resolve();
+    context.contacts.announce();
+    await Promise.all([
       this.#inbox.subscribe().catch(ignore),
       ...this.registry.all().map((conversation) => conversation.subscribe()),
       ...this.registry.all().map((conversation) => this.followBox(conversation)),
       this.ownRequests.resume().catch(ignore),
-    ];
-    const held = await published.catch(ignore);
-    if (!context.relay.isReady) return;
-    this.#handler.ready(ready);
-    for (const resolve of this.#waitingForSession.splice(0)) resolve();
-    await Promise.all(following);
+    ]);
+    if (session !== this.#session) return;
     this.starter.flushCreations();
     for (const userId of context.outbox.waitingUsers()) this.starter.flushDirect(userId);
     this.invitations.show();
@@ -228,7 +232,7 @@ export class RunningClient {
       if (state.group !== undefined) context.background(acquaint(context, state.group));
     }
     await this.registry.pruneSeen(context);
-    for (let count = held; count !== undefined && context.relay.isReady; ) {
+    for (let count = held; count !== undefined && session === this.#session; ) {
       count = await this.#publish(count, false).catch(ignore);
     }
   }
@@ -241,6 +245,7 @@ export class RunningClient {
   }
 
   ended(end: LinkEnd, error: SubrosaError | undefined): void {
+    this.#session++;
     for (const conversation of this.registry.all()) conversation.disconnected();
     for (const box of this.#boxes.values()) box.disconnected();
     this.#handler.ended(end, error);

@@ -143,7 +143,7 @@ describe("offline and back", () => {
     await alice.message("answer");
     expect(bob.texts).toEqual(["before", "meanwhile"]);
     for (const actor of [alice, bob]) {
-      await actor.event("error", ({ code }) => code === "unknown-user");
+      await actor.event("error", ({ code }) => code === "data-lost");
       expect(await actor.event("groupLeave")).toEqual({ group: "team", reason: "lost" });
       expect(await actor.client.groups()).toEqual([]);
     }

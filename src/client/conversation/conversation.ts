@@ -139,6 +139,8 @@ export class Conversation {
     switch (error.code) {
       case "unknown-group":
       case "not-a-member":
+        await this.lose();
+        return;
       case "cursor-mismatch":
       case "gap":
         this.#context.report(error);

@@ -2,6 +2,7 @@ import { toHex } from "../../base/encoding.js";
 import type { GroupState, StagedCommit } from "../../mls/group/index.js";
 import type { LeafIndex } from "../../mls/structs/indices.js";
 import type { Context } from "../context.js";
+import { pendingLeaves } from "./commit-rules.js";
 import type { Content } from "./content.js";
 import { type Leaf, leafAt, usersOf } from "./leaves.js";
 import type { Step } from "./step.js";
@@ -59,11 +60,14 @@ export function announceCommit(
   const earlier = new Set(usersOf(before));
   const later = new Set(usersOf(after));
   const by = leafAt(before, staged.committer as LeafIndex).userId;
+  // Who proposed to be removed left by itself, whoever made the commit.
+  const leavers = new Set(pendingLeaves(before).map((leafIndex) => leafAt(before, leafIndex).userId));
   for (const userId of later) {
     if (!earlier.has(userId)) step.after(() => context.emit("memberJoin", { group, userId, by }));
   }
   for (const userId of earlier) {
-    if (!later.has(userId)) step.after(() => context.emit("memberLeave", { group, userId, by }));
+    if (!later.has(userId))
+      step.after(() => context.emit("memberLeave", { group, userId, by: leavers.has(userId) ? userId : by }));
   }
 }
 

@@ -53,6 +53,8 @@ export class Contacts {
   readonly #write: (changes: readonly Change[]) => Promise<void>;
   readonly #byUser = new Map<string, Contact>();
   readonly #onChanged: IdentityListener;
+  /** Users whose offered identity was told of in this process. */
+  readonly #announced = new Set<string>();
   #next = 1;
 
   private constructor(write: (changes: readonly Change[]) => Promise<void>, onChanged: IdentityListener) {
@@ -118,13 +120,26 @@ export class Contacts {
     if (equalBytes(known.pinnedKey, accountKey)) return known;
     if (known.offeredKey === undefined || !equalBytes(known.offeredKey, accountKey)) {
       await this.#put({ ...known, offeredKey: accountKey });
-      const [pinned, offered] = await Promise.all([
-        fingerprintOf(userId, known.pinnedKey),
-        fingerprintOf(userId, accountKey),
-      ]);
-      this.#onChanged(userId, pinned, offered);
+      await this.#announce(userId, known.pinnedKey, accountKey);
     }
     throw new SubrosaError("identity-changed", "the account key differs from the one known");
+  }
+
+  async #announce(userId: string, pinnedKey: Bytes, offeredKey: Bytes): Promise<void> {
+    this.#announced.add(userId);
+    const [pinned, offered] = await Promise.all([
+      fingerprintOf(userId, pinnedKey),
+      fingerprintOf(userId, offeredKey),
+    ]);
+    this.#onChanged(userId, pinned, offered);
+  }
+
+  /** Tells of the identities that were offered before this process began and wait for an answer still. */
+  announce(): void {
+    for (const { userId, pinnedKey, offeredKey } of this.#byUser.values()) {
+      if (offeredKey === undefined || this.#announced.has(userId)) continue;
+      void this.#announce(userId, pinnedKey, offeredKey);
+    }
   }
 
   /** Checks what the relay says of a user: the pin, the list's signature, and that its version never falls. */
