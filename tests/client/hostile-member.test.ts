@@ -278,7 +278,9 @@ describe("commits that are not in order", () => {
     await mallory.follow();
     const none = { kind: "groupContextExtensions", extensions: [] } as Proposal;
     await mallory.append(await mallory.commit({ proposals: [none], access: () => [] }));
+    await alice.until(() => rules(alice).length >= 3);
     await goesOn(alice, bob, mallory);
+    expect(rules(alice)).toEqual(rules(bob));
     expect(await alice.client.members("team")).toHaveLength(3);
   });
 
@@ -431,6 +433,9 @@ describe("leaving that is not in order", () => {
     const { alice, bob, mallory } = await world();
     const own = { kind: "remove", removed: mallory.group.ownLeafIndex } as Proposal;
     await mallory.append({ kind: EntryKind.leave, payload: await mallory.proposal(own) });
+    const again = { kind: EntryKind.leave, payload: randomBytes(300) };
+    await mallory.follow();
+    await expect(mallory.append(again)).rejects.toMatchObject({ code: "not-a-member" });
     await alice.event("memberLeave", ({ userId }) => userId === "mallory");
     await bob.event("memberLeave", ({ userId }) => userId === "mallory");
     await goesOn(alice, bob);

@@ -267,7 +267,10 @@ export class RawMember {
     const after = draft.staged.state;
     const right = accessChanges(
       this.access,
-      wantedAccess(leavesOf(after), policyIn(after)),
+      wantedAccess(
+        leavesOf(after),
+        after.groupContext.extensions.length > 0 ? policyIn(after) : policyIn(this.group),
+      ),
       readdedDevices(this.group, after, draft.staged.added),
     );
     const access = change.access?.(right) ?? right;
