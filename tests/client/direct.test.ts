@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest";
+import type { Bytes } from "../../src/base/bytes.js";
 import { memoryStore } from "../../src/index.js";
-import { connectAll, connected, makeActor, startRelay } from "./harness.js";
+import { LogKind } from "../../src/wire/protocol.js";
+import { connectAll, connected, eventually, makeActor, startRelay } from "./harness.js";
+import { TamperedConnector } from "./tamper.js";
 
 describe("direct messages", () => {
   it("carry text and bytes as they are, from nothing to 256 KiB", async () => {
@@ -109,6 +112,38 @@ describe("direct messages", () => {
       expect(a.errors.concat(b.errors)).toEqual([]);
       await Promise.all([a.client.close(), b.client.close()]);
     }
+  });
+
+  it("finds the other's conversation when its welcome comes while one looks for it", async () => {
+    const relay = await startRelay();
+    const alice = await connected(relay, "alice");
+    const held: Bytes[] = [];
+    let question: number | undefined;
+    let answer: Bytes | undefined;
+    const connector = new TamperedConnector({
+      fromClient(frame) {
+        if (frame.type === "request" && frame.name === "listGroups") question = frame.id;
+        return undefined;
+      },
+      fromRelay(frame, bytes) {
+        if (frame.type === "entries" && frame.log.kind === LogKind.inbox && question === undefined) {
+          held.push(bytes.slice());
+          return [];
+        }
+        if (frame.type !== "reply" || frame.id !== question || answer !== undefined) return undefined;
+        answer = bytes.slice();
+        return [];
+      },
+    });
+    const bob = await connected(relay, "bob", { seams: { random: () => 0.1, connector } });
+    await alice.receipts([await alice.client.sendDirectMessage("bob", "from alice")], "sent");
+    await bob.client.sendDirectMessage("alice", "from bob");
+    await eventually(() => answer !== undefined && held.length > 0);
+    for (const frame of held) connector.inject(frame);
+    await bob.message("from alice");
+    connector.inject(answer as unknown as Bytes);
+    await alice.message("from bob");
+    expect(alice.errors.concat(bob.errors)).toEqual([]);
   });
 
   it("works while both are offline, and both come online at once", async () => {
