@@ -19,6 +19,9 @@ import { joinByPointer } from "./join.js";
 import { contentDigests, nextCursor } from "./log-digest.js";
 import type { Registry } from "./registry.js";
 
+/** How long the inbox is left alone after the relay sent something senseless, in milliseconds. */
+const REREAD_DELAY = 1_000;
+
 /** Told how pointers and rejections ended. */
 export interface InboxHandler {
   joined(conversation: Conversation): void;
@@ -35,6 +38,7 @@ export class Inbox {
   readonly #pointers = new Map<string, Pointer>();
   readonly #joining = new Set<string>();
   #cursor: Cursor;
+  #cancelReread: (() => void) | undefined;
 
   private constructor(context: Context, registry: Registry, handler: InboxHandler, cursor: Cursor) {
     this.#context = context;
@@ -90,7 +94,21 @@ export class Inbox {
   }
 
   receive(entries: readonly LogEntry[]): void {
-    void this.#queue.run(() => this.#receive(entries)).catch((error: unknown) => this.#context.report(error));
+    void this.#queue
+      .run(() => this.#receive(entries))
+      .catch((error: unknown) => {
+        this.#context.report(error);
+        if (SubrosaError.is(error) && error.code === "protocol-error") this.#readAgain();
+      });
+  }
+
+  /** What the relay sent makes no sense: it is asked again for everything since the last place. */
+  #readAgain(): void {
+    this.#cancelReread ??= this.#context.clock.after(REREAD_DELAY, () => {
+      this.#cancelReread = undefined;
+      if (!this.#context.relay.isReady) return;
+      void this.subscribe().catch((error: unknown) => this.#context.report(error));
+    });
   }
 
   async #receive(entries: readonly LogEntry[]): Promise<void> {
