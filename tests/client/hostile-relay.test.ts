@@ -230,6 +230,24 @@ describe("a relay that does not keep a log's order", () => {
     });
   }
 
+  it("and leaves out an invitation is asked for it again", async () => {
+    const relay = await startRelay();
+    const alice = await connected(relay, "alice");
+    let dropped = 0;
+    const { actor: bob } = tampered(relay, "bob", {
+      fromRelay: (frame) =>
+        frame.type === "entries" && frame.log.kind === LogKind.inbox && dropped++ === 0 ? [] : undefined,
+    });
+    await bob.client.connect();
+    for (const group of ["one", "two"]) {
+      await alice.client.createGroup(group);
+      await alice.client.invite(group, "bob");
+    }
+    await bob.event("error", ({ code }) => code === "protocol-error");
+    await bob.until(() => bob.all("invitation").length === 2);
+    expect(bob.all("invitation").map(({ group }) => group)).toEqual(["one", "two"]);
+  });
+
   it("and hides one entry for good shows by its digests: the conversation ends, loudly, and begins anew", async () => {
     const relay = await startRelay();
     const alice = await connected(relay, "alice");
