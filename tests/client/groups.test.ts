@@ -214,6 +214,29 @@ describe("groups", () => {
     expect(back.all("invitation")).toEqual([]);
   });
 
+  it("take an invitation back while the invited is offline: what was said with it is not shown either", async () => {
+    const relay = await startRelay();
+    const store = memoryStore();
+    const alice = await connected(relay, "alice");
+    const bob = await connected(relay, "bob", { store });
+    await alice.client.createGroup("team");
+    await alice.client.invite("team", "bob");
+    await bob.event("invitation");
+    await bob.client.close();
+    // All of it reaches bob in one piece.
+    await alice.receipts([await alice.client.sendGroupMessage("team", "unwanted")], "sent");
+    await alice.client.remove("team", "bob");
+    const back = await connected(relay, "bob", { store });
+    await alice.client.sendDirectMessage("bob", "wanted");
+    await back.message("wanted");
+    await eventually(async () => (await back.client.conversations()).length === 1);
+    await back.client.close();
+    const again = await connected(relay, "bob", { store });
+    await alice.client.sendDirectMessage("bob", "after");
+    await again.message("after");
+    expect(back.texts.concat(again.texts)).toEqual(["wanted", "after"]);
+  });
+
   it("accept invitations of verified users by themselves, where that is asked for", async () => {
     const relay = await startRelay();
     const [alice, carol] = await connectAll(relay, ["alice", "carol"]);

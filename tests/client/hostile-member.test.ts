@@ -12,10 +12,11 @@ import {
 } from "../../src/mls/group/index.js";
 import type { Proposal } from "../../src/mls/structs/proposal.js";
 import type { AccessChange } from "../../src/wire/entries.js";
-import { EntryKind, Role } from "../../src/wire/protocol.js";
+import { EntryKind, LogKind, Role } from "../../src/wire/protocol.js";
 import { flipped, sendCommit } from "../rejects/builder.js";
 import { type Actor, connectAll, connected, makeGroup, startRelay, type TestRelay } from "./harness.js";
 import { keyPackageOf, RawMember } from "./raw-member.js";
+import { TamperedConnector } from "./tamper.js";
 
 /** Alice (admin), bob and the hostile mallory in one group. */
 async function world() {
@@ -451,6 +452,33 @@ describe("closing without the right", () => {
       code: "not-an-admin",
     });
     await goesOn(alice, bob, mallory);
+  });
+});
+
+describe("closing with the relay's help, but without the right", () => {
+  it("deletes nothing", async () => {
+    const relay = await startRelay();
+    const alice = await connected(relay, "alice");
+    const connector = new TamperedConnector();
+    const bob = await connected(relay, "bob", { seams: { random: () => 0.1, connector } });
+    const mallory = await RawMember.connect(relay, "mallory");
+    await makeGroup("team", [alice, bob]);
+    await alice.client.invite("team", "mallory");
+    await mallory.join();
+    connector.tamper = {
+      fromRelay(frame) {
+        if (frame.type !== "entries" || frame.log.kind !== LogKind.group) return undefined;
+        const entries = frame.entries.map((entry) =>
+          entry.form === "full" ? { ...entry, content: { ...entry.content, kind: EntryKind.close } } : entry,
+        );
+        return [{ ...frame, entries }];
+      },
+    };
+    const close = await mallory.message({ type: "close", id: randomBytes(16), sentAt: 1 });
+    await mallory.append({ kind: EntryKind.application, payload: close });
+    await bob.event("undecryptable", ({ group }) => group === "team");
+    expect(bob.all("groupDeleted")).toEqual([]);
+    expect(await bob.client.groups()).toHaveLength(1);
   });
 });
 
