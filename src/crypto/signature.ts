@@ -1,4 +1,5 @@
 import { asBytes, type Bytes } from "../base/bytes.js";
+import type { PlatformCryptoKey } from "../base/crypto-key.js";
 import { toHex } from "../base/encoding.js";
 import { decodeEcdsaSignature, encodeEcdsaSignature } from "./ecdsa-der.js";
 import { assertPublicKey, importing, isValidScalar, pkcs8Of, SCALAR_LENGTH, scalarOfPkcs8 } from "./p256.js";
@@ -6,7 +7,7 @@ import { subtle } from "./subtle.js";
 
 /** A key pair for ECDSA on P-256 with SHA-256. */
 export interface SignatureKeyPair {
-  readonly privateKey: CryptoKey;
+  readonly privateKey: PlatformCryptoKey;
   /** The uncompressed point, 65 bytes. */
   readonly publicKey: Bytes;
 }
@@ -32,7 +33,7 @@ export async function generateSignatureKeyPair(
 export async function importSignaturePrivateKey(
   key: Uint8Array,
   options: { extractable?: boolean } = {},
-): Promise<CryptoKey> {
+): Promise<PlatformCryptoKey> {
   const scalar = key.length === SCALAR_LENGTH ? key : scalarOfPkcs8(key);
   // The scalar alone where PKCS #8 carries a public key as well: no engine checks reliably that the two agree.
   return importing(
@@ -41,7 +42,7 @@ export async function importSignaturePrivateKey(
 }
 
 /** PKCS #8 of an extractable private key. */
-export async function exportSignaturePrivateKey(key: CryptoKey): Promise<Bytes> {
+export async function exportSignaturePrivateKey(key: PlatformCryptoKey): Promise<Bytes> {
   return new Uint8Array(await subtle().exportKey("pkcs8", key));
 }
 

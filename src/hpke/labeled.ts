@@ -10,9 +10,9 @@ function uint16(value: number): Bytes {
 }
 
 /** RFC 9180 §4.1: the suite_id of DHKEM(P-256, HKDF-SHA256). */
-export const KEM_SUITE_ID = concat(toUtf8("KEM"), uint16(0x0010));
+export const KEM_SUITE_ID: Bytes = Uint8Array.of(0x4b, 0x45, 0x4d, 0x00, 0x10);
 /** RFC 9180 §5.1: the suite_id of the KEM above with HKDF-SHA256 and AES-128-GCM. */
-export const HPKE_SUITE_ID = concat(toUtf8("HPKE"), uint16(0x0010), uint16(0x0001), uint16(0x0001));
+export const HPKE_SUITE_ID: Bytes = Uint8Array.of(0x48, 0x50, 0x4b, 0x45, 0x00, 0x10, 0x00, 0x01, 0x00, 0x01);
 
 let emptySalt: Promise<CryptoKey> | undefined;
 

@@ -18,7 +18,7 @@ const SALT_LENGTH = 16;
 /** In the folder; says how the key is protected, and proves that a key is the right one. */
 const HEADER_FILE = "store.json";
 const FORMAT = 1;
-const CHECK_CONTEXT = toUtf8("Subrosa 1 store check");
+const checkContext = () => toUtf8("Subrosa 1 store check");
 
 interface Header {
   readonly format: number;
@@ -53,7 +53,7 @@ async function makeHeader(secret: Secret): Promise<[Header, CryptoKey]> {
 }
 
 async function makeCheck(key: CryptoKey): Promise<string> {
-  return toBase64Url(await sealAtRest(key, CHECK_CONTEXT, EMPTY));
+  return toBase64Url(await sealAtRest(key, checkContext(), EMPTY));
 }
 
 async function unlock(header: Header, secret: Secret): Promise<CryptoKey> {
@@ -66,7 +66,7 @@ async function unlock(header: Header, secret: Secret): Promise<CryptoKey> {
       ? await deriveStoreKey(secret.passphrase, fromBase64Url(header.salt ?? ""), header.iterations ?? 0)
       : await readKeyFile(secret.keyFile);
   try {
-    await openAtRest(key, CHECK_CONTEXT, fromBase64Url(header.check));
+    await openAtRest(key, checkContext(), fromBase64Url(header.check));
   } catch {
     throw new SubrosaError("store-locked", `not ${wanted.replace("a ", "the ")} of this store`);
   }

@@ -1,4 +1,5 @@
 import type { Bytes } from "../base/bytes.js";
+import type { PlatformCryptoKey } from "../base/crypto-key.js";
 import type { SubrosaError } from "../base/errors.js";
 
 /** Longest record key in characters, and longest store name in bytes of UTF-8. */
@@ -15,7 +16,7 @@ export type Change =
    * Stores a private signature key (ECDSA, P-256), non-extractable whatever it was. The stores of Node cannot hold a
    * `CryptoKey` and take only an extractable one.
    */
-  | { readonly putKey: string; readonly privateKey: CryptoKey }
+  | { readonly putKey: string; readonly privateKey: PlatformCryptoKey }
   /** Deletes the value and the private key under this key; nothing happens if there is none. */
   | { readonly delete: string }
   /** Deletes every value and private key whose key starts with this; `""` deletes all. */
@@ -58,7 +59,7 @@ export interface StoreSession {
   /** The value under `key`. Reads see what was durable when they were called, not writes still under way. */
   get(key: string): Promise<Bytes | undefined>;
   /** The private key stored under `key`; it is not extractable. */
-  getKey(key: string): Promise<CryptoKey | undefined>;
+  getKey(key: string): Promise<PlatformCryptoKey | undefined>;
   /** The values whose keys start with `prefix`, ordered by key (bytewise). Private keys are not listed. */
   list(prefix: string, options?: ListOptions): Promise<[key: string, value: Bytes][]>;
   /**

@@ -1,10 +1,11 @@
 import type { Bytes } from "../../base/bytes.js";
+import type { PlatformCryptoKey } from "../../base/crypto-key.js";
 import type { Credential } from "../structs/credential.js";
 import type { PreSharedKeyId } from "../structs/psk.js";
 
 /** The key that signs as one member. */
 export interface Signer {
-  readonly privateKey: CryptoKey;
+  readonly privateKey: PlatformCryptoKey;
   /** The uncompressed point, 65 bytes. */
   readonly publicKey: Bytes;
 }

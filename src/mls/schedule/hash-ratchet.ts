@@ -1,4 +1,5 @@
 import type { Bytes } from "../../base/bytes.js";
+import type { PlatformCryptoKey } from "../../base/crypto-key.js";
 import { SubrosaError } from "../../base/errors.js";
 import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
@@ -29,7 +30,7 @@ export class MessageKey {
   }
 
   /** The key as the AEAD takes it, imported once. */
-  aead(): Promise<CryptoKey> {
+  aead(): Promise<PlatformCryptoKey> {
     this.#imported ??= importAeadKey(this.key);
     return this.#imported;
   }
