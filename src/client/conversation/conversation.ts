@@ -23,7 +23,7 @@ const BATCH = 32;
 const ACK_DELAY = 50;
 /** How long a log is left alone after the relay sent something senseless, in milliseconds. */
 const REREAD_DELAY = 1_000;
-const MAX_REREAD_DELAY = 60_000;
+const MAX_REREAD_DELAY = 10_000;
 
 /**
  * One conversation: its state, its place in the group's log, and its part of the outbox. Everything that changes it
@@ -155,6 +155,7 @@ export class Conversation {
   /** The session ended: nothing is current until the next. */
   disconnected(): void {
     this.#subscribed = false;
+    this.#rereadDelay = REREAD_DELAY;
     this.#sender.disconnected();
   }
 
