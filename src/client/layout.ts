@@ -34,11 +34,11 @@ export const layout = {
   ratchet: (groupId: Uint8Array, key: string) => `ratchet/${toHex(groupId)}/${key}`,
   /** The secret that senders are named with in the keys of the seen-set. */
   seenSecret: "seen-secret",
-  seen: (groupId: Uint8Array) => `seen/${toHex(groupId)}/`,
-  /** By the day on which the sender wrote the message, so that old days can be dropped whole. */
-  seenDay: (groupId: Uint8Array, day: number) => `seen/${toHex(groupId)}/${ordered(day)}/`,
-  seenMessage: (groupId: Uint8Array, day: number, senderTag: string, id: Uint8Array) =>
-    `seen/${toHex(groupId)}/${ordered(day)}/${senderTag}/${toHex(id)}`,
+  seen: "seen/",
+  seenDay: (day: number) => `seen/${ordered(day)}/`,
+  seenMessage: (day: number, senderTag: string, id: Uint8Array) =>
+    `seen/${ordered(day)}/${senderTag}/${toHex(id)}`,
+  dayOfSeen: (key: string) => Number.parseInt(key.split("/")[1] as string, 36),
   requests: "request/",
   request: (groupId: Uint8Array, requestId: Uint8Array) => `request/${toHex(groupId)}/${toHex(requestId)}`,
   box: (groupId: Uint8Array) => `box/${toHex(groupId)}`,
@@ -49,11 +49,6 @@ export const layout = {
 /** A number so that its text sorts as it does. */
 function ordered(order: number): string {
   return order.toString(36).padStart(11, "0");
-}
-
-/** The day in a key of the seen-set. */
-export function dayOf(key: string): number {
-  return Number.parseInt(key.split("/")[2] as string, 36);
 }
 
 /** The number in a key that ends with an ordered one. */

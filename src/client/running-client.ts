@@ -19,6 +19,7 @@ import { JoinRequests } from "./conversation/join-requests.js";
 import { Outbox } from "./conversation/outbox.js";
 import { OwnRequests } from "./conversation/own-requests.js";
 import { Registry } from "./conversation/registry.js";
+import { pruneSeen } from "./conversation/seen-set.js";
 import { Starter } from "./conversation/start.js";
 import { Delivery } from "./delivery/delivery.js";
 import { History } from "./delivery/history.js";
@@ -231,7 +232,7 @@ export class RunningClient {
     for (const { state } of this.registry.all()) {
       if (state.group !== undefined) context.background(acquaint(context, state.group));
     }
-    await this.registry.pruneSeen(context);
+    await pruneSeen(context);
     for (let count = held; count !== undefined && session === this.#session; ) {
       count = await this.#publish(count, false).catch(ignore);
     }

@@ -28,7 +28,7 @@ class WatchedStore implements Store {
   /** How the seen-set names the senders of what was received. */
   get senders(): string[] {
     const seen = [...this.keys].filter((key) => key.startsWith("seen/"));
-    return [...new Set(seen.map((key) => key.split("/")[3] as string))];
+    return [...new Set(seen.map((key) => key.split("/")[2] as string))];
   }
 }
 

@@ -2,12 +2,9 @@ import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import type { StoreSession } from "../../stores/store.js";
 import type { Context } from "../context.js";
-import { DAY, dayOf, layout } from "../layout.js";
+import { layout } from "../layout.js";
 import { Conversation } from "./conversation.js";
 import { type ConversationState, loadState } from "./state.js";
-
-/** How long received message ids are known: longer than a relay keeps entries and an outbox messages. */
-const SEEN_DAYS = 60;
 
 /** All conversations of this device, by group id, name and user. */
 export class Registry {
@@ -19,19 +16,6 @@ export class Registry {
     const states = await Promise.all(records.map(([, value]) => loadState(store, value)));
     for (const state of states) registry.add(context, state);
     return registry;
-  }
-
-  /** Forgets which messages of long ago were received; none of them can come again. */
-  async pruneSeen(context: Context): Promise<void> {
-    const oldest = Math.floor(context.clock.now() / DAY) - SEEN_DAYS;
-    for (const { state } of this.all()) {
-      const { groupId } = state.record;
-      for (;;) {
-        const [first] = await context.store.list(layout.seen(groupId), { limit: 1 });
-        if (first === undefined || dayOf(first[0]) >= oldest) break;
-        await context.write([{ deletePrefix: layout.seenDay(groupId, dayOf(first[0])) }]);
-      }
-    }
   }
 
   add(context: Context, state: ConversationState): Conversation {

@@ -104,7 +104,6 @@ export function forgetKeys(record: ConversationRecord): Change[] {
     { delete: layout.epoch(groupId) },
     { delete: layout.place(groupId) },
     { deletePrefix: layout.ratchets(groupId) },
-    { deletePrefix: layout.seen(groupId) },
     { deletePrefix: `${layout.requests}${toHex(groupId)}/` },
     { delete: layout.box(groupId) },
   ];

@@ -5,10 +5,11 @@ import type { GroupState } from "../../mls/group/index.js";
 import type { RatchetChange } from "../../mls/schedule/secret-tree.js";
 import type { Cursor } from "../../wire/identifiers.js";
 import type { Context, Effect } from "../context.js";
-import { DAY, layout } from "../layout.js";
+import { layout } from "../layout.js";
 import { applyAccess } from "./access.js";
 import type { Intent } from "./intent.js";
 import type { AccessList, ConversationRecord, Place, Status } from "./record.js";
+import { seenKey } from "./seen-set.js";
 import {
   type ConversationState,
   epochChange,
@@ -148,8 +149,7 @@ export class Step {
     senderTag: string,
     message: { readonly id: Bytes; readonly sentAt: number },
   ): Promise<boolean> {
-    const day = Math.floor(message.sentAt / DAY);
-    const key = layout.seenMessage(this.#record.groupId, day, senderTag, message.id);
+    const key = seenKey(senderTag, message);
     if (this.#seen.has(key) || (await this.#context.store.get(key)) !== undefined) return true;
     this.#seen.add(key);
     this.change({ put: key, value: EMPTY });
