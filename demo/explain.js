@@ -8,7 +8,7 @@ const MEANINGS = {
     "That person's identity is not the one known here. Compare safety numbers, then accept it.",
   "identity-mismatch": "The fingerprint is not the expected one.",
   "insecure-context": "Keys can only be made on https pages and on 127.0.0.1.",
-  "invalid-argument": "That is not possible.",
+  "invalid-argument": "A name is missing, or has characters that names cannot have.",
   "join-rejected": "The request to join was declined.",
   "last-admin": "The only admin cannot leave while others stay. Delete the group instead.",
   "name-taken": "There is a group of that name already.",

@@ -6,8 +6,8 @@ const { DATA, RELAY_PORT } = process.env;
 const DEFAULT_PORT = 8787;
 
 async function listen(port) {
-  // Clients know a relay by its address: one that had to move to another port is another, with data of its own.
-  const isUsual = port === Number(RELAY_PORT || DEFAULT_PORT);
+  // Clients know a relay by its address: one on another port is another, with data of its own.
+  const isUsual = port === DEFAULT_PORT;
   const next = new Relay({
     port,
     data: isUsual ? DATA : `${DATA}-${port}`,

@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 import { access } from "node:fs/promises";
 import { parseArgs } from "node:util";
+import { VERSION } from "./base/version.js";
 import { openLmdbStorage } from "./relay/embedded/open.js";
-import { Relay } from "./relay/server.js";
+import { isFenced, Relay } from "./relay/server.js";
 
 const HELP = `Usage: subrosa-relay [options]
        subrosa-relay remove-user NAME --data FOLDER
@@ -15,6 +16,7 @@ Starts a relay: it passes on and keeps what Subrosa clients encrypted.
   --name NAME    host part of the URL that clients use, e.g. relay.example.org;
                  needed behind a proxy; may be given several times
   --help         show this
+  --version      show the version
 
 remove-user makes a user id free again: its account, its devices' key packages
 and its device list are forgotten. A relay that is running may go on.
@@ -35,6 +37,7 @@ function parse() {
         data: { type: "string" },
         name: { type: "string", multiple: true },
         help: { type: "boolean", short: "h" },
+        version: { type: "boolean" },
       },
     });
   } catch (error) {
@@ -60,7 +63,10 @@ async function serve(values: ReturnType<typeof parse>["values"]): Promise<void> 
     host: values.host ?? "127.0.0.1",
     ...(values.data !== undefined && { data: values.data }),
     ...(values.name !== undefined && { name: values.name }),
-    onError: (error) => process.stderr.write(`${String((error as Error)?.stack ?? error)}\n`),
+    onError: (error) => {
+      if (isFenced(error)) fail(`another relay has opened ${values.data}: this one cannot go on`);
+      process.stderr.write(`${String((error as Error)?.stack ?? error)}\n`);
+    },
   });
   const { url } = await relay.listen();
   process.stdout.write(`relay listening on ${url}${values.data === undefined ? " (in memory)" : ""}\n`);
@@ -76,6 +82,10 @@ async function serve(values: ReturnType<typeof parse>["values"]): Promise<void> 
 
 async function main(): Promise<void> {
   const { values, positionals } = parse();
+  if (values.version) {
+    process.stdout.write(`${VERSION}\n`);
+    return;
+  }
   if (values.help) {
     process.stdout.write(HELP);
     return;

@@ -1,6 +1,7 @@
 import { systemClock } from "../base/clock.js";
 import { toHex } from "../base/encoding.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
+import { VERSION } from "../base/version.js";
 import { defaultStore } from "../stores/default.js";
 import type { LinkEnd } from "../transport/link.js";
 import { assertName } from "../wire/identifiers.js";
@@ -19,7 +20,6 @@ import type { ClientEvents, EventName, Listener, Message } from "./events.js";
 import type { SafetyNumber } from "./identity/safety-number.js";
 import { type ClientOptions, checkOptions, DEFAULT_TIMEOUT, FLUSH_TIMEOUT, type Seams } from "./options.js";
 import { RunningClient } from "./running-client.js";
-import { VERSION } from "./version.js";
 import { type Deferred, deferred, type WaitOptions, within } from "./waiting.js";
 
 /** Where a client stands. After `closed` nothing can be done with it. */
@@ -362,6 +362,7 @@ export class Client {
       if (end.willReconnect) this.#state = this.#connecting === undefined ? "reconnecting" : this.#state;
       else this.#state = "idle";
     }
+    const isAwaited = this.#connecting !== undefined;
     if (!end.willReconnect) {
       this.#connecting?.reject(
         error ?? new SubrosaError("connection-failed", `the relay ended the session (${end.code})`),
@@ -375,7 +376,7 @@ export class Client {
         willReconnect: end.willReconnect,
       });
     }
-    if (!end.willReconnect && error !== undefined) this.#emitter.emit("error", error);
+    if (!end.willReconnect && error !== undefined && !isAwaited) this.#emitter.emit("error", error);
   }
 
   #fatal(error: SubrosaError): void {

@@ -44,6 +44,15 @@ export interface RelayOptions {
 
 const LOOPBACK = ["127.0.0.1", "localhost", "[::1]"];
 
+/** Whether an error says that another relay has opened this one's data folder since. */
+export function isFenced(error: unknown): boolean {
+  if (!SubrosaError.is(error)) return false;
+  return (
+    error.code === "store-in-use" ||
+    ((error as Error).cause !== undefined && isFenced((error as Error).cause))
+  );
+}
+
 /** The relay: passes on and keeps what clients encrypted, and can read none of it. */
 export class Relay {
   readonly #options: RelayOptions;
@@ -82,7 +91,12 @@ export class Relay {
   async #listen(): Promise<{ url: string }> {
     if (this.#closing !== undefined) throw new SubrosaError("closed", "the relay was closed");
     assertArgument(this.#options.server?.listening ?? true, "server: must be listening");
-    const { server, data, storage, clock = systemClock, authenticate, onFrame, onError } = this.#options;
+    const { server, data, storage, clock = systemClock, authenticate, onFrame } = this.#options;
+    const onError = (error: unknown) => {
+      this.#options.onError?.(error);
+      // Nothing can be written any more: clients had better find out.
+      if (isFenced(error)) void this.close().catch(() => {});
+    };
     const http = server ?? (await this.#listenHttp());
     this.#http = http;
     const address = http.address();
@@ -119,7 +133,7 @@ export class Relay {
     });
     this.#sockets = sockets;
     sockets.on("connection", (socket, request) => this.#accept(socket, request));
-    sockets.on("error", (error) => onError?.(error));
+    sockets.on("error", onError);
     this.#heartbeat = new Heartbeat(clock, this.#limits.heartbeatInterval);
     const secure = "setSecureContext" in http;
     return { url: `${secure ? "wss" : "ws"}://${host}:${port}` };

@@ -47,7 +47,11 @@ export async function openStore(path: string, options: NodeStoreOptions = {}): P
   const { passphrase, keyFile } = options;
   assertArgument(typeof path === "string" && path !== "", "openStore: no path");
   assertArgument(passphrase === undefined || keyFile === undefined, "passphrase or keyFile, not both");
-  assertArgument(passphrase !== "", "the passphrase is empty");
+  // Given but undefined is a variable that was not set: the data must not silently be less protected for that.
+  assertArgument(
+    !("passphrase" in options) || (typeof passphrase === "string" && passphrase !== ""),
+    "passphrase: a text that is not empty",
+  );
   return openLmdbStore(path, passphrase === undefined ? { keyFile } : { passphrase });
 }
 

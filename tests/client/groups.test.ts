@@ -378,6 +378,17 @@ describe("groups", () => {
     expect(await bob.client.members("team")).toEqual([{ userId: "bob", admin: true }]);
   });
 
+  it.each(["leaveGroup", "deleteGroup"] as const)("end with %s while another's leave waits", async (call) => {
+    const relay = await startRelay();
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+    await makeGroup("team", [alice, bob]);
+    // At once: nobody has committed bob's leave yet.
+    await bob.client.leaveGroup("team");
+    await alice.client[call]("team");
+    expect(await alice.client.groups()).toEqual([]);
+    await eventually(async () => (await rejected(bob.client.createGroup("team"))) === "resolved");
+  });
+
   it("take back who left or was removed", async () => {
     const relay = await startRelay();
     const store = memoryStore();

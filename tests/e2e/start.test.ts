@@ -71,7 +71,7 @@ describe("npm start", () => {
     expect(second.output).not.toContain("lost");
 
     await alice.page.goto("about:blank");
-    rmSync(join(folder.path, "relay"), { recursive: true });
+    rmSync(join(folder.path, `relay-${ports[1]}`), { recursive: true });
     const third = await start();
     await third.says(/echo: .*the relay has lost its data/);
     await alice.visit(url);

@@ -141,13 +141,17 @@ export class Sender {
       if (due === "must" && status === "active") await this.#settle();
       return;
     }
-    if (isSend(first) && !isClose(first)) {
+    const next = first.action.type === "leave" ? this.#beforeLeaving(state, first) : first;
+    if (isSend(next)) {
+      // RFC 9420 §12.4: what others wait for to be committed comes before any message, the last one too.
       if (due === "wait") return;
-      if (due === "must" || (due === "refresh" && !this.#skipRefresh)) return this.#refresh();
-      return this.#sealMessages(waiting);
+      if (due === "must") return this.#refresh();
+      if (!isClose(next)) {
+        return due === "refresh" && !this.#skipRefresh ? this.#refresh() : this.#sealMessages(waiting);
+      }
     }
     if (this.#inFlight.size > 0) return;
-    await this.#sealAlone(first.action.type === "leave" ? this.#beforeLeaving(state, first) : first);
+    await this.#sealAlone(next);
   }
 
   /** The leave itself, or what has to happen first. */
@@ -253,7 +257,9 @@ export class Sender {
       if (!SubrosaError.is(error) || !FINAL.includes(error.code)) throw error;
       this.#commitFailed(intent);
       await this.#conversation.step((step) => fail(this.#context, step, intent, error));
-      this.#again = true;
+      // What this sender made up by itself it would only make up again.
+      if (this.#ownInitiative.delete(intent.order)) this.#later(RETRY_DELAY);
+      else this.#again = true;
       return;
     }
     if (intent.sealed !== undefined) this.#send(intent, intent.sealed);

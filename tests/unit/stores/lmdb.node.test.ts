@@ -199,6 +199,9 @@ describe("openStore", () => {
     await expect(openStore(file)).rejects.toEqual(code("store-failed"));
     await expect(openStore("")).rejects.toEqual(code("invalid-argument"));
     await expect(openStore(folder, { passphrase: "" })).rejects.toEqual(code("invalid-argument"));
+    // As from an environment variable that is not set.
+    const unset = { passphrase: undefined } as unknown as { passphrase: string };
+    await expect(openStore(folder, unset)).rejects.toEqual(code("invalid-argument"));
     const both = { passphrase: "p", keyFile: "k" };
     await expect(openStore(folder, both)).rejects.toEqual(code("invalid-argument"));
   });
