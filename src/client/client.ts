@@ -1,3 +1,4 @@
+import { copyBytes } from "../base/bytes.js";
 import { systemClock } from "../base/clock.js";
 import { toHex } from "../base/encoding.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
@@ -12,12 +13,11 @@ import {
   type GroupSummary,
   type MemberSummary,
 } from "./conversations.js";
-import type { Consumer } from "./delivery/delivery.js";
+import { Consumers } from "./delivery/consumers.js";
 import type { ConversationName, HistoryMessage } from "./delivery/history.js";
-import { MessageIterator } from "./delivery/message-iterator.js";
-import { Emitter, settled } from "./emitter.js";
+import { Emitter } from "./emitter.js";
 import type { ClientEvents, EventName, Listener, Message } from "./events.js";
-import type { SafetyNumber } from "./identity/safety-number.js";
+import { assertFingerprint, type SafetyNumber } from "./identity/safety-number.js";
 import { type ClientOptions, checkOptions, DEFAULT_TIMEOUT, FLUSH_TIMEOUT, type Seams } from "./options.js";
 import { RunningClient } from "./running-client.js";
 import { type Deferred, deferred, type WaitOptions, within } from "./waiting.js";
@@ -42,8 +42,7 @@ export class Client {
   readonly #options: ClientOptions;
   readonly #seams: Seams;
   readonly #emitter = new Emitter();
-  readonly #consumers = new Set<Consumer>();
-  readonly #iterators = new Set<MessageIterator>();
+  readonly #consumers = new Consumers();
   #state: ClientState = "idle";
   #opening: Promise<Conversations> | undefined;
   #running: RunningClient | undefined;
@@ -130,7 +129,7 @@ export class Client {
     }
     const unsent = outbox.unsentMessages;
     const handedOver = delivery.stop();
-    for (const iterator of this.#iterators) iterator.end();
+    this.#consumers.end();
     await within(handedOver, this.#clock, FLUSH_TIMEOUT).catch(() => {});
     await running.stop();
     return unsent;
@@ -148,6 +147,7 @@ export class Client {
   ): Promise<string> {
     assertName(userId, "userId");
     assertArgument(userId !== this.userId, "userId: another user than oneself");
+    assertFingerprint(options.fingerprint);
     const own = ownCopy(content);
     return (await this.#open()).sendDirect(userId, own, options.fingerprint);
   }
@@ -177,6 +177,7 @@ export class Client {
     options: { readonly fingerprint?: string } & WaitOptions = {},
   ): Promise<void> {
     assertName(group, "group");
+    assertFingerprint(options.fingerprint);
     await this.#wait((conversations) => conversations.joinGroup(group, options.fingerprint), options);
   }
 
@@ -184,6 +185,7 @@ export class Client {
   async invite(group: string, userId: string, options: SendOptions & WaitOptions = {}): Promise<void> {
     assertName(group, "group");
     assertName(userId, "userId");
+    assertFingerprint(options.fingerprint);
     await this.#wait((conversations) => conversations.invite(group, userId, options.fingerprint), options);
   }
 
@@ -258,10 +260,11 @@ export class Client {
     listener: Listener<Name>,
     options: { readonly signal?: AbortSignal } = {},
   ): () => void {
+    assertArgument(typeof listener === "function", "listener: a function");
     if (options.signal?.aborted) return () => {};
     const off =
       name === "message"
-        ? this.#onMessage(listener as Listener<"message">)
+        ? this.#consumers.listen(listener as Listener<"message">)
         : this.#emitter.on(name, listener);
     options.signal?.addEventListener("abort", off, { once: true });
     return off;
@@ -269,32 +272,7 @@ export class Client {
 
   /** Messages one at a time, for bots: each counts as taken when the loop asks for the next. */
   messages(options: { readonly signal?: AbortSignal } = {}): AsyncIterableIterator<Message> {
-    const iterator = new MessageIterator(
-      {
-        add: (consumer) => this.#addConsumer(consumer),
-        remove: (consumer) => this.#removeConsumer(consumer),
-      },
-      options.signal,
-    );
-    this.#iterators.add(iterator);
-    if (this.#state === "closed") iterator.end();
-    return iterator;
-  }
-
-  #onMessage(listener: Listener<"message">): () => void {
-    const consumer: Consumer = (message) => settled(() => listener(message));
-    this.#addConsumer(consumer);
-    return () => this.#removeConsumer(consumer);
-  }
-
-  #addConsumer(consumer: Consumer): void {
-    this.#consumers.add(consumer);
-    this.#running?.context.delivery.add(consumer);
-  }
-
-  #removeConsumer(consumer: Consumer): void {
-    this.#consumers.delete(consumer);
-    this.#running?.context.delivery.remove(consumer);
+    return this.#consumers.iterate(options.signal);
   }
 
   get #clock() {
@@ -344,7 +322,7 @@ export class Client {
     });
     this.#running = running;
     this.#deviceId = toHex(running.context.identity.deviceId);
-    for (const consumer of this.#consumers) running.context.delivery.add(consumer);
+    this.#consumers.attach(running.context.delivery);
     return new Conversations(running, this.#options.limits ?? {});
   }
 
@@ -392,5 +370,6 @@ export class Client {
 
 /** What is sent is what the app passed, whatever it does to its bytes later. */
 function ownCopy(content: string | Uint8Array): string | Uint8Array {
-  return content instanceof Uint8Array ? content.slice() : content;
+  // Not `slice`, which a Buffer answers with a view of the same memory.
+  return content instanceof Uint8Array ? copyBytes(content) : content;
 }

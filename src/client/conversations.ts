@@ -45,7 +45,12 @@ export class Conversations {
       typeof content === "string" || content instanceof Uint8Array,
       "content: a string or a Uint8Array",
     );
-    const bytes = typeof content === "string" ? toUtf8(content) : content.slice();
+    // What has no UTF-8 would arrive as something else.
+    assertArgument(
+      typeof content !== "string" || !/\p{Surrogate}/u.test(content),
+      "content: no lone surrogates",
+    );
+    const bytes = typeof content === "string" ? toUtf8(content) : content;
     if (bytes.length > this.#maxBytes) {
       throw new SubrosaError("too-large", `a message has at most ${this.#maxBytes} bytes`);
     }

@@ -173,7 +173,7 @@ export class RunningClient {
       report,
     };
     const registry = await Registry.load(store, context);
-    const starter = new Starter(context, registry);
+    const starter = new Starter(context, registry, (pointer) => inbox.recover(pointer));
     const ownRequests = await OwnRequests.load(context, registry);
     const invitations = new Invitations(context, registry, {
       automatic: options.acceptFromVerified ?? false,
@@ -209,7 +209,7 @@ export class RunningClient {
       await context.write([{ put: layout.registered, value: new Uint8Array(0) }]);
       this.#registered = true;
     }
-    const held = await this.#publish(ready.keyPackages, ready.registered).catch(ignore);
+    const held = await this.#publish(ready.keyPackages, ready.registered, ready.time).catch(ignore);
     if (session !== this.#session) return;
     this.#handler.ready(ready);
     if (ready.registered && wasRegistered) {
@@ -233,15 +233,18 @@ export class RunningClient {
       if (state.group !== undefined) context.background(acquaint(context, state.group));
     }
     await pruneSeen(context);
-    for (let count = held; count !== undefined && session === this.#session; ) {
-      count = await this.#publish(count, false).catch(ignore);
+    // A relay that takes some holds more than before.
+    for (let before = ready.keyPackages, count = held; count !== undefined && session === this.#session; ) {
+      if (count <= before) break;
+      before = count;
+      count = await this.#publish(count, false, ready.time).catch(ignore);
     }
   }
 
   /** Publishes a few key packages if some are needed; how many the relay holds then, undefined if none were. */
-  async #publish(remaining: number, fresh: boolean): Promise<number | undefined> {
+  async #publish(remaining: number, fresh: boolean, relayNow: number): Promise<number | undefined> {
     const { keyPackages, clock, relay } = this.context;
-    const upload = await keyPackages.refill(remaining, clock.now(), fresh);
+    const upload = await keyPackages.refill(remaining, clock.now(), fresh, relayNow);
     return upload && (await relay.request("publishKeyPackages", upload)).oneTime;
   }
 
@@ -272,7 +275,7 @@ export class RunningClient {
 
   joined(conversation: Conversation): void {
     this.ownRequests.joined(conversation);
-    void conversation.subscribe();
+    this.context.background(conversation.subscribe());
     void this.followBox(conversation);
     const { subject } = conversation.state.record;
     if (subject.kind === "direct") this.starter.flushDirect(subject.peer);

@@ -1,5 +1,8 @@
 import type { Clock } from "../base/clock.js";
-import { SubrosaError } from "../base/errors.js";
+import { assertArgument, SubrosaError } from "../base/errors.js";
+
+/** The longest that timers can be set for. */
+const MAX_DELAY = 2 ** 31 - 1;
 
 /** How long a call waits, and what ends it earlier. What it asked for stands, even if the caller waits no longer. */
 export interface WaitOptions {
@@ -15,11 +18,17 @@ export function within<T>(
   timeout: number | undefined,
   signal?: AbortSignal,
 ): Promise<T> {
+  promise.catch(() => {});
+  assertArgument(timeout === undefined || timeout >= 0, "timeout: milliseconds");
+  assertArgument(
+    signal === undefined || typeof signal?.addEventListener === "function",
+    "signal: an AbortSignal",
+  );
   return new Promise<T>((resolve, reject) => {
     const abort = () =>
       finish(() => reject(new SubrosaError("aborted", "the call was aborted", { cause: signal?.reason })));
     const cancel =
-      timeout === undefined
+      timeout === undefined || timeout > MAX_DELAY
         ? () => {}
         : clock.after(timeout, () => finish(() => reject(timedOut(timeout))), true);
     const finish = (then: () => void) => {

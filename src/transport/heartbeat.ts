@@ -53,8 +53,9 @@ export class Heartbeat {
   #listen(ms: number): void {
     this.#after(ms, () => {
       const { clock, pingAfter, answerWithin } = this.#options;
-      const left = pingAfter - (clock.now() - this.#heardAt);
-      if (left > 0) this.#listen(left);
+      const silence = clock.now() - this.#heardAt;
+      // Less than nothing: the clock was set back, and nothing is known.
+      if (silence >= 0 && silence < pingAfter) this.#listen(pingAfter - silence);
       else this.check(answerWithin);
     });
   }

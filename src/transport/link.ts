@@ -163,8 +163,10 @@ export class Link {
   /** Checks now: connects if it was waiting to, else asks the other side for a sign of life. */
   wake(): void {
     if (this.#state === "waiting") {
+      const now = this.#clock.now();
       const at = Math.min(this.#dueAt, this.#attemptedAt + MIN_ATTEMPT_GAP);
-      if (at <= this.#clock.now()) this.#connect();
+      // An attempt in the future: the clock was set back.
+      if (at <= now || this.#attemptedAt > now) this.#connect();
       else this.#connectAt(at);
     } else {
       this.#heartbeat?.check(this.#options.wakeWithin ?? 5_000);

@@ -1,5 +1,5 @@
 import { toHex } from "../../base/encoding.js";
-import { SubrosaError } from "../../base/errors.js";
+import { type ErrorCode, SubrosaError } from "../../base/errors.js";
 import { SerialQueue } from "../../base/serial-queue.js";
 import { decode } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
@@ -21,6 +21,16 @@ import type { Registry } from "./registry.js";
 
 /** How long the inbox is left alone after the relay sent something senseless, in milliseconds. */
 const REREAD_DELAY = 1_000;
+/** How long to wait before joining is tried again, in milliseconds. */
+const RETRY_DELAY = 1_000;
+/** Failures that say nothing of what was to be joined. */
+const TRANSIENT: readonly ErrorCode[] = [
+  "connection-failed",
+  "closed",
+  "queue-full",
+  "rate-limited",
+  "store-failed",
+];
 
 /** Told how pointers and rejections ended. */
 export interface InboxHandler {
@@ -70,7 +80,12 @@ export class Inbox {
   async subscribe(): Promise<void> {
     try {
       await this.#queue.idle();
-      await this.#context.relay.request("subscribe", { log: this.log, cursor: this.#cursor });
+      const { from } = await this.#context.relay.request("subscribe", {
+        log: this.log,
+        cursor: this.#cursor,
+      });
+      // From its start the inbox goes on with the oldest entry kept.
+      if (this.#cursor.seq === 0) this.#cursor = from;
     } catch (error) {
       if (!SubrosaError.is(error)) throw error;
       if (error.code === "cursor-mismatch" || error.code === "gap") {
@@ -85,12 +100,29 @@ export class Inbox {
 
   /** Tries again to join what waits; after an identity was accepted, or with a new session. */
   retry(): void {
-    for (const pointer of this.#pointers.values()) void this.#join(pointer);
+    for (const pointer of this.#pointers.values()) this.#context.background(this.#join(pointer));
   }
 
   /** Whether a pointer to this group waits to be joined. */
   awaits(groupId: Uint8Array): boolean {
     return this.#pointers.has(toHex(groupId));
+  }
+
+  /** Joins what the relay says this device was added to, without a pointer; false if there is nothing to be joined. */
+  async recover(pointer: Pointer): Promise<boolean> {
+    const key = toHex(pointer.groupId);
+    if (this.#joining.has(key) || this.#pointers.has(key)) return true;
+    this.#joining.add(key);
+    try {
+      const result = await joinByPointer(this.#context, this.#registry, pointer);
+      if (result.type === "joined") this.#handler.joined(result.conversation);
+      return result.type !== "dropped";
+    } catch (error) {
+      if (!SubrosaError.is(error) || TRANSIENT.includes(error.code)) throw error;
+      return false;
+    } finally {
+      this.#joining.delete(key);
+    }
   }
 
   receive(entries: readonly LogEntry[]): void {
@@ -145,7 +177,7 @@ export class Inbox {
     for (const pointer of pointers) this.#pointers.set(toHex(pointer.groupId), pointer);
     this.#context.relay.ack(this.log, cursor);
     for (const effect of effects) effect();
-    for (const pointer of pointers) void this.#join(pointer);
+    for (const pointer of pointers) this.#context.background(this.#join(pointer));
   }
 
   async #join(pointer: Pointer): Promise<void> {
@@ -160,6 +192,12 @@ export class Inbox {
       else await this.#drop(pointer, result.error);
     } catch (error) {
       if (SubrosaError.is(error) && (error.code === "connection-failed" || error.code === "closed")) return;
+      if (SubrosaError.is(error) && error.code === "store-failed") throw error;
+      if (SubrosaError.is(error) && (error.code === "queue-full" || error.code === "rate-limited")) {
+        // Nothing is wrong with the pointer.
+        this.#context.clock.after(RETRY_DELAY, () => this.retry());
+        return;
+      }
       this.#pointers.delete(key);
       await this.#drop(
         pointer,
@@ -169,7 +207,7 @@ export class Inbox {
     } finally {
       this.#joining.delete(key);
       const newer = this.#pointers.get(key);
-      if (newer !== undefined && newer !== pointer) void this.#join(newer);
+      if (newer !== undefined && newer !== pointer) this.#context.background(this.#join(newer));
     }
   }
 

@@ -25,7 +25,7 @@ import {
 import { EntryKind, LogKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
 import type { JoinRequestEvent } from "../events.js";
-import { fingerprintOf } from "../identity/safety-number.js";
+import { assertFingerprint, fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
 import type { Conversation } from "./conversation.js";
 import { presentDevices } from "./duties.js";
@@ -188,6 +188,7 @@ export class JoinRequests {
       fingerprint: await fingerprintOf(request.userId, request.accountKey),
       identity: known ? (contact.verified ? "verified" : "known") : "new",
       approve: (options = {}) => {
+        assertFingerprint(options.fingerprint);
         answered ??= this.#approve(requestId, request, options.fingerprint).catch((error: unknown) => {
           answered = undefined;
           throw error;

@@ -2,6 +2,7 @@ import { type Bytes, compareBytes, EMPTY, equalBytes } from "../../base/bytes.js
 import { toHex, toUtf8 } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { createGroup, type GroupState, makeCapabilities } from "../../mls/group/index.js";
+import type { Pointer } from "../../wire/entries.js";
 import { GROUP_ID_LENGTH, Role } from "../../wire/protocol.js";
 import type { CreateBody } from "../../wire/requests.js";
 import type { Context } from "../context.js";
@@ -36,7 +37,10 @@ export class Starter {
   readonly #starting = new Map<string, Promise<void>>();
   readonly #again = new Set<string>();
 
-  constructor(context: Context, registry: Registry) {
+  readonly #recover: (pointer: Pointer) => Promise<boolean>;
+
+  constructor(context: Context, registry: Registry, recover: (pointer: Pointer) => Promise<boolean>) {
+    this.#recover = recover;
     this.#context = context;
     this.#registry = registry;
   }
@@ -56,7 +60,8 @@ export class Starter {
   /** Asks the relay for every conversation that it has not confirmed yet. */
   flushCreations(): void {
     for (const conversation of this.#registry.all()) {
-      if (conversation.state.record.status === "creating") void this.#create(conversation);
+      if (conversation.state.record.status === "creating")
+        this.#context.background(this.#create(conversation));
     }
   }
 
@@ -98,7 +103,7 @@ export class Starter {
 
   async #creationFailed(conversation: Conversation, error: unknown): Promise<void> {
     const code = SubrosaError.is(error) ? error.code : "internal";
-    if (code === "connection-failed" || code === "closed") return;
+    if (code === "connection-failed" || code === "closed" || code === "store-failed") return;
     const { groupId, subject } = conversation.state.record;
     const changes = conversation.intents().map((intent) => this.#context.outbox.end(intent));
     await conversation.step((step) => {
@@ -132,6 +137,7 @@ export class Starter {
         if (this.#again.delete(userId)) this.flushDirect(userId);
       });
     this.#starting.set(userId, running);
+    this.#context.background(running);
   }
 
   #messagesTo(userId: string): Intent[] {
@@ -154,7 +160,9 @@ export class Starter {
     const bound = binding && this.#registry.get(binding.groupId);
     if (binding !== undefined && bound === undefined) {
       const { groups } = await relay.request("listGroups", {});
-      if (groups.some(({ groupId }) => equalBytes(groupId, binding.groupId))) return;
+      const listed = groups.find(({ groupId }) => equalBytes(groupId, binding.groupId));
+      if (listed !== undefined && (await this.#recover({ groupId: listed.groupId, at: listed.since })))
+        return;
       // It was that of another device, of an account that had this name before: ours is a new one.
     }
     if (bound !== undefined && bound.state.record.status !== "ended") return this.adopt(bound, userId);

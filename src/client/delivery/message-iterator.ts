@@ -33,6 +33,11 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
     }
   }
 
+  /** Whether it was ended. */
+  get isDone(): boolean {
+    return this.#done;
+  }
+
   readonly #consume: Consumer = (message) =>
     new Promise<void>((take, leave) => {
       this.#offers.push({ message, take, leave });

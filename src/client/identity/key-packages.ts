@@ -106,8 +106,14 @@ export class KeyPackages {
    * The next few packages to publish when the relay holds `remaining` one-time ones; stored already. Undefined: none are
    * needed. `fresh`: the relay knows nothing of this device, so that it needs the last resort too.
    */
-  async refill(remaining: number, now: number, fresh: boolean): Promise<PackageUpload | undefined> {
-    const expired = this.#dropExpired(now);
+  async refill(
+    remaining: number,
+    now: number,
+    fresh: boolean,
+    relayNow = now,
+  ): Promise<PackageUpload | undefined> {
+    // A clock that runs ahead must not cost keys that others may use still.
+    const expired = this.#dropExpired(Math.min(now, relayNow));
     // With none left the last resort was in use; or a crash has kept the first ones from being published.
     const needsLastResort = fresh || remaining === 0 || !this.#hasFreshLastResort(now);
     const count = Math.min(CHUNK, remaining < LOW_WATER ? POOL_SIZE - remaining : 0);

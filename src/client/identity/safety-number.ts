@@ -1,5 +1,6 @@
 import { type Bytes, compareBytes, concat } from "../../base/bytes.js";
 import { toBase64Url, toHex, toUtf8 } from "../../base/encoding.js";
+import { assertArgument } from "../../base/errors.js";
 import { encode } from "../../codec/writer.js";
 import { sha256 } from "../../crypto/hash.js";
 import { encodeName } from "../../wire/identifiers.js";
@@ -55,4 +56,12 @@ export async function safetyNumberOf(
     qr: `subrosa:1:${toBase64Url(concat(first, second))}`,
     fingerprint: toHex(theirs),
   };
+}
+
+/** Throws `invalid-argument` for what can be no account's fingerprint. */
+export function assertFingerprint(fingerprint: unknown): void {
+  assertArgument(
+    fingerprint === undefined || (typeof fingerprint === "string" && /^[0-9a-f]{64}$/i.test(fingerprint)),
+    "fingerprint: 64 hexadecimal digits",
+  );
 }

@@ -58,6 +58,8 @@ export class RelaySession {
   #nextId = 1;
   /** Counts connections: what was begun on an earlier one must not go on with the next. */
   #connection = 0;
+  /** Whether the relay has sent its challenge on the present connection. */
+  #challenged = false;
   #over = false;
   #refusal: SubrosaError | undefined;
 
@@ -76,6 +78,7 @@ export class RelaySession {
       handler: {
         opened: () => {
           this.#connection++;
+          this.#challenged = false;
           this.#refusal = undefined;
         },
         frame: (frame) => this.#frame(frame),
@@ -144,9 +147,13 @@ export class RelaySession {
     const frame = decodeRelayFrame(bytes);
     switch (frame.type) {
       case "challenge":
+        // One each: a relay that asks again and again would have tokens and signatures without end.
+        if (this.#challenged) throw new SubrosaError("protocol-error", "a second challenge");
+        this.#challenged = true;
         void this.#authenticate(frame.challenge);
         return;
       case "ready":
+        if (!this.#challenged || this.isReady) throw new SubrosaError("protocol-error", "ready out of turn");
         this.#link.ready();
         this.#options.handler.ready(frame.ready);
         return;
@@ -166,7 +173,7 @@ export class RelaySession {
         this.#waiting.delete(frame.id);
         const error = refusalError(frame.code);
         if (frame.id === 0) this.#refusal = error;
-        if (frame.id === 0 && frame.code === "store-outdated") {
+        if (frame.id === 0 && frame.code === "store-outdated" && !this.isReady) {
           // Its failure ends the client, which is all that is left to do with a state like this.
           this.#options.incarnation.refused().catch(() => {});
         }
