@@ -1,4 +1,3 @@
-import { copyBytes } from "../base/bytes.js";
 import { systemClock } from "../base/clock.js";
 import { toHex } from "../base/encoding.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
@@ -6,6 +5,7 @@ import { VERSION } from "../base/version.js";
 import { defaultStore } from "../stores/default.js";
 import type { LinkEnd } from "../transport/link.js";
 import { assertName } from "../wire/identifiers.js";
+import { assertConversation, assertOptions, assertSignal, ownCopy } from "./arguments.js";
 import type { JoinMode } from "./conversation/policy.js";
 import {
   type ConversationSummary,
@@ -78,6 +78,7 @@ export class Client {
    * `store-outdated`, `replaced`, `store-in-use`, `store-locked`, `insecure-context`, …; `aborted`; `closed`.
    */
   async connect(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    assertOptions(options);
     const conversations = await within(this.#open(), this.#clock, undefined, options.signal);
     const { relay } = conversations.running.context;
     if (this.#isClosed()) throw new SubrosaError("closed", "the client was closed");
@@ -147,6 +148,7 @@ export class Client {
   ): Promise<string> {
     assertName(userId, "userId");
     assertArgument(userId !== this.userId, "userId: another user than oneself");
+    assertOptions(options);
     assertFingerprint(options.fingerprint);
     const own = ownCopy(content);
     return (await this.#open()).sendDirect(userId, own, options.fingerprint);
@@ -162,6 +164,7 @@ export class Client {
   /** Creates a group of which this user is a member and an admin. Throws `name-taken`, `timeout`, `quota-exceeded`. */
   async createGroup(group: string, options: { readonly join?: JoinMode } & WaitOptions = {}): Promise<void> {
     assertName(group, "group");
+    assertOptions(options);
     const { join = "approval" } = options;
     assertArgument(["approval", "open", "closed"].includes(join), "join: approval, open or closed");
     await this.#wait((conversations) => conversations.createGroup(group, join), options);
@@ -177,6 +180,7 @@ export class Client {
     options: { readonly fingerprint?: string } & WaitOptions = {},
   ): Promise<void> {
     assertName(group, "group");
+    assertOptions(options);
     assertFingerprint(options.fingerprint);
     await this.#wait((conversations) => conversations.joinGroup(group, options.fingerprint), options);
   }
@@ -185,6 +189,7 @@ export class Client {
   async invite(group: string, userId: string, options: SendOptions & WaitOptions = {}): Promise<void> {
     assertName(group, "group");
     assertName(userId, "userId");
+    assertOptions(options);
     assertFingerprint(options.fingerprint);
     await this.#wait((conversations) => conversations.invite(group, userId, options.fingerprint), options);
   }
@@ -228,6 +233,8 @@ export class Client {
     conversation: ConversationName,
     options: { readonly before?: number; readonly limit?: number } = {},
   ): Promise<HistoryMessage[]> {
+    assertOptions(options);
+    assertConversation(conversation);
     return (await this.#open()).running.context.history.read(conversation, options);
   }
 
@@ -261,6 +268,8 @@ export class Client {
     options: { readonly signal?: AbortSignal } = {},
   ): () => void {
     assertArgument(typeof listener === "function", "listener: a function");
+    assertOptions(options);
+    assertSignal(options.signal);
     if (options.signal?.aborted) return () => {};
     const off =
       name === "message"
@@ -272,6 +281,8 @@ export class Client {
 
   /** Messages one at a time, for bots: each counts as taken when the loop asks for the next. */
   messages(options: { readonly signal?: AbortSignal } = {}): AsyncIterableIterator<Message> {
+    assertOptions(options);
+    assertSignal(options.signal);
     return this.#consumers.iterate(options.signal);
   }
 
@@ -281,6 +292,7 @@ export class Client {
 
   /** Runs a call that needs the relay, for as long as the caller wants to wait. */
   async #wait(call: (conversations: Conversations) => Promise<void>, options: WaitOptions): Promise<void> {
+    assertOptions(options);
     const { timeout = DEFAULT_TIMEOUT, signal } = options;
     const closed = deferred<never>();
     this.#waits.add(closed);
@@ -366,10 +378,4 @@ export class Client {
       () => 0,
     );
   }
-}
-
-/** What is sent is what the app passed, whatever it does to its bytes later. */
-function ownCopy(content: string | Uint8Array): string | Uint8Array {
-  // Not `slice`, which a Buffer answers with a view of the same memory.
-  return content instanceof Uint8Array ? copyBytes(content) : content;
 }

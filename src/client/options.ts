@@ -4,6 +4,7 @@ import type { Store } from "../stores/store.js";
 import type { Connector } from "../transport/transport.js";
 import type { WebSocketConstructor } from "../transport/websocket.js";
 import { assertName } from "../wire/identifiers.js";
+import { assertOptions } from "./arguments.js";
 
 /** What a client is made from. Only `url` and `userId` are required. */
 export interface ClientOptions {
@@ -58,4 +59,12 @@ export function checkOptions(options: ClientOptions): void {
     protocol = new URL(options.url).protocol;
   } catch {}
   assertArgument(protocol === "ws:" || protocol === "wss:", "url: an absolute ws: or wss: address");
+  const { token, store, ack, limits } = options;
+  assertArgument(
+    token === undefined || typeof token === "string" || typeof token === "function",
+    "token: a string or a function",
+  );
+  assertArgument(store === undefined || typeof store?.open === "function", "store: with a method open");
+  assertOptions(ack, "ack");
+  assertOptions(limits, "limits");
 }

@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
+import { assertSignal } from "./arguments.js";
 
 /** The longest that timers can be set for. */
 const MAX_DELAY = 2 ** 31 - 1;
@@ -20,10 +21,7 @@ export function within<T>(
 ): Promise<T> {
   promise.catch(() => {});
   assertArgument(timeout === undefined || timeout >= 0, "timeout: milliseconds");
-  assertArgument(
-    signal === undefined || typeof signal?.addEventListener === "function",
-    "signal: an AbortSignal",
-  );
+  assertSignal(signal);
   return new Promise<T>((resolve, reject) => {
     const abort = () =>
       finish(() => reject(new SubrosaError("aborted", "the call was aborted", { cause: signal?.reason })));

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { memoryStore } from "../../src/index.js";
+import { Client, memoryStore } from "../../src/index.js";
 import { connectAll, connected, startRelay } from "./harness.js";
 
 const code = (promise: Promise<unknown>) =>
@@ -36,6 +36,25 @@ describe("arguments that make no sense", () => {
     expect(await code(client.joinGroup("team", { timeout: -1 }))).toBe("invalid-argument");
     expect(await code(client.joinGroup("team", { timeout: Number.POSITIVE_INFINITY }))).toBe("unknown-group");
     expect(await code(client.sendDirectMessage("bob", "a\ud800b"))).toBe("invalid-argument");
+    const none = null as never;
+    const calls = [
+      () => client.connect(none),
+      () => client.sendDirectMessage("bob", "x", none),
+      () => client.createGroup("team", none),
+      () => client.leaveGroup("team", none),
+      () => client.history(none),
+      () => client.history("bob", none),
+      async () => client.on("message", () => {}, none),
+      async () => client.on("message", () => {}, { signal: 1 as never }),
+      async () => client.messages(none),
+    ];
+    for (const call of calls) expect(await code(call())).toBe("invalid-argument");
+    const { url } = relay;
+    for (const wrong of [{ store: {} }, { store: null }, { ack: null }, { limits: 1 }, { token: 1 }]) {
+      expect(() => new Client({ url, userId: "carol", ...(wrong as object) })).toThrow(
+        expect.objectContaining({ code: "invalid-argument" }),
+      );
+    }
   });
 
   it("do not reach what was sent: a buffer that is used again", async () => {

@@ -68,6 +68,8 @@ export class Sender {
   /** A lost race for keys of our own choosing does not keep messages waiting. */
   #skipRefresh = false;
   #settleNow = false;
+  /** Entry ids refused in this session. */
+  #conflicts = 0;
   /** Intents that this sender made by itself. */
   readonly #ownInitiative = new Set<number>();
   /** A commit that was due was refused for good: messages go on without it until it is tried again. */
@@ -87,6 +89,7 @@ export class Sender {
 
   disconnected(): void {
     this.#inFlight.clear();
+    this.#conflicts = 0;
     this.#staleAfter = undefined;
   }
 
@@ -292,6 +295,11 @@ export class Sender {
         this.#expectNewer(sealed.after);
         return this.#unseal(intent, sealed);
       case "conflict":
+        // An honest relay says so at most once: the next entry id is another.
+        if (this.#conflicts++ > 0) {
+          this.#later(RETRY_DELAY, () => this.#context.background(this.#unseal(intent, sealed)));
+          return;
+        }
         return this.#unseal(intent, sealed);
       case "cursor-mismatch":
         return this.#conversation.subscribe();

@@ -153,7 +153,8 @@ export class RelaySession {
         void this.#authenticate(frame.challenge);
         return;
       case "ready":
-        if (!this.#challenged || this.isReady) throw new SubrosaError("protocol-error", "ready out of turn");
+        // Once for each connection.
+        if (!this.#challenged || this.isReady) return;
         this.#link.ready();
         this.#options.handler.ready(frame.ready);
         return;

@@ -1,0 +1,32 @@
+import { copyBytes } from "../base/bytes.js";
+import { assertArgument } from "../base/errors.js";
+import { assertName } from "../wire/identifiers.js";
+
+/** Throws `invalid-argument` for options that are no object. */
+export function assertOptions(options: unknown, what = "options"): void {
+  assertArgument(
+    options === undefined || (typeof options === "object" && options !== null),
+    `${what}: an object`,
+  );
+}
+
+/** Throws `invalid-argument` for what is no AbortSignal. */
+export function assertSignal(signal: unknown): void {
+  assertArgument(
+    signal === undefined || typeof (signal as AbortSignal | null)?.addEventListener === "function",
+    "signal: an AbortSignal",
+  );
+}
+
+/** Throws `invalid-argument` for what names no conversation: a user id, or `{ group }`. */
+export function assertConversation(conversation: unknown): void {
+  const name =
+    typeof conversation === "string" ? conversation : (conversation as { group?: unknown } | null)?.group;
+  assertName(name as string, "conversation");
+}
+
+/** What is sent is what the app passed, whatever it does to its bytes later. */
+export function ownCopy(content: string | Uint8Array): string | Uint8Array {
+  // Not `slice`, which a Buffer answers with a view of the same memory.
+  return content instanceof Uint8Array ? copyBytes(content) : content;
+}
