@@ -1,4 +1,3 @@
-import { compareBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import type { GroupState } from "../../mls/group/index.js";
 import type { AccessChange } from "../../wire/entries.js";
@@ -61,6 +60,6 @@ export function dueBeforeLeaving(group: GroupState, userId: string): "close" | {
   const others = stayingLeaves(group).filter((leaf) => leaf.userId !== userId);
   if (others.length === 0) return "close";
   if (others.some((leaf) => isAdmin(policy, leaf.userId))) return undefined;
-  const heir = others.reduce((a, b) => (compareBytes(a.deviceId, b.deviceId) <= 0 ? a : b));
-  return { heir: heir.userId };
+  // The leaf that has been there longest, as far as leaves tell; a device id is whatever its owner made it.
+  return { heir: (others[0] as Leaf).userId };
 }
