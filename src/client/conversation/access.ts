@@ -65,11 +65,6 @@ export function applyAccess(current: AccessList, changes: readonly AccessChange[
   return next;
 }
 
-/** Whether the relay's list is the wanted one. */
-export function accessAgrees(current: AccessList, wanted: AccessList): boolean {
-  return accessChanges(current, wanted).length === 0;
-}
-
 /** The authenticated data of a commit: what it asks of the relay. */
 export async function commitAuthenticatedData(changes: readonly AccessChange[]): Promise<Bytes> {
   const hash = await sha256(

@@ -103,11 +103,6 @@ export class Inbox {
     for (const pointer of this.#pointers.values()) this.#context.background(this.#join(pointer));
   }
 
-  /** Whether a pointer to this group waits to be joined. */
-  awaits(groupId: Uint8Array): boolean {
-    return this.#pointers.has(toHex(groupId));
-  }
-
   /** Joins what the relay says this device was added to, without a pointer; false if there is nothing to be joined. */
   async recover(pointer: Pointer): Promise<boolean> {
     const key = toHex(pointer.groupId);

@@ -93,11 +93,6 @@ export class RelaySession {
     return this.#link.isReady;
   }
 
-  /** Bytes that wait to be sent. */
-  get bufferedBytes(): number {
-    return this.#link.bufferedBytes;
-  }
-
   /** Connects, and stays connected until a permanent failure or {@link close}; then it can be called again. */
   open(): void {
     if (this.#over) {
