@@ -59,7 +59,7 @@ export async function prepareEntry(entry: NewEntry, limits: RelayLimits): Promis
   const accessBytes = encode((writer) => void writer.vector(access, encodeAccessChange), undefined).length;
   if (payload.length + accessBytes + welcome.length > maxEntryBytes(limits))
     refuse("too-large", "the commit is too large");
-  const welcomeHash = welcome.length > 0 ? await sha256(welcome) : new Uint8Array(0);
+  const welcomeHash = bundle.welcomeHash ?? (welcome.length > 0 ? await sha256(welcome) : new Uint8Array(0));
   const content: EntryContent = { kind, entryId, payload, bundle: { access, welcomeHash } };
   return { content, contentDigest: await sha256(contentDigestInput(content)), welcome };
 }
@@ -122,7 +122,7 @@ async function subscribe(
     if (access === undefined) refuse("not-a-member", "the device has no access to the group");
     if (log.kind === LogKind.group) {
       last = access.until ?? last;
-      if (cursor.seq < access.since.seq) refuse("gap", "the log begins later for this device");
+      if (cursor.seq < access.from.seq) refuse("gap", "the log begins later for this device");
     } else if (access.until !== undefined || access.leavingSince > 0) {
       refuse("not-a-member", "the device has no access to the group");
     }
@@ -145,7 +145,7 @@ async function fetchBundle(
   const entry = await storage.entry(log, seq);
   if (entry?.content?.bundle === undefined) refuse("unknown-entry", "no commit has this sequence number");
   // A device may always have the commit that added it, even after it was added anew.
-  const within = seq >= access.since.seq && seq <= (access.until?.seq ?? seq);
+  const within = seq >= access.from.seq && seq <= (access.until?.seq ?? seq);
   const adds = entry.content.bundle.access.some(
     (change) => change.type === "add" && equalBytes(change.deviceId, sender.deviceId),
   );

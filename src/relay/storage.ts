@@ -112,8 +112,10 @@ export interface LogHead {
 export interface Access {
   readonly userId: string;
   readonly role: Role;
-  /** The commit that added the device; START for the creator. */
+  /** The newest commit that added the device; START for the creator. */
   readonly since: Cursor;
+  /** What it may read begins here: the first of the commits that added it without a removal between them. */
+  readonly from: Cursor;
   /** The commit that removed it, if it was: the last entry it may read. */
   readonly until?: Cursor;
   /** The entry by which it said it leaves; 0 if it has not. */

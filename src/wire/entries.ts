@@ -180,6 +180,8 @@ export interface JoinRequest {
   readonly accountKey: Bytes;
   /** A fresh KeyPackage (RFC 9420 §10). */
   readonly keyPackage: Bytes;
+  /** SHA-256 of the device's leaf node (RFC 9420 §7.2) that this is to take the place of, when it asks for repair. */
+  readonly replaces?: Bytes;
   readonly signature: Bytes;
 }
 
@@ -195,6 +197,7 @@ function encodeUnsignedJoinRequest(writer: Writer, request: Omit<JoinRequest, "s
   writer.fixed(request.groupId);
   encodeName(writer, request.userId);
   writer.fixed(request.deviceId).fixed(request.accountKey).opaque(request.keyPackage);
+  writer.optional(request.replaces, (w, hash) => w.fixed(hash));
 }
 
 export function encodeJoinRequest(writer: Writer, request: JoinRequest): void {
@@ -203,14 +206,15 @@ export function encodeJoinRequest(writer: Writer, request: JoinRequest): void {
 }
 
 export function decodeJoinRequest(reader: Reader): JoinRequest {
-  return {
+  const request = {
     groupId: reader.fixed(GROUP_ID_LENGTH),
     userId: decodeName(reader),
     deviceId: reader.fixed(DEVICE_ID_LENGTH),
     accountKey: reader.fixed(PUBLIC_KEY_LENGTH),
     keyPackage: reader.opaque(),
-    signature: reader.opaque(128),
   };
+  const replaces = reader.optional((r) => r.fixed(DIGEST_LENGTH));
+  return { ...request, signature: reader.opaque(128), ...(replaces && { replaces }) };
 }
 
 /** The payload of a `rejection` entry: which request (its entry id) in which group was refused. */

@@ -45,12 +45,22 @@ function operation<Body, Result>(definition: Operation<Body, Result>): Operation
 
 const nothing = { encode: () => {}, decode: () => undefined } as const;
 
-/** A new entry. `access` and `welcome` belong to commits; the welcome is empty where nobody is added. */
+/**
+ * A new entry. `bundle` belongs to commits; the welcome is empty where nobody is added, and where only its hash is
+ * known: who puts a commit back into a log that lost it may not be the one who made it.
+ */
 export interface NewEntry {
   readonly kind: EntryKind;
   readonly entryId: Bytes;
   readonly payload: Bytes;
-  readonly bundle?: { readonly access: readonly AccessChange[]; readonly welcome: Bytes };
+  readonly bundle?: NewBundle;
+}
+
+export interface NewBundle {
+  readonly access: readonly AccessChange[];
+  readonly welcome: Bytes;
+  /** Of a welcome that is not given. */
+  readonly welcomeHash?: Bytes;
 }
 
 function encodeNewEntry(writer: Writer, entry: NewEntry): void {
@@ -58,7 +68,8 @@ function encodeNewEntry(writer: Writer, entry: NewEntry): void {
   if (entry.kind === EntryKind.commit) {
     writer
       .vector(entry.bundle?.access ?? [], encodeAccessChange)
-      .opaque(entry.bundle?.welcome ?? new Uint8Array(0));
+      .opaque(entry.bundle?.welcome ?? new Uint8Array(0))
+      .optional(entry.bundle?.welcomeHash, (w, hash) => w.fixed(hash));
   }
 }
 
@@ -66,7 +77,10 @@ function decodeNewEntry(reader: Reader): NewEntry {
   const kind = decodeEntryKind(reader);
   const entry = { kind, entryId: reader.fixed(ENTRY_ID_LENGTH), payload: reader.opaque() };
   if (kind !== EntryKind.commit) return entry;
-  return { ...entry, bundle: { access: reader.vector(decodeAccessChange), welcome: reader.opaque() } };
+  const bundle = { access: reader.vector(decodeAccessChange), welcome: reader.opaque() };
+  const welcomeHash = reader.optional((r) => r.fixed(DIGEST_LENGTH));
+  if (welcomeHash !== undefined && bundle.welcome.length > 0) reader.fail("a welcome beside its hash");
+  return { ...entry, bundle: welcomeHash === undefined ? bundle : { ...bundle, welcomeHash } };
 }
 
 export interface AppendBody {

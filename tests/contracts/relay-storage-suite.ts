@@ -350,7 +350,7 @@ export function relayStorageSuite(
           [setRole(alice, 1)],
           // Adding an admin anew would take the role away.
           [add(alice)],
-          [add(carol)],
+          [add(carol, 2)],
           [add(dave), remove(carol)],
         ];
         for (const changes of denied) {
@@ -471,12 +471,46 @@ export function relayStorageSuite(
           userId: "bob",
           role: 1,
           since: at,
+          from: at,
           leavingSince: 0,
           acked: 2,
           byMember: false,
         });
         expect(await readAll(inbox(bob.deviceId))).toHaveLength(2);
         await append(bob, log, at, await application());
+      });
+
+      it("let a member add anew who has access, who keeps its role and what it may read", async () => {
+        const [alice, bob, carol] = [await admit("alice"), await admit("bob"), await admit("carol")];
+        const { log } = await create(alice);
+        const first = await append(alice, log, START, await commit([add(bob), add(carol, 2)]));
+        await storage.ack(log, carol.deviceId, first);
+        const at = await append(bob, log, first, await commit([add(carol, 2)]));
+        expect(await storage.access(log.id, carol.deviceId)).toEqual({
+          userId: "carol",
+          role: 2,
+          since: at,
+          from: first,
+          leavingSince: 0,
+          acked: 1,
+          byMember: false,
+        });
+        expect(await storage.listGroups(carol.deviceId)).toMatchObject([{ role: 2, since: at }]);
+        expect(await readAll(inbox(carol.deviceId))).toHaveLength(2);
+        await expect(append(bob, log, at, await commit([remove(carol)]))).rejects.toEqual(
+          refused("not-an-admin"),
+        );
+      });
+
+      it("complete an entry that was put back without its welcome", async () => {
+        const [alice, bob] = [await admit("alice"), await admit("bob")];
+        const { log } = await create(alice);
+        const welcome = randomBytes(50);
+        const whole = await commit([add(bob)], welcome);
+        const at = await append(alice, log, START, { ...whole, welcome: new Uint8Array(0) });
+        expect(await storage.welcome(log.id, at.seq)).toHaveLength(0);
+        expect(await append(alice, log, START, whole)).toEqual(at);
+        expect(await storage.welcome(log.id, at.seq)).toEqual(welcome);
       });
 
       it("close for good and free their name", async () => {

@@ -40,7 +40,11 @@ export async function appendToGroup(transaction: Transaction, command: AppendCom
   const { content, contentDigest, welcome } = command.entry;
   const group = transaction.get(groupRecord, keys.group(log.id)) ?? refuse("unknown-group", "no such group");
   const before = answerBefore(transaction, log, content.entryId, contentDigest);
-  if (before !== undefined) return before;
+  if (before !== undefined) {
+    // Whoever put the entry back may have known only the hash of its welcome.
+    keepWelcome(transaction, log.id, before.seq, welcome);
+    return before;
+  }
   const head = headOf(transaction, log);
   if (head.closed) refuse("unknown-group", "the group was closed");
   const access = memberAccess(transaction, log.id, sender.deviceId);
@@ -75,9 +79,15 @@ export async function appendToGroup(transaction: Transaction, command: AppendCom
     sender: sender.deviceId,
     now: command.now,
   });
-  if (welcome.length > 0) transaction.putBytes(keys.welcome(log.id, cursor.seq), welcome);
+  keepWelcome(transaction, log.id, cursor.seq, welcome);
   for (const change of changed) await writeAccess(transaction, command, cursor, change);
   return cursor;
+}
+
+function keepWelcome(transaction: Transaction, groupId: Bytes, seq: number, welcome: Bytes): void {
+  const key = keys.welcome(groupId, seq);
+  const kept = transaction.has(keys.entry(groupLog(groupId), seq));
+  if (welcome.length > 0 && kept && !transaction.has(key)) transaction.putBytes(key, welcome);
 }
 
 /** The append rule: `after` must be the last handshake entry. */
@@ -139,8 +149,8 @@ function applyChanges(
         if (!devices.some(({ deviceId }) => equalBytes(deviceId, change.deviceId))) {
           refuse("unknown-user", "an added device is not in the named user's list");
         }
-        if (!admin && (change.role !== Role.member || entry.now !== undefined)) {
-          refuse("not-an-admin", "a member adds new devices, as members");
+        if (!admin && change.role !== (entry.now?.role ?? Role.member)) {
+          refuse("not-an-admin", "a member adds devices as members, and others anew as what they are");
         }
         const direct = group.direct?.includes(change.userId) ?? false;
         entry.now = { role: direct ? Role.admin : change.role, fresh: true };
@@ -193,13 +203,16 @@ async function writeAccess(
       transaction.put(accessRecord, key, { ...before, role: now.role, byMember: false });
     }
   } else {
+    // Who had access keeps what it may read: nobody can take another's unread entries by adding it anew.
+    const kept = before !== undefined && before.until === undefined && before.leavingSince === 0;
     transaction.put(accessRecord, key, {
       userId,
       role: now.role,
       since: cursor,
+      from: kept ? before.from : cursor,
       leavingSince: 0,
-      acked: cursor.seq - 1,
-      byMember,
+      acked: kept ? before.acked : cursor.seq - 1,
+      byMember: byMember && (!kept || before.byMember),
     });
     transaction.putBytes(keys.membership(deviceId, groupId), new Uint8Array(1));
     dropRequest(transaction, groupId, deviceId);
@@ -281,6 +294,7 @@ export async function createGroup(transaction: Transaction, command: CreateComma
     userId: sender.userId,
     role: Role.admin,
     since: START,
+    from: START,
     leavingSince: 0,
     acked: 0,
     byMember: false,

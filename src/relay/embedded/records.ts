@@ -129,6 +129,7 @@ export const accessRecord = record<AccessRecord>(
   (writer, access) => {
     encodeName(writer, access.userId);
     encodeCursor(writer.u8(access.role), access.since);
+    encodeCursor(writer, access.from);
     writer.optional(access.until, encodeCursor).uint53(access.leavingSince).uint53(access.acked);
     writer.u8(access.byMember ? 1 : 0);
   },
@@ -136,9 +137,10 @@ export const accessRecord = record<AccessRecord>(
     const userId = decodeName(reader);
     const role = reader.u8() as Role;
     const since = decodeCursor(reader);
+    const from = decodeCursor(reader);
     const until = reader.optional(decodeCursor);
     const rest = { leavingSince: reader.uint53(), acked: reader.uint53(), byMember: reader.u8() === 1 };
-    return { userId, role, since, ...rest, ...(until && { until }) };
+    return { userId, role, since, from, ...rest, ...(until && { until }) };
   },
 );
 

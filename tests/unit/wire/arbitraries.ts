@@ -56,7 +56,10 @@ const newEntry: fc.Arbitrary<NewEntry> = fc.oneof(
     kind: commitKind,
     entryId: deviceId,
     payload: opaque(),
-    bundle: fc.record({ access, welcome: opaque(300) }),
+    bundle: fc.oneof(
+      fc.record({ access, welcome: opaque(300) }),
+      fc.record({ access, welcome: fixed(0), welcomeHash: fixed(32) }),
+    ),
   }),
 );
 const logEntry: fc.Arbitrary<LogEntry> = fc.oneof(

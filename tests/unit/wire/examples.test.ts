@@ -89,7 +89,7 @@ const clientFrames: [string, ClientFrame, string][] = [
       },
     },
     `10 00000001 02${hex(32, "aa")} ${hex(40, "00")} 02 ${hex(16, "11")} 01 22
-     2b 01 03${text("bob")} ${hex(16, "33")} 01 03 03${text("eve")} ${hex(16, "44")} 03 555555`,
+     2b 01 03${text("bob")} ${hex(16, "33")} 01 03 03${text("eve")} ${hex(16, "44")} 03 555555 00`,
   ],
   [
     "create of a direct conversation",
@@ -276,7 +276,10 @@ describe("fixed bytes", () => {
       keyPackage: bytes(2, 4),
     };
     expect(toHex(joinRequestToBeSigned(request, bytes(16, 0x11)))).toBe(
-      `16${text("Subrosa 1 join request")}${hex(16, "11")}${hex(32, "aa")}03${text("bob")}${hex(16, "02")}${hex(65, "03")}020404`,
+      `16${text("Subrosa 1 join request")}${hex(16, "11")}${hex(32, "aa")}03${text("bob")}${hex(16, "02")}${hex(65, "03")}02040400`,
+    );
+    expect(toHex(joinRequestToBeSigned({ ...request, replaces: bytes(32, 8) }, bytes(16, 0x11)))).toMatch(
+      new RegExp(`02040401${hex(32, "08")}$`),
     );
     expect(
       toHex(encode(encodePointer, { groupId: bytes(32, 0xaa), at: { seq: 1, digest: bytes(32, 7) } })),
