@@ -37,7 +37,7 @@ export interface ClientLimits {
 /** What a simulation takes the place of. Not part of the public interface. */
 export interface Seams {
   readonly clock?: Clock;
-  /** Random bytes for message and entry ids. */
+  /** Random bytes for ids and tags; keys are never made of it. */
   readonly randomId?: (length: number) => Uint8Array<ArrayBuffer>;
   /** From 0 up to, not including, 1; for jitter. */
   readonly random?: () => number;

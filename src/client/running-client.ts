@@ -104,6 +104,7 @@ export class RunningClient {
   ): Promise<RunningClient> {
     const clock = seams.clock ?? systemClock;
     const random = seams.random ?? Math.random;
+    const randomId = seams.randomId ?? randomBytes;
     const { ack = {}, token } = options;
     const write = async (changes: readonly Effect[]) => {
       try {
@@ -116,8 +117,8 @@ export class RunningClient {
     };
     store.onLost((error) => handler.fatal(error));
     const report = (error: unknown) => handler.emit("error", asError(error));
-    const identity = await loadIdentity(store, options.userId);
-    const incarnation = await Incarnation.load(store, write);
+    const identity = await loadIdentity(store, options.userId, randomId);
+    const incarnation = await Incarnation.load(store, write, randomId);
     let running: RunningClient | undefined;
     const relay = new RelaySession({
       url: options.url,
@@ -154,7 +155,7 @@ export class RunningClient {
       store,
       write,
       clock,
-      randomId: seams.randomId ?? randomBytes,
+      randomId,
       random,
       identity,
       contacts,

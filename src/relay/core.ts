@@ -1,6 +1,7 @@
 import type { Bytes } from "../base/bytes.js";
 import type { Clock } from "../base/clock.js";
 import { toHex } from "../base/encoding.js";
+import { randomBytes } from "../crypto/random.js";
 import { CloseCode } from "../wire/protocol.js";
 import type { AuthenticateHook } from "./authentication.js";
 import { Hub } from "./hub.js";
@@ -29,6 +30,8 @@ export interface CoreOptions {
   readonly clock: Clock;
   readonly authenticate?: AuthenticateHook | undefined;
   readonly onFrame?: FrameHook | undefined;
+  /** Where the nonces of challenges come from; a simulation owns them. */
+  readonly randomId?: ((length: number) => Bytes) | undefined;
   /** Is told of failures of the relay's own; clients learn only that there was one. */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
@@ -39,6 +42,7 @@ export interface RelayServices {
   readonly limits: RelayLimits;
   readonly clock: Clock;
   readonly hub: Hub;
+  readonly randomId: (length: number) => Bytes;
   readonly authenticate: AuthenticateHook | undefined;
   /** False if the operator's hook vetoes the frame. */
   permits(direction: "in" | "out", userId: string | undefined, bytes: Bytes): boolean;
@@ -58,7 +62,7 @@ export class RelayCore {
   #waiting = 0;
 
   constructor(options: CoreOptions) {
-    const { storage, limits, clock, authenticate, onFrame, onError } = options;
+    const { storage, limits, clock, authenticate, onFrame, onError, randomId = randomBytes } = options;
     const hub = new Hub();
     const report = (error: unknown) => {
       try {
@@ -72,6 +76,7 @@ export class RelayCore {
       limits,
       clock,
       hub,
+      randomId,
       authenticate,
       report,
       permits: (direction, userId, bytes) =>

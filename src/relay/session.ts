@@ -1,7 +1,6 @@
 import type { Bytes } from "../base/bytes.js";
 import { SubrosaError } from "../base/errors.js";
 import { SerialQueue } from "../base/serial-queue.js";
-import { randomBytes } from "../crypto/random.js";
 import {
   type ClientFrame,
   decodeClientFrame,
@@ -31,7 +30,7 @@ export class Session implements Reader {
   readonly #services: RelayServices;
   readonly #socket: RelaySocket;
   readonly #relayName: string;
-  readonly #nonce = randomBytes(NONCE_LENGTH);
+  readonly #nonce: Bytes;
   readonly #gate: ReadingGate;
   readonly #requests = new SerialQueue();
   readonly #appends = new Set<Promise<void>>();
@@ -43,6 +42,7 @@ export class Session implements Reader {
 
   constructor(services: RelayServices, socket: RelaySocket, relayName: string) {
     this.#services = services;
+    this.#nonce = services.randomId(NONCE_LENGTH);
     this.#socket = socket;
     this.#relayName = relayName;
     this.#gate = new ReadingGate(socket, services.clock, services.limits);

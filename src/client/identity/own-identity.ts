@@ -63,8 +63,13 @@ function decodeRecord(reader: Reader): IdentityRecord {
 }
 
 /** The identity in the store, made anew on first use. Throws `store-failed` when a part of it is missing. */
-export async function loadIdentity(store: StoreSession, userId: string): Promise<OwnIdentity> {
-  if (store.firstUse || (await store.get(RECORD)) === undefined) await createIdentity(store, userId);
+export async function loadIdentity(
+  store: StoreSession,
+  userId: string,
+  randomId: (length: number) => Bytes = randomBytes,
+): Promise<OwnIdentity> {
+  if (store.firstUse || (await store.get(RECORD)) === undefined)
+    await createIdentity(store, userId, randomId(DEVICE_ID_LENGTH));
   const [record, accountKey, devicePrivateKey] = await Promise.all([
     store.get(RECORD),
     store.get(ACCOUNT_KEY),
@@ -86,14 +91,13 @@ export async function loadIdentity(store: StoreSession, userId: string): Promise
   };
 }
 
-async function createIdentity(store: StoreSession, userId: string): Promise<void> {
+async function createIdentity(store: StoreSession, userId: string, deviceId: Bytes): Promise<void> {
   // Extractable only until they are stored: the account key as an encrypted record, so that it can go into a recovery
   // file, the device key as one that never leaves.
   const [account, device] = await Promise.all([
     generateSignatureKeyPair({ extractable: true }),
     generateSignatureKeyPair({ extractable: true }),
   ]);
-  const deviceId = randomBytes(DEVICE_ID_LENGTH);
   const list: DeviceList = {
     userId,
     version: 1,

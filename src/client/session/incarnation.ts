@@ -2,7 +2,6 @@ import type { Bytes } from "../../base/bytes.js";
 import { SubrosaError } from "../../base/errors.js";
 import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
-import { randomBytes } from "../../crypto/random.js";
 import type { Change, StoreSession } from "../../stores/store.js";
 import { INCARNATION_TAG_LENGTH } from "../../wire/identity.js";
 import { layout } from "../layout.js";
@@ -37,21 +36,28 @@ function decodeRecord(reader: Reader): IncarnationRecord {
  */
 export class Incarnation {
   readonly #write: (changes: readonly Change[]) => Promise<void>;
+  readonly #randomId: (length: number) => Bytes;
   #record: IncarnationRecord;
   #claim: Promise<IncarnationClaim> | undefined;
 
-  private constructor(write: (changes: readonly Change[]) => Promise<void>, record: IncarnationRecord) {
+  private constructor(
+    write: (changes: readonly Change[]) => Promise<void>,
+    randomId: (length: number) => Bytes,
+    record: IncarnationRecord,
+  ) {
     this.#write = write;
+    this.#randomId = randomId;
     this.#record = record;
   }
 
   static async load(
     store: StoreSession,
     write: (changes: readonly Change[]) => Promise<void>,
+    randomId: (length: number) => Bytes,
   ): Promise<Incarnation> {
     const stored = await store.get(layout.incarnation);
     const record = stored === undefined ? { number: 0, outdated: false } : decode(decodeRecord, stored);
-    return new Incarnation(write, record);
+    return new Incarnation(write, randomId, record);
   }
 
   /** The claim of this opening, the same for all its sessions; durable first. Throws `store-outdated`. */
@@ -67,7 +73,7 @@ export class Incarnation {
 
   async #next(): Promise<IncarnationClaim> {
     await this.#store({ number: this.#record.number + 1, outdated: false });
-    return { incarnation: this.#record.number, incarnationTag: randomBytes(INCARNATION_TAG_LENGTH) };
+    return { incarnation: this.#record.number, incarnationTag: this.#randomId(INCARNATION_TAG_LENGTH) };
   }
 
   /** The relay has refused the claim. */
