@@ -53,7 +53,7 @@ export interface LinkOptions {
   readonly pingAfter?: number | undefined;
   /** Silence after a ping before the socket counts as dead; default 10,000. */
   readonly answerWithin?: number | undefined;
-  /** The same after `wake()`; default 5,000. */
+  /** The same after `wake()` and after the machine slept; default 5,000. */
   readonly wakeWithin?: number | undefined;
   /** Bytes that may wait to be sent; default 4 MiB. */
   readonly maxBufferedBytes?: number | undefined;
@@ -142,12 +142,14 @@ export class Link {
     const connection = this.#connection;
     if (connection === undefined || this.isReady) return;
     const { pingAfter = 15_000, answerWithin = 10_000 } = this.#options;
+    const wakeWithin = this.#wakeWithin;
     this.#readyAt = this.#clock.now();
     this.#cancelTimer();
     this.#heartbeat = new Heartbeat({
       clock: this.#clock,
       pingAfter,
       answerWithin,
+      wakeWithin,
       ping: () => this.#ping(connection),
       dead: () => this.drop(BROKEN, "no answer"),
     });
@@ -160,16 +162,30 @@ export class Link {
     await this.#queue.drained();
   }
 
-  /** Checks now: connects if it was waiting to, else asks the other side for a sign of life. */
+  get #wakeWithin(): number {
+    return this.#options.wakeWithin ?? 5_000;
+  }
+
+  /**
+   * Checks now: connects if it was waiting to, asks the other side for a sign of life if there is a session, and
+   * gives up an attempt that has taken long already: the network may be another since it began.
+   */
   wake(): void {
-    if (this.#state === "waiting") {
-      const now = this.#clock.now();
+    const now = this.#clock.now();
+    const isOld = now - this.#attemptedAt >= this.#wakeWithin || this.#attemptedAt > now;
+    if (this.#state === "connecting" && isOld) {
+      this.#attempt?.abort();
+      this.#connect();
+    } else if (this.#state === "open" && !this.isReady && isOld) {
+      this.drop(BROKEN, "the session was not ready in time");
+      this.wake();
+    } else if (this.#state === "waiting") {
       const at = Math.min(this.#dueAt, this.#attemptedAt + MIN_ATTEMPT_GAP);
       // An attempt in the future: the clock was set back.
       if (at <= now || this.#attemptedAt > now) this.#connect();
       else this.#connectAt(at);
     } else {
-      this.#heartbeat?.check(this.#options.wakeWithin ?? 5_000);
+      this.#heartbeat?.check(this.#wakeWithin);
     }
   }
 

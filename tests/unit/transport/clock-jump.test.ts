@@ -1,90 +1,172 @@
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { SubrosaError } from "../../../src/base/errors.js";
 import { Link } from "../../../src/transport/link.js";
+import type { Connection, Connector } from "../../../src/transport/transport.js";
+import { SleepingClock } from "./sleeping-clock.js";
 
-function manual() {
-  let wall = 1_700_000_000_000;
-  let mono = 0;
-  let n = 0;
-  let timers: { at: number; cb: () => void; id: number }[] = [];
-  return {
-    jump: (ms: number) => {
-      wall += ms;
-    },
-    clock: {
-      now: () => wall,
-      after: (ms: number, cb: () => void) => {
-        const id = n++;
-        timers.push({ at: mono + ms, cb, id });
-        return () => {
-          timers = timers.filter((t) => t.id !== id);
-        };
+const HOURS = 3_600_000;
+
+/** A link over connections on which nothing comes; `answers`: whether pings are answered. */
+function setUp({ answers = false, connect }: { answers?: boolean; connect?: Connector["connect"] } = {}) {
+  const clock = new SleepingClock();
+  const seen = { pings: 0, ends: 0, attempts: 0, answers };
+  const open = async (): Promise<Connection> => {
+    const connection: Connection = {
+      onframe: undefined,
+      onclose: undefined,
+      bufferedAmount: 0,
+      send() {
+        seen.pings++;
+        if (seen.answers) queueMicrotask(() => connection.onframe?.(new Uint8Array(1)));
       },
-    },
-    async run(ms: number) {
-      const end = mono + ms;
-      for (;;) {
-        await new Promise((r) => setImmediate(r));
-        const t = timers.filter((x) => x.at <= end).sort((a, b) => a.at - b.at)[0];
-        if (!t) break;
-        timers = timers.filter((x) => x !== t);
-        wall += t.at - mono;
-        mono = t.at;
-        t.cb();
-      }
-      wall += end - mono;
-      mono = end;
-    },
+      close() {},
+    };
+    return connection;
   };
-}
-
-it("a clock set back by a day and a wake do not keep the client offline", async () => {
-  const m = manual();
-  let attempts = 0;
-  const link = new Link({
+  const link: Link = new Link({
     url: "ws://x",
-    clock: m.clock,
+    clock,
     random: () => 0.5,
     connector: {
-      connect: async () => {
-        attempts++;
-        throw new SubrosaError("connection-failed", "no");
+      connect: (url, options) => {
+        seen.attempts++;
+        return (connect ?? open)(url, options);
       },
     },
-    handler: { opened() {}, frame() {}, ended() {}, ping: () => new Uint8Array(1) },
-  });
-  link.open();
-  await m.run(60_000);
-  const before = attempts;
-  m.jump(-86_400_000);
-  link.wake();
-  await m.run(10 * 60_000);
-  expect(attempts - before).toBeGreaterThan(5);
-});
-
-it("a clock set back by a day: a dead socket is still noticed", async () => {
-  const m = manual();
-  let ends = 0;
-  const connection = { onframe: undefined, onclose: undefined, bufferedAmount: 0, send() {}, close() {} };
-  const link = new Link({
-    url: "ws://x",
-    clock: m.clock,
-    random: () => 0.5,
-    connector: { connect: async () => ({ ...connection }) as never },
     handler: {
-      opened() {
-        link.ready();
-      },
+      opened: () => link.ready(),
       frame() {},
-      ended() {
-        ends++;
-      },
+      ended: () => seen.ends++,
       ping: () => new Uint8Array(1),
     },
   });
   link.open();
-  await m.run(5_000);
-  m.jump(-86_400_000);
-  await m.run(10 * 60_000);
-  expect(ends).toBeGreaterThan(0);
+  return { clock, link, seen };
+}
+
+describe("a clock set back by a day", () => {
+  it("and a wake do not keep the client offline", async () => {
+    const { clock, link, seen } = setUp({
+      connect: async () => {
+        throw new SubrosaError("connection-failed", "no");
+      },
+    });
+    await clock.run(60_000);
+    const before = seen.attempts;
+    clock.jump(-24 * HOURS);
+    link.wake();
+    await clock.run(10 * 60_000);
+    expect(seen.attempts - before).toBeGreaterThan(5);
+  });
+
+  it("a dead socket is still noticed", async () => {
+    const { clock, seen } = setUp();
+    await clock.run(5_001);
+    clock.jump(-24 * HOURS);
+    await clock.run(10_000);
+    expect(seen.ends).toBe(1);
+  });
+});
+
+describe("a machine that slept for hours", () => {
+  it("asks with the first tick, and has another connection within ten seconds of waking", async () => {
+    const { clock, seen } = setUp();
+    await clock.run(1_000);
+    clock.jump(8 * HOURS);
+    await clock.run(3_999);
+    expect(seen.pings).toBe(0);
+    await clock.run(1);
+    expect(seen.pings).toBe(1);
+    await clock.run(4_999);
+    expect(seen.ends).toBe(0);
+    await clock.run(1);
+    expect([seen.ends, seen.attempts]).toEqual([1, 1]);
+    await clock.run(250);
+    expect(seen.attempts).toBe(2);
+  });
+
+  it("keeps a connection that still answers", async () => {
+    const { clock, seen, link } = setUp({ answers: true });
+    await clock.run(1_000);
+    clock.jump(8 * HOURS);
+    await clock.run(60_000);
+    expect([seen.ends, link.state]).toEqual([0, "open"]);
+  });
+
+  it("asks once more when it slept while an answer was due, and does not do so for ever", async () => {
+    const { clock, seen } = setUp();
+    await clock.run(15_000);
+    expect(seen.pings).toBe(1);
+    clock.jump(8 * HOURS);
+    await clock.run(10_000);
+    expect([seen.pings, seen.ends]).toEqual([2, 0]);
+    // Timers that are late every time, as those of a page in the background are.
+    clock.jump(60_000);
+    await clock.run(5_000);
+    expect(seen.ends).toBe(1);
+  });
+
+  it("forgets that it asked once more as soon as something came", async () => {
+    const { clock, seen } = setUp();
+    await clock.run(15_000);
+    clock.jump(8 * HOURS);
+    seen.answers = true;
+    await clock.run(10_000);
+    seen.answers = false;
+    // Answered: asked again only after the next silence, with a pardon of its own.
+    await clock.run(15_000);
+    clock.jump(8 * HOURS);
+    await clock.run(10_000);
+    expect(seen.ends).toBe(0);
+    await clock.run(5_000);
+    expect(seen.ends).toBe(1);
+  });
+});
+
+describe("a wake in the middle of connecting", () => {
+  it("begins anew when the attempt has taken long, and leaves a young one alone", async () => {
+    const aborted: boolean[] = [];
+    const { clock, link, seen } = setUp({
+      connect: (_url, options) =>
+        new Promise(() => {
+          options?.signal?.addEventListener("abort", () => aborted.push(true));
+        }),
+    });
+    await clock.run(4_999);
+    link.wake();
+    expect(seen.attempts).toBe(1);
+    await clock.run(1);
+    link.wake();
+    expect([seen.attempts, aborted, link.state]).toEqual([2, [true], "connecting"]);
+  });
+
+  it("gives up a connection on which no session comes about", async () => {
+    const clock = new SleepingClock();
+    const seen = { opened: 0, ends: 0 };
+    const link = new Link({
+      url: "ws://x",
+      clock,
+      random: () => 0.5,
+      connector: {
+        connect: async () => ({
+          onframe: undefined,
+          onclose: undefined,
+          bufferedAmount: 0,
+          send() {},
+          close() {},
+        }),
+      },
+      handler: {
+        opened: () => seen.opened++,
+        frame() {},
+        ended: () => seen.ends++,
+        ping: () => new Uint8Array(1),
+      },
+    });
+    link.open();
+    await clock.run(6_000);
+    link.wake();
+    await clock.run(0);
+    expect(seen).toEqual({ opened: 2, ends: 1 });
+  });
 });
