@@ -74,6 +74,16 @@ export interface RejectCommand {
   readonly quotas: Quotas;
 }
 
+export interface BlockCommand {
+  /** Who blocks, or no longer does. */
+  readonly userId: string;
+  /** Whom; need not be known to the relay. */
+  readonly other: string;
+  readonly blocked: boolean;
+  /** How many users one may block; beyond it `quota-exceeded`. */
+  readonly maxBlocked: number;
+}
+
 export interface PruneCommand {
   readonly now: number;
   readonly retention: number;
@@ -145,11 +155,22 @@ export interface RelayStorage {
 
   /** Resolves to the one-time packages now held. */
   publishKeyPackages(command: PublishCommand): Promise<number>;
-  /** One package for each device of the user's list that has any: a one-time one, gone with this, else the last resort. */
+  /**
+   * One package for each device of the user's list that has any: a one-time one, gone with this, else the last
+   * resort; with `lastResortOnly` the one-time ones stay.
+   */
   takeKeyPackages(
     userId: string,
     now: number,
+    lastResortOnly?: boolean,
   ): Promise<{ account: Account; devices: { deviceId: Bytes; keyPackage: Bytes }[] }>;
+
+  /** Idempotent. Gone when the user is removed. */
+  setBlocked(command: BlockCommand): Promise<void>;
+  /** Whom the user has blocked, in any order. */
+  listBlocked(userId: string): Promise<string[]>;
+  /** Those of `among` who have blocked the user. */
+  blockersOf(userId: string, among: readonly string[]): Promise<string[]>;
 
   append(command: AppendCommand): Promise<Cursor>;
   create(command: CreateCommand): Promise<Cursor>;
@@ -167,10 +188,18 @@ export interface RelayStorage {
   read(log: LogId, seq: number, maxEntries: number, maxBytes: number): Promise<StoredEntry[]>;
   entry(log: LogId, seq: number): Promise<StoredEntry | undefined>;
   welcome(groupId: Bytes, seq: number): Promise<Bytes>;
+  /** Whether the log has taken an entry with this id. */
+  hasEntry(log: LogId, entryId: Bytes): Promise<boolean>;
+  /** Whether a join request of the device waits in the group's box. */
+  hasRequest(groupId: Bytes, deviceId: Bytes): Promise<boolean>;
 
   /** Calls `listener` for each entry of any log once it is durable, in the order of its log. */
   watch(listener: (appended: Appended) => void): () => void;
   /** Drops what is too old, acked by all, or over the byte cap; one bounded step. True if it went round all logs. */
   prune(command: PruneCommand): Promise<boolean>;
+  /** Rejects while the storage cannot serve: the relay is not ready then. Absent: it always can. */
+  check?(): Promise<void>;
+  /** What it holds, for metrics: names of `[a-z_]+` and numbers, e.g. `{ records: 12, bytes: 40960 }`. Cheap. */
+  sizes?(): Promise<Readonly<Record<string, number>>>;
   close(): Promise<void>;
 }

@@ -207,6 +207,47 @@ export function relayStorageSuite(
           refused("no-key-package"),
         );
       });
+
+      it("leaves the one-time key packages alone when only the last resort is wanted", async () => {
+        const { deviceId } = await admit("alice");
+        const upload = (byte: number) => ({ notAfter: NOW, keyPackage: new Uint8Array([byte]) });
+        const command = { deviceId, maxKeyPackages: 3, now: NOW };
+        await storage.publishKeyPackages({ ...command, oneTime: [upload(1)] });
+        const take = async (lastResortOnly: boolean) =>
+          (await storage.takeKeyPackages("alice", NOW, lastResortOnly)).devices[0]?.keyPackage[0];
+        await expect(take(true)).rejects.toEqual(refused("no-key-package"));
+        await storage.publishKeyPackages({ ...command, oneTime: [], lastResort: upload(9) });
+        expect([await take(true), await take(true), await take(false), await take(false)]).toEqual([
+          9, 9, 1, 9,
+        ]);
+      });
+
+      it("remembers who has blocked whom, up to a number, until the user is removed", async () => {
+        await admit("alice");
+        const block = (other: string, blocked = true, userId = "alice") =>
+          storage.setBlocked({ userId, other, blocked, maxBlocked: 2 });
+        await block("mallory");
+        await block("mallory");
+        await block("nobody yet");
+        await expect(block("carol")).rejects.toEqual(refused("quota-exceeded"));
+        await block("mallory");
+        await block("alice", true, "bob");
+        // Neither's names run into the other's.
+        await block("icecarol", true, "al");
+        expect((await storage.listBlocked("alice")).sort()).toEqual(["mallory", "nobody yet"]);
+        expect(await storage.listBlocked("al")).toEqual(["icecarol"]);
+        expect(await storage.listBlocked("carol")).toEqual([]);
+        expect((await storage.blockersOf("mallory", ["carol", "alice"])).sort()).toEqual(["alice"]);
+        expect(await storage.blockersOf("alice", ["mallory", "bob"])).toEqual(["bob"]);
+        expect(await storage.blockersOf("mallory", [])).toEqual([]);
+        await block("mallory", false);
+        await block("mallory", false);
+        expect(await storage.blockersOf("mallory", ["alice"])).toEqual([]);
+        await block("carol");
+        await storage.removeUser("alice");
+        expect(await storage.listBlocked("alice")).toEqual([]);
+        expect(await storage.listBlocked("bob")).toEqual(["alice"]);
+      });
     });
 
     describe("group logs", () => {
@@ -694,6 +735,35 @@ export function relayStorageSuite(
         expect((await readAll(box(log.id)))[0]?.content).toBeUndefined();
         await ask(bob, log.id);
       });
+
+      it("say which entries they know and which devices wait", async () => {
+        const [alice, bob] = [await admit("alice"), await admit("bob")];
+        const { log } = await create(alice);
+        expect(await storage.hasRequest(log.id, bob.deviceId)).toBe(false);
+        await ask(bob, log.id);
+        expect(await storage.hasRequest(log.id, bob.deviceId)).toBe(true);
+        expect(await storage.hasRequest(log.id, alice.deviceId)).toBe(false);
+        const [request] = await readAll(box(log.id));
+        const id = request?.entryId as Bytes;
+        expect(await storage.hasEntry(box(log.id), id)).toBe(true);
+        expect(await storage.hasEntry(log, id)).toBe(false);
+        expect(await storage.hasEntry(box(log.id), randomBytes(16))).toBe(false);
+        const joined = await commit([add(bob)]);
+        await append(alice, log, START, joined);
+        expect(await storage.hasEntry(log, joined.content.entryId)).toBe(true);
+        expect(await storage.hasRequest(log.id, bob.deviceId)).toBe(false);
+      });
+    });
+
+    it("counts what it holds, and serves", async () => {
+      await storage.check?.();
+      const before = await storage.sizes?.();
+      await create(await admit("alice"));
+      const after = await storage.sizes?.();
+      for (const [what, size] of Object.entries(after ?? {})) {
+        expect(what).toMatch(/^[a-z_]+$/);
+        expect(size).toBeGreaterThanOrEqual(before?.[what] ?? 0);
+      }
     });
 
     describe("reading", () => {

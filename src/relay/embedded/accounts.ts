@@ -4,6 +4,7 @@ import { encode } from "../../codec/writer.js";
 import { type Account, decodeAccount, encodeAccount, encodeSignedDeviceList } from "../../wire/identity.js";
 import type { KeyPackageUpload } from "../../wire/requests.js";
 import type { AdmitCommand, PublishCommand } from "../storage.js";
+import { forgetBlocks } from "./blocks.js";
 import { after, bytesOf, keys } from "./keys.js";
 import { deviceRecord, keyPackageRecord, type RecordType } from "./records.js";
 import { type Records, refuse, type Transaction } from "./transaction.js";
@@ -74,6 +75,7 @@ export function removeAccount(transaction: Transaction, userId: string): boolean
     for (const [key] of oneTime(transaction, deviceId)) transaction.delete(key);
     transaction.delete(keys.lastResort(deviceId));
   }
+  forgetBlocks(transaction, userId);
   return true;
 }
 
@@ -114,21 +116,28 @@ export function takePackages(
   transaction: Transaction,
   userId: string,
   now: number,
+  lastResortOnly: boolean,
 ): { account: Account; devices: { deviceId: Bytes; keyPackage: Bytes }[] } {
   const account =
     transaction.get(accountRecord, keys.account(userId)) ?? refuse("unknown-user", "no such user");
   const devices: { deviceId: Bytes; keyPackage: Bytes }[] = [];
   for (const { deviceId } of account.deviceList.list.devices) {
-    const keyPackage = takePackage(transaction, deviceId, now);
+    const keyPackage = takePackage(transaction, deviceId, now, lastResortOnly);
     if (keyPackage) devices.push({ deviceId, keyPackage });
   }
   if (devices.length === 0) refuse("no-key-package", "the user has no key packages left");
   return { account, devices };
 }
 
-function takePackage(transaction: Transaction, deviceId: Bytes, now: number): Bytes | undefined {
+function takePackage(
+  transaction: Transaction,
+  deviceId: Bytes,
+  now: number,
+  lastResortOnly: boolean,
+): Bytes | undefined {
   const prefix = keys.keyPackages(deviceId);
-  for (const [key, bytes] of transaction.view.range(prefix, after(prefix))) {
+  const oneTimeOnes = lastResortOnly ? [] : transaction.view.range(prefix, after(prefix));
+  for (const [key, bytes] of oneTimeOnes) {
     const upload = keyPackageRecord.decode(bytes);
     transaction.delete(key);
     if (usable(upload, now)) return upload.keyPackage;

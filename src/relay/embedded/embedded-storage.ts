@@ -9,6 +9,7 @@ import type {
   AdmitCommand,
   AppendCommand,
   Appended,
+  BlockCommand,
   CreateCommand,
   LogHead,
   PruneCommand,
@@ -18,6 +19,7 @@ import type {
   StoredEntry,
 } from "../storage.js";
 import { accountRecord, admitDevice, publishPackages, removeAccount, takePackages } from "./accounts.js";
+import { blockedBy, setBlocked } from "./blocks.js";
 import { GroupCommit } from "./group-commit.js";
 import { appendToGroup, createGroup, groupLog } from "./groups.js";
 import { after, bytesOf, keys } from "./keys.js";
@@ -63,8 +65,21 @@ export class EmbeddedStorage implements RelayStorage {
   takeKeyPackages(
     userId: string,
     now: number,
+    lastResortOnly = false,
   ): Promise<{ account: Account; devices: { deviceId: Bytes; keyPackage: Bytes }[] }> {
-    return this.#commit.run((transaction) => takePackages(transaction, userId, now));
+    return this.#commit.run((transaction) => takePackages(transaction, userId, now, lastResortOnly));
+  }
+
+  setBlocked(command: BlockCommand): Promise<void> {
+    return this.#commit.run((transaction) => setBlocked(transaction, command));
+  }
+
+  async listBlocked(userId: string): Promise<string[]> {
+    return blockedBy(this.#records, userId);
+  }
+
+  async blockersOf(userId: string, among: readonly string[]): Promise<string[]> {
+    return among.filter((other) => this.#records.has(keys.block(other, userId)));
   }
 
   append(command: AppendCommand): Promise<Cursor> {
@@ -136,6 +151,14 @@ export class EmbeddedStorage implements RelayStorage {
     return this.#kv.get(keys.welcome(groupId, seq)) ?? EMPTY;
   }
 
+  async hasEntry(log: LogId, entryId: Bytes): Promise<boolean> {
+    return this.#records.has(keys.entryId(log, entryId));
+  }
+
+  async hasRequest(groupId: Bytes, deviceId: Bytes): Promise<boolean> {
+    return this.#records.has(keys.request(groupId, deviceId));
+  }
+
   watch(listener: (appended: Appended) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -145,6 +168,10 @@ export class EmbeddedStorage implements RelayStorage {
     const next = await this.#commit.run((transaction) => pruneLogs(transaction, command, this.#pruneFrom));
     this.#pruneFrom = next ?? keys.heads;
     return next === undefined;
+  }
+
+  async sizes(): Promise<Readonly<Record<string, number>>> {
+    return this.#kv.sizes();
   }
 
   async close(): Promise<void> {

@@ -22,11 +22,19 @@ export function after(prefix: string): string {
   return prefix.slice(0, at) + String.fromCharCode(prefix.charCodeAt(at) + 1);
 }
 
+/** Preceded by its length in bytes, at most 128. */
+const namePart = (name: string) => {
+  const bytes = binary(toUtf8(name));
+  return String.fromCharCode(bytes.length) + bytes;
+};
+
 const logPart = (log: LogId) => String.fromCharCode(log.kind) + binary(log.id);
 
 /** One letter per kind of record, then ids of fixed length; PROTOCOL.md has the words. */
 export const keys = {
   account: (userId: string) => `a${binary(toUtf8(userId))}`,
+  blocks: (userId: string) => `b${namePart(userId)}`,
+  block: (userId: string, other: string) => `b${namePart(userId)}${binary(toUtf8(other))}`,
   device: (deviceId: Uint8Array) => `d${binary(deviceId)}`,
   keyPackages: (deviceId: Uint8Array) => `k${binary(deviceId)}`,
   keyPackage: (deviceId: Uint8Array, number: number) => `k${binary(deviceId)}${binaryNumber(number)}`,

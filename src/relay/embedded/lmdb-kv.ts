@@ -5,7 +5,15 @@ import type { Kv, KvChanges } from "./kv.js";
 
 type Lmdb = Pick<
   Database<Buffer, Buffer>,
-  "getBinary" | "getRange" | "put" | "remove" | "transaction" | "resetReadTxn" | "close"
+  | "getBinary"
+  | "getRange"
+  | "put"
+  | "remove"
+  | "transaction"
+  | "resetReadTxn"
+  | "close"
+  | "getStats"
+  | "backup"
 >;
 
 /** Sorts apart from the keys of records. */
@@ -83,6 +91,20 @@ export class LmdbKv implements Kv {
       }
     });
     this.#database.resetReadTxn();
+  }
+
+  sizes(): Readonly<Record<string, number>> {
+    const stats = this.#database.getStats() as {
+      entryCount: number;
+      lastPageNumber: number;
+      pageSize: number;
+    };
+    return { records: stats.entryCount, bytes: (stats.lastPageNumber + 1) * stats.pageSize };
+  }
+
+  /** Copies what is durable at this moment into a folder that exists and is empty, while others write on. */
+  async backup(folder: string): Promise<void> {
+    await this.#database.backup(folder, true);
   }
 
   async close(): Promise<void> {

@@ -44,5 +44,9 @@ export class MemoryKv implements Kv {
     }
   }
 
+  sizes(): Readonly<Record<string, number>> {
+    return { records: this.#values.size };
+  }
+
   async close(): Promise<void> {}
 }
