@@ -32,6 +32,11 @@ export interface ClientLimits {
   readonly maxMessageBytes?: number;
   /** How many messages may wait to be sent; default 10,000. */
   readonly maxOutbox?: number;
+  /**
+   * How many bytes of what the relay sends may wait to be processed; default 16 MiB. Of a log that brings more the rest
+   * is read later, from the place reached.
+   */
+  readonly maxUnprocessedBytes?: number;
 }
 
 /** What a simulation takes the place of. Not part of the public interface. */

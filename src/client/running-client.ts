@@ -133,7 +133,9 @@ export class RunningClient {
         ended: (end, error) => running?.ended(end, error),
         entries: (log, entries) => running?.entries(log, entries),
         logEnded: (log, reason) => running?.logEnded(log, reason),
+        resume: (log) => running?.resume(log),
       },
+      maxUnprocessedBytes: options.limits?.maxUnprocessedBytes,
     });
     const [contacts, keyPackages, outbox, delivery, history, registered] = await Promise.all([
       Contacts.load(store, write, (userId, pinned, offered) => {
@@ -256,22 +258,33 @@ export class RunningClient {
     this.#handler.ended(end, error);
   }
 
-  entries(log: LogId, entries: readonly LogEntry[]): void {
+  /** Settles when the entries are done with. */
+  entries(log: LogId, entries: readonly LogEntry[]): Promise<void> | undefined {
     switch (log.kind) {
       case LogKind.inbox:
-        this.#inbox.receive(entries);
-        return;
+        return this.#inbox.receive(entries);
       case LogKind.group:
-        this.registry.get(log.id)?.receive(entries);
-        return;
+        return this.registry.get(log.id)?.receive(entries);
       case LogKind.requestBox:
-        this.#boxes.get(toHex(log.id))?.receive(entries);
-        return;
+        return this.#boxes.get(toHex(log.id))?.receive(entries);
     }
   }
 
-  logEnded(log: LogId, reason: EndReason): void {
-    if (log.kind === LogKind.group) void this.registry.get(log.id)?.ended(reason).catch(this.context.report);
+  logEnded(log: LogId, reason: EndReason): Promise<void> | undefined {
+    if (log.kind !== LogKind.group) return undefined;
+    return this.registry.get(log.id)?.ended(reason).catch(this.context.report);
+  }
+
+  /** More came of a log than could be processed at once: the rest is read now. */
+  resume(log: LogId): void {
+    const { background } = this.context;
+    const conversation = this.registry.get(log.id);
+    if (log.kind === LogKind.inbox) background(this.#inbox.subscribe());
+    else if (log.kind === LogKind.group && conversation) background(conversation.subscribe());
+    else if (log.kind === LogKind.requestBox) {
+      this.#boxes.get(toHex(log.id))?.disconnected();
+      background(this.followBox(conversation));
+    }
   }
 
   joined(conversation: Conversation): void {

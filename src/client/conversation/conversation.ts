@@ -171,17 +171,21 @@ export class Conversation {
     });
   }
 
-  /** Takes in entries that the relay sent, in order. */
-  receive(entries: readonly LogEntry[]): void {
+  /** Takes in entries that the relay sent, in order; resolves when they are done with. */
+  async receive(entries: readonly LogEntry[]): Promise<void> {
     this.#head = Math.max(this.#head, entries.at(-1)?.seq ?? 0);
     if (entries.length > 0) this.#endDoubted = false;
+    const batches: Promise<void>[] = [];
     for (let at = 0; at < entries.length; at += BATCH) {
       const batch = entries.slice(at, at + BATCH);
-      void this.step((step) => this.#receive(step, batch)).then(
-        () => this.#received(),
-        (error: unknown) => this.#unreceived(error),
+      batches.push(
+        this.step((step) => this.#receive(step, batch)).then(
+          () => this.#received(),
+          (error: unknown) => this.#unreceived(error),
+        ),
       );
     }
+    await Promise.all(batches);
   }
 
   /** The relay says that the log is over for this device. */

@@ -120,8 +120,9 @@ export class Inbox {
     }
   }
 
-  receive(entries: readonly LogEntry[]): void {
-    void this.#queue
+  /** Takes in entries that the relay sent; resolves when they are done with. */
+  receive(entries: readonly LogEntry[]): Promise<void> {
+    return this.#queue
       .run(() => this.#receive(entries))
       .catch((error: unknown) => {
         this.#context.report(error);

@@ -103,8 +103,11 @@ export class JoinRequests {
     this.#subscribed = false;
   }
 
-  receive(entries: readonly LogEntry[]): void {
-    void this.#queue.run(() => this.#receive(entries)).catch((error: unknown) => this.#context.report(error));
+  /** Takes in entries that the relay sent; resolves when they are done with. */
+  receive(entries: readonly LogEntry[]): Promise<void> {
+    return this.#queue
+      .run(() => this.#receive(entries))
+      .catch((error: unknown) => this.#context.report(error));
   }
 
   async #receive(entries: readonly LogEntry[]): Promise<void> {

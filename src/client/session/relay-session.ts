@@ -19,7 +19,10 @@ import { CloseCode } from "../../wire/protocol.js";
 import type { BodyOf, OperationName, ResultOf } from "../../wire/requests.js";
 import type { OwnIdentity } from "../identity/own-identity.js";
 import type { Incarnation } from "./incarnation.js";
+import { DEFAULT_MAX_UNPROCESSED_BYTES, Inflow } from "./inflow.js";
 import { refusalError } from "./refusal.js";
+
+type LogBody = BodyOf<"subscribe">;
 
 /** The code of a connection that ended without one (RFC 6455 §7.1.5). */
 const BROKEN = 1006;
@@ -33,6 +36,7 @@ export interface RelaySessionOptions {
   readonly incarnation: Pick<Incarnation, "claim" | "refused">;
   readonly token: () => Promise<string>;
   readonly handler: RelaySessionHandler;
+  readonly maxUnprocessedBytes?: number | undefined;
 }
 
 /** Told what happens on the session; calls come in the order of the frames. */
@@ -40,14 +44,18 @@ export interface RelaySessionHandler {
   ready(ready: Ready): void;
   /** `error` says why a session came to no good: a refusal or a failed attempt. */
   ended(end: LinkEnd, error: SubrosaError | undefined): void;
-  entries(log: LogId, entries: readonly LogEntry[]): void;
-  logEnded(log: LogId, reason: EndReason): void;
+  /** Both: the result settles, and never rejects, when it is done with. */
+  entries(log: LogId, entries: readonly LogEntry[]): Promise<void> | undefined;
+  logEnded(log: LogId, reason: EndReason): Promise<void> | undefined;
+  /** A log that was cut off because too much of it came can be followed again. */
+  resume(log: LogId): void;
 }
 
 interface Waiting {
   readonly name: OperationName;
   readonly resolve: (result: never) => void;
   readonly reject: (error: SubrosaError) => void;
+  readonly answered: (() => void) | undefined;
 }
 
 /** One authenticated session after the other with the relay: requests with their answers, and what it sends. */
@@ -55,6 +63,7 @@ export class RelaySession {
   readonly #options: RelaySessionOptions;
   #link: Link;
   readonly #waiting = new Map<number, Waiting>();
+  readonly #inflow: Inflow;
   #nextId = 1;
   /** Counts connections: what was begun on an earlier one must not go on with the next. */
   #connection = 0;
@@ -65,6 +74,11 @@ export class RelaySession {
 
   constructor(options: RelaySessionOptions) {
     this.#options = options;
+    this.#inflow = new Inflow({
+      maxBytes: options.maxUnprocessedBytes ?? DEFAULT_MAX_UNPROCESSED_BYTES,
+      unsubscribe: (log) => void this.request("unsubscribe", { log }).catch(() => {}),
+      resume: (log) => options.handler.resume(log),
+    });
     this.#link = this.#newLink();
   }
 
@@ -124,7 +138,8 @@ export class RelaySession {
       const id = this.#nextId;
       this.#nextId = id === 0xffffffff ? 1 : id + 1;
       this.#link.send(encodeClientFrame({ type: "request", id, name, body } as Request));
-      this.#waiting.set(id, { name, resolve, reject });
+      const answered = name === "subscribe" ? this.#inflow.subscribing((body as LogBody).log) : undefined;
+      this.#waiting.set(id, { name, resolve, reject, answered });
     });
   }
 
@@ -139,6 +154,7 @@ export class RelaySession {
   }
 
   #frame(bytes: Bytes): void {
+    const { handler } = this.#options;
     const frame = decodeRelayFrame(bytes);
     switch (frame.type) {
       case "challenge":
@@ -151,7 +167,7 @@ export class RelaySession {
         // Once for each connection.
         if (!this.#challenged || this.isReady) return;
         this.#link.ready();
-        this.#options.handler.ready(frame.ready);
+        handler.ready(frame.ready);
         return;
       case "pong":
         return;
@@ -161,6 +177,7 @@ export class RelaySession {
         // Decoded first: what does not decode ends the session, and with it this request.
         const result = decodeResult(waiting.name, frame.result);
         this.#waiting.delete(frame.id);
+        waiting.answered?.();
         waiting.resolve(result as never);
         return;
       }
@@ -177,10 +194,10 @@ export class RelaySession {
         return;
       }
       case "entries":
-        this.#options.handler.entries(frame.log, frame.entries);
+        this.#inflow.push(frame.log, bytes.length, () => handler.entries(frame.log, frame.entries));
         return;
       case "ended":
-        this.#options.handler.logEnded(frame.log, frame.reason);
+        this.#inflow.push(frame.log, bytes.length, () => handler.logEnded(frame.log, frame.reason));
         return;
     }
   }
@@ -234,6 +251,7 @@ export class RelaySession {
     const lost = new SubrosaError("connection-failed", "the session with the relay ended");
     for (const waiting of this.#waiting.values()) waiting.reject(lost);
     this.#waiting.clear();
+    this.#inflow.reset();
     const error = this.#refusal ?? (SubrosaError.is(end.error) ? end.error : closeError(end.code));
     this.#options.handler.ended(end, error);
   }
