@@ -75,7 +75,10 @@ export class RawSocket {
     let at = 0;
     if (!this.#open) {
       const end = chunk.indexOf("\r\n\r\n");
-      if (end < 0) return this.#keep(chunk);
+      if (end < 0) {
+        this.#keep(chunk);
+        return;
+      }
       if (!chunk.toString("latin1", 0, 12).includes("101")) throw new Error(chunk.toString("latin1", 0, end));
       this.#open = true;
       this.#opened();
@@ -91,7 +94,10 @@ export class RawSocket {
       }
       const short = (chunk[at + 1] ?? 0) & 127;
       const header = short < 126 ? 2 : short === 126 ? 4 : 10;
-      if (chunk.length - at < header) return this.#keep(chunk.subarray(at));
+      if (chunk.length - at < header) {
+        this.#keep(chunk.subarray(at));
+        return;
+      }
       const length =
         short < 126 ? short : short === 126 ? chunk.readUInt16BE(at + 2) : chunk.readUInt32BE(at + 6);
       const opcode = (chunk[at] as number) & 15;
@@ -102,7 +108,10 @@ export class RawSocket {
         this.#opcode = opcode;
         continue;
       }
-      if (chunk.length - at < header + length) return this.#keep(chunk.subarray(at));
+      if (chunk.length - at < header + length) {
+        this.#keep(chunk.subarray(at));
+        return;
+      }
       this.#message(opcode, chunk.subarray(at + header, at + header + length));
       at += header + length;
     }
