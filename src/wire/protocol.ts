@@ -59,6 +59,7 @@ export const CloseCode = {
   authenticationTimeout: 4408,
   replaced: 4409,
   slowReader: 4410,
+  expired: 4411,
   rateLimited: 4429,
   outdated: 4440,
 } as const;

@@ -299,6 +299,27 @@ export const operations = {
     encodeResult: nothing.encode,
     decodeResult: nothing.decode,
   }),
+  setBlocked: operation<{ userId: string; blocked: boolean }, undefined>({
+    type: 0x1c,
+    encode(writer, body) {
+      encodeName(writer, body.userId);
+      writer.u8(body.blocked ? 1 : 0);
+    },
+    decode(reader) {
+      const userId = decodeName(reader);
+      const blocked = reader.u8();
+      return blocked > 1 ? reader.fail("neither blocked nor not") : { userId, blocked: blocked === 1 };
+    },
+    encodeResult: nothing.encode,
+    decodeResult: nothing.decode,
+  }),
+  listBlocked: operation<Record<string, never>, { users: readonly string[] }>({
+    type: 0x1d,
+    encode: () => {},
+    decode: () => ({}),
+    encodeResult: (writer, result) => void writer.vector(result.users, encodeName),
+    decodeResult: (reader) => ({ users: reader.vector(decodeName) }),
+  }),
 } as const;
 
 export type Operations = typeof operations;

@@ -120,6 +120,8 @@ export const bodies: { [Name in OperationName]: fc.Arbitrary<BodyOf<Name>> } = {
   resolveDirect: user,
   listGroups: fc.constant({}),
   rejectJoin: fc.record({ groupId, requestId: deviceId }),
+  setBlocked: fc.record({ userId: name, blocked: fc.boolean() }),
+  listBlocked: fc.constant({}),
 };
 
 export const results: { [Name in OperationName]: fc.Arbitrary<ResultOf<Name>> } = {
@@ -142,6 +144,8 @@ export const results: { [Name in OperationName]: fc.Arbitrary<ResultOf<Name>> } 
     groups: fc.array(fc.record({ groupId, role, direct: fc.boolean(), since: cursor }), { maxLength: 3 }),
   }),
   rejectJoin: fc.constant(undefined),
+  setBlocked: fc.constant(undefined),
+  listBlocked: fc.record({ users: fc.array(name, { maxLength: 3 }) }),
 };
 
 export const operationNames = Object.keys(bodies) as OperationName[];

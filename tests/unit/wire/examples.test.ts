@@ -161,6 +161,12 @@ const clientFrames: [string, ClientFrame, string][] = [
     `1b 0000000a ${hex(32, "aa")} ${hex(16, "88")}`,
   ],
   [
+    "setBlocked",
+    { type: "request", id: 11, name: "setBlocked", body: { userId: "bob", blocked: true } },
+    "1c 0000000b 03626f62 01",
+  ],
+  ["listBlocked", { type: "request", id: 12, name: "listBlocked", body: {} }, "1d 0000000c"],
+  [
     "authenticate",
     {
       type: "authenticate",
