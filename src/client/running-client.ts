@@ -26,9 +26,11 @@ import { History } from "./delivery/history.js";
 import { Contacts } from "./identity/contacts.js";
 import { KeyPackages } from "./identity/key-packages.js";
 import { loadIdentity } from "./identity/own-identity.js";
+import { PackageSupply } from "./identity/package-supply.js";
 import { layout } from "./layout.js";
 import type { ClientOptions, Seams } from "./options.js";
 import { PrivateTags } from "./private-tags.js";
+import { reconcile } from "./reconciliation.js";
 import { Incarnation } from "./session/incarnation.js";
 import { RelaySession } from "./session/relay-session.js";
 
@@ -54,6 +56,8 @@ export class RunningClient {
   readonly #store: StoreSession;
   readonly #stopWaking: () => void;
   readonly #waitingForSession: (() => void)[] = [];
+  readonly #supply: PackageSupply;
+  #reconciled = false;
   #registered: boolean;
   /** Counts sessions and their ends: what was begun in one must not go on in the next. */
   #session = 0;
@@ -77,7 +81,8 @@ export class RunningClient {
     this.#inbox = parts.inbox;
     this.#store = parts.context.store;
     this.#registered = parts.registered;
-    this.#stopWaking = listenForWake(() => this.context.relay.wake());
+    this.#supply = new PackageSupply(parts.context);
+    this.#stopWaking = listenForWake(() => this.#wake());
   }
 
   /** Opens the store and loads what is in it. Throws what the store throws; then nothing is left open. */
@@ -212,7 +217,7 @@ export class RunningClient {
       await context.write([{ put: layout.registered, value: new Uint8Array(0) }]);
       this.#registered = true;
     }
-    const held = await this.#publish(ready.keyPackages, ready.registered, ready.time).catch(ignore);
+    await this.#supply.begin(ready).catch(ignore);
     if (session !== this.#session) return;
     this.#handler.ready(ready);
     if (ready.registered && wasRegistered) {
@@ -235,24 +240,25 @@ export class RunningClient {
     for (const { state } of this.registry.all()) {
       if (state.group !== undefined) context.background(acquaint(context, state.group));
     }
-    await pruneSeen(context);
-    // A relay that takes some holds more than before.
-    for (let before = ready.keyPackages, count = held; count !== undefined && session === this.#session; ) {
-      if (count <= before) break;
-      before = count;
-      count = await this.#publish(count, false, ready.time).catch(ignore);
+    // With no key package left, members may have tried to add this device in vain, or with the last resort.
+    if (!this.#reconciled || ready.keyPackages === 0) {
+      await reconcile(context, this.registry, this.#inbox).then(() => {
+        this.#reconciled = true;
+      }, ignore);
     }
+    await pruneSeen(context);
+    await this.#supply.complete().catch(ignore);
   }
 
-  /** Publishes a few key packages if some are needed; how many the relay holds then, undefined if none were. */
-  async #publish(remaining: number, fresh: boolean, relayNow: number): Promise<number | undefined> {
-    const { keyPackages, clock, relay } = this.context;
-    const upload = await keyPackages.refill(remaining, clock.now(), fresh, relayNow);
-    return upload && (await relay.request("publishKeyPackages", upload)).oneTime;
+  /** The page or the network came back. */
+  #wake(): void {
+    this.context.relay.wake();
+    this.#supply.check();
   }
 
   ended(end: LinkEnd, error: SubrosaError | undefined): void {
     this.#session++;
+    this.#supply.ended();
     for (const conversation of this.registry.all()) conversation.disconnected();
     for (const box of this.#boxes.values()) box.disconnected();
     this.#handler.ended(end, error);

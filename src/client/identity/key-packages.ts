@@ -25,46 +25,50 @@ const LIFETIME_S = 90 * 24 * 3600;
 const GRACE_S = 7 * 24 * 3600;
 /** An hour: how far clocks may differ. */
 const SKEW_S = 3600;
+/**
+ * How many are kept at most. What was handed out and never used, or published without an answer and perhaps never
+ * taken, would grow without end; the relay hands out the oldest first, so those are the ones least likely to come back.
+ */
+const MAX_HELD = 512;
+
+/** `made`: a last resort of which the relay has not said that it has it; `worn`: one that was used. */
+type Kind = "oneTime" | "made" | "published" | "worn";
+
+const KINDS: readonly Kind[] = ["oneTime", "made", "published", "worn"];
 
 interface Held {
   readonly bundle: KeyPackageBundle;
   readonly notAfter: number;
-  readonly lastResort: boolean;
-  /** A last resort that was used. */
-  readonly worn: boolean;
+  readonly kind: Kind;
 }
 
 function encodeHeld(writer: Writer, held: Held): void {
-  writer
-    .u8(1)
-    .uint53(held.notAfter)
-    .u8(held.lastResort ? 1 : 0)
-    .u8(held.worn ? 1 : 0)
-    .opaque(encodeKeyPackageBundle(held.bundle));
+  writer.u8(1).uint53(held.notAfter).u8(KINDS.indexOf(held.kind)).opaque(encodeKeyPackageBundle(held.bundle));
 }
 
 function decodeHeld(reader: Reader): Held {
   if (reader.u8() !== 1) reader.fail("unknown version of key package record");
   const notAfter = reader.uint53();
-  const lastResort = reader.u8() === 1;
-  const worn = reader.u8() === 1;
-  return { notAfter, lastResort, worn, bundle: decodeKeyPackageBundle(reader.opaque()) };
+  const kind = KINDS[reader.u8()] ?? reader.fail("unknown kind of key package");
+  return { notAfter, kind, bundle: decodeKeyPackageBundle(reader.opaque()) };
 }
 
 /** This device's key packages (RFC 9420 §10): stored before they are published, deleted with the join that uses them. */
 export class KeyPackages {
-  readonly #write: (changes: readonly Change[]) => Promise<void>;
+  readonly #write: (changes: readonly Effect[]) => Promise<void>;
   readonly #identity: OwnIdentity;
   readonly #held = new Map<string, Held>();
+  /** Called after a join has used one up. */
+  onUsed: () => void = () => {};
 
-  private constructor(write: (changes: readonly Change[]) => Promise<void>, identity: OwnIdentity) {
+  private constructor(write: (changes: readonly Effect[]) => Promise<void>, identity: OwnIdentity) {
     this.#write = write;
     this.#identity = identity;
   }
 
   static async load(
     store: StoreSession,
-    write: (changes: readonly Change[]) => Promise<void>,
+    write: (changes: readonly Effect[]) => Promise<void>,
     identity: OwnIdentity,
   ): Promise<KeyPackages> {
     const packages = new KeyPackages(write, identity);
@@ -80,11 +84,16 @@ export class KeyPackages {
     return this.#held.get(toHex(ref))?.bundle;
   }
 
+  /** Whether a package was published to be used more than once: who joins by it renews its keys soon after. */
+  isLastResort(ref: Uint8Array): boolean {
+    return (this.#held.get(toHex(ref))?.kind ?? "oneTime") !== "oneTime";
+  }
+
   /** A new package for one purpose, such as a join request, with the change that stores it. */
   async make(
     now: number,
     lastResort = false,
-  ): Promise<{ bundle: KeyPackageBundle; notAfter: number; change: Change }> {
+  ): Promise<{ bundle: KeyPackageBundle; notAfter: number; change: Effect }> {
     const seconds = Math.floor(now / 1000);
     const notAfter = seconds + LIFETIME_S;
     const bundle = await generateKeyPackage({
@@ -93,18 +102,22 @@ export class KeyPackages {
       lifetime: { notBefore: BigInt(seconds - SKEW_S), notAfter: BigInt(notAfter) },
       capabilities: makeCapabilities({ extensions: [POLICY_EXTENSION] }),
     });
-    const held = { bundle, notAfter, lastResort, worn: false };
-    this.#held.set(toHex(bundle.ref), held);
-    return {
-      bundle,
-      notAfter,
-      change: { put: layout.keyPackage(bundle.ref), value: encode(encodeHeld, held) },
-    };
+    const change = this.#keep({ bundle, notAfter, kind: lastResort ? "made" : "oneTime" });
+    change.applied?.();
+    return { bundle, notAfter, change };
+  }
+
+  #keep(held: Held): Effect {
+    const { ref } = held.bundle;
+    const applied = () => void this.#held.set(toHex(ref), held);
+    return { put: layout.keyPackage(ref), value: encode(encodeHeld, held), applied };
   }
 
   /**
    * The next few packages to publish when the relay holds `remaining` one-time ones; stored already. Undefined: none are
-   * needed. `fresh`: the relay knows nothing of this device, so that it needs the last resort too.
+   * needed. `fresh`: the relay knows nothing of this device, so that it needs the last resort too. What becomes of them
+   * is to be told with {@link published} or {@link refused}; if the answer was lost, neither: what the relay then says
+   * it holds decides how many more are made, and none is ever published twice.
    */
   async refill(
     remaining: number,
@@ -113,7 +126,7 @@ export class KeyPackages {
     relayNow = now,
   ): Promise<PackageUpload | undefined> {
     // A clock that runs ahead must not cost keys that others may use still.
-    const expired = this.#dropExpired(Math.min(now, relayNow));
+    const expired = this.#dropOld(Math.min(now, relayNow));
     // With none left the last resort was in use; or a crash has kept the first ones from being published.
     const needsLastResort = fresh || remaining === 0 || !this.#hasFreshLastResort(now);
     const count = Math.min(CHUNK, remaining < LOW_WATER ? POOL_SIZE - remaining : 0);
@@ -137,33 +150,55 @@ export class KeyPackages {
     return { oneTime: made.map(upload), ...(lastResort && { lastResort: upload(lastResort) }) };
   }
 
+  /** The relay has taken them. */
+  async published(upload: PackageUpload): Promise<void> {
+    const held = upload.lastResort && this.#heldOf(upload.lastResort);
+    if (held?.kind === "made") await this.#write([this.#keep({ ...held, kind: "published" })]);
+  }
+
+  /** The relay has not taken them and never will: nobody can use them. */
+  async refused(upload: PackageUpload): Promise<void> {
+    const uploads = [...upload.oneTime, ...(upload.lastResort ? [upload.lastResort] : [])];
+    await this.#write(uploads.flatMap((one) => this.#heldOf(one) ?? []).map((held) => this.#forget(held)));
+  }
+
+  #heldOf(upload: Upload): Held | undefined {
+    return [...this.#held.values()].find(({ bundle }) => bundle.bytes === upload.keyPackage);
+  }
+
+  #forget({ bundle: { ref } }: Held): Effect {
+    return { delete: layout.keyPackage(ref), applied: () => void this.#held.delete(toHex(ref)) };
+  }
+
   /** The changes that delete a package that was used; a last resort stays until it expires, but is used no more. */
   used(ref: Uint8Array): Effect[] {
     const held = this.#held.get(toHex(ref));
     if (held === undefined) return [];
-    if (held.lastResort) {
-      // Others may have used it as well, so it is kept until it expires; but the relay gets a new one.
-      const worn = { ...held, worn: true };
-      const applied = () => void this.#held.set(toHex(ref), worn);
-      return [{ put: layout.keyPackage(ref), value: encode(encodeHeld, worn), applied }];
-    }
-    return [{ delete: layout.keyPackage(ref), applied: () => void this.#held.delete(toHex(ref)) }];
+    // Others may have used a last resort as well, so it is kept until it expires; but the relay gets a new one.
+    const change = held.kind === "oneTime" ? this.#forget(held) : this.#keep({ ...held, kind: "worn" });
+    return [
+      {
+        ...change,
+        applied: () => {
+          change.applied?.();
+          this.onUsed();
+        },
+      },
+    ];
   }
 
   #hasFreshLastResort(now: number): boolean {
     const halfLife = now / 1000 + LIFETIME_S / 2;
-    return [...this.#held.values()].some((held) => held.lastResort && !held.worn && held.notAfter > halfLife);
+    return [...this.#held.values()].some(({ kind, notAfter }) => kind === "published" && notAfter > halfLife);
   }
 
-  #dropExpired(now: number): Change[] {
-    const changes: Change[] = [];
-    for (const [ref, held] of this.#held) {
-      if (held.notAfter + GRACE_S < now / 1000) {
-        this.#held.delete(ref);
-        changes.push({ delete: layout.keyPackage(held.bundle.ref) });
-      }
-    }
-    return changes;
+  /** Drops what has expired, and the oldest of what is too much. */
+  #dropOld(now: number): Change[] {
+    const oldest = [...this.#held.values()].sort((a, b) => a.notAfter - b.notAfter);
+    const tooMany = Math.max(0, oldest.length - MAX_HELD);
+    const dropped = oldest.filter((held, at) => at < tooMany || held.notAfter + GRACE_S < now / 1000);
+    for (const { bundle } of dropped) this.#held.delete(toHex(bundle.ref));
+    return dropped.map(({ bundle }) => ({ delete: layout.keyPackage(bundle.ref) }));
   }
 }
 
