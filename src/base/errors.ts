@@ -25,11 +25,15 @@ export const ERROR_CODES = [
   "unauthorized",
   "user-id-taken",
   "replaced",
+  "revoked",
   "queue-full",
   "rate-limited",
   // store
   "store-in-use",
   "store-failed",
+  "storage-full",
+  "storage-refused",
+  "store-damaged",
   "store-locked",
   "store-outdated",
   // relay

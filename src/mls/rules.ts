@@ -122,6 +122,8 @@ const LOCAL_FAULTS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "timeout",
   "store-in-use",
   "store-failed",
+  "storage-full",
+  "store-damaged",
   "store-locked",
 ]);
 

@@ -1,4 +1,4 @@
-import { indexedDbStore } from "./indexeddb.js";
+import { indexedDbStore, storageRefused } from "./indexeddb.js";
 import { memoryStore } from "./memory.js";
 import type { Store } from "./store.js";
 
@@ -6,9 +6,20 @@ import type { Store } from "./store.js";
 export function defaultStore(): Store {
   let store: Store | undefined;
   return {
-    open(name, options) {
-      store ??= typeof indexedDB === "undefined" ? memoryStore() : indexedDbStore();
+    async open(name, options) {
+      store ??= hasIndexedDb() ? indexedDbStore() : memoryStore();
       return store.open(name, options);
     },
   };
+}
+
+/** Throws `storage-refused` where there is IndexedDB, but not for this page: a user's data never goes to memory unasked. */
+function hasIndexedDb(): boolean {
+  try {
+    if (typeof indexedDB === "undefined") return false;
+    if (indexedDB !== null) return true;
+  } catch (error) {
+    throw storageRefused(error);
+  }
+  throw storageRefused();
 }

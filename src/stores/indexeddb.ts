@@ -53,6 +53,18 @@ export function indexedDbStore(options: IndexedDbStoreOptions = {}): Store {
   };
 }
 
+/** What browsers answer where the page may store nothing: private windows, blocked cookies, sandboxed frames. */
+const REFUSALS = ["SecurityError", "InvalidStateError", "NotAllowedError"];
+
+/** The page may not use IndexedDB. */
+export function storageRefused(cause?: unknown): SubrosaError {
+  return new SubrosaError(
+    "storage-refused",
+    "this browser does not let the page store anything (a private window, blocked cookies, a sandboxed frame): pass `store: memoryStore()` to keep nothing beyond this page",
+    { cause },
+  );
+}
+
 async function openSession(
   name: string,
   release: () => void,
@@ -64,7 +76,9 @@ async function openSession(
     gone ??= error;
     session?.lose(error);
   };
-  const database = await openDatabase(`subrosa:${name}`, lose);
+  const database = await openDatabase(`subrosa:${name}`, lose).catch((error: unknown): never => {
+    throw REFUSALS.includes(nameOf(error)) ? storageRefused(error) : error;
+  });
   try {
     const storeKey = ((await database.get("meta", "key")) ?? (await generateStoreKey())) as CryptoKey;
     assertNotAborted(signal);
@@ -106,9 +120,8 @@ function openDatabase(name: string, lose: (error: SubrosaError) => void): Promis
     opening.then(
       (database) => (refused ? database.close() : resolve(database)),
       (error) => {
-        const outdated = (error as { name?: string } | null)?.name === "VersionError";
         refuse(
-          outdated
+          nameOf(error) === "VersionError"
             ? new SubrosaError("store-outdated", "a newer version of this package wrote this store", {
                 cause: error,
               })
@@ -191,13 +204,23 @@ function databaseRecords(database: Database, owner: number, release: () => void)
         transaction.abort();
         throw error;
       }
-      await Promise.all([...requests, transaction.done]);
+      try {
+        await Promise.all([...requests, transaction.done]);
+      } catch (error) {
+        // A request says only that it was aborted; why, the transaction knows.
+        const reason: unknown = await transaction.done.catch((ended: unknown) => ended);
+        throw nameOf(reason) === "QuotaExceededError" ? reason : error;
+      }
     },
     async close() {
       database.close();
       release();
     },
   };
+}
+
+function nameOf(error: unknown): string {
+  return String((error as { name?: unknown } | null)?.name);
 }
 
 function inUse(): SubrosaError {

@@ -1,5 +1,5 @@
-import { mkdir, realpath } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, realpath, statfs } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import type { Database, RootDatabase } from "lmdb";
 import { copyBytes } from "../base/bytes.js";
 import { toHex, toUtf8 } from "../base/encoding.js";
@@ -9,7 +9,7 @@ import { clearAddress, isAlive, type LifeSign, showLife } from "./node-liveness.
 import { openStoreKey, type Secret } from "./node-protection.js";
 import { checkName, endOfPrefix, type KeyRange, type Records, type SealedChange, Space } from "./records.js";
 import { bytesSealing } from "./sealing.js";
-import { RecordSession, storeError } from "./session.js";
+import { RecordSession, storageFull, storeError } from "./session.js";
 import type { Store, StoreSession } from "./store.js";
 
 export interface NodeStoreOptions {
@@ -103,17 +103,45 @@ async function openFile(
     databases = openDatabases(lmdb, file);
     life = liveness ? await showLife() : undefined;
     const claimed = await claim(databases, life?.address);
-    const records = lmdbRecords(databases, claimed.owner, release);
+    const records = lmdbRecords(databases, dirname(file), claimed.owner, release);
     return new RecordSession({ ...claimed, records, sealing: bytesSealing(name, storeKey) });
   } catch (error) {
     await release().catch(() => {});
-    throw storeError(error, "cannot open the database of this store");
+    throw storeError(await commitFailure(error, dirname(file)), "cannot open the database of this store");
   }
+}
+
+/** With less than this an input or output error is for want of room: LMDB says no more of a write that came short. */
+const FULL_BYTES = 4 * 1024 * 1024;
+const EIO = 5;
+/** EFBIG, ENOSPC, EDQUOT, and LMDB's own for a map that cannot grow. */
+const FULL_CODES = [27, 28, 122, -30792];
+
+/** What is behind the error of a commit that failed, which changed nothing. */
+async function commitFailure(error: unknown, folder: string): Promise<unknown> {
+  const { commitError } = (error ?? {}) as { commitError?: Promise<unknown> };
+  const reason = await Promise.resolve(commitError).then(
+    () => error,
+    (cause: unknown) => cause,
+  );
+  const { code } = (reason ?? {}) as { code?: unknown };
+  if (typeof code !== "number") return error;
+  if (FULL_CODES.includes(code)) return storageFull(reason);
+  if (code !== EIO) return reason;
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize < FULL_BYTES ? storageFull(reason) : reason;
 }
 
 function openDatabases(lmdb: Lmdb, path: string): Databases {
   // Without overlapping sync a transaction's promise resolves after the data has reached the disk.
-  const options = { noSubdir: true, overlappingSync: false, maxDbs: 4, cache: false } as const;
+  // With turn batching a commit that fails also rejects a promise that nobody could await, which ends the process.
+  const options = {
+    noSubdir: true,
+    overlappingSync: false,
+    eventTurnBatching: false,
+    maxDbs: 4,
+    cache: false,
+  } as const;
   const env = lmdb.open<Uint8Array, string>({ ...options, path, encoding: "binary" });
   return {
     env,
@@ -156,7 +184,12 @@ function isEmpty(database: Bytewise): boolean {
   return database.getKeysCount({ limit: 1 }) === 0;
 }
 
-function lmdbRecords(databases: Databases, owner: number, release: () => Promise<void>): Records {
+function lmdbRecords(
+  databases: Databases,
+  folder: string,
+  owner: number,
+  release: () => Promise<void>,
+): Records {
   const { env, meta, values, keys } = databases;
   const isOwner = () => Number(meta.get("owner")) === owner;
   return {
@@ -170,17 +203,25 @@ function lmdbRecords(databases: Databases, owner: number, release: () => Promise
       return found;
     },
     async commit(changes) {
-      // A child transaction: what it wrote before an error is undone, which a plain one does not do.
-      await env.childTransaction(() => {
-        if (!isOwner()) throw inUse();
-        for (const change of changes) apply(databases, change);
-      });
+      try {
+        // A child transaction: what it wrote before an error is undone, which a plain one does not do.
+        await env.childTransaction(() => {
+          if (!isOwner()) throw inUse();
+          for (const change of changes) apply(databases, change);
+        });
+      } catch (error) {
+        throw await commitFailure(error, folder);
+      }
     },
     async close() {
       try {
         await env.childTransaction(() => {
           if (isOwner()) meta.removeSync("holder");
         });
+      } catch (error) {
+        // On a full disk the holder stays noted: it shows no life, so the next opener takes over.
+        const failure = await commitFailure(error, folder);
+        if (!SubrosaError.is(failure) || failure.code !== "storage-full") throw failure;
       } finally {
         await release();
       }

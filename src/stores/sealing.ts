@@ -76,7 +76,7 @@ async function opening<T>(record: unknown, open: (sealed: Uint8Array) => Promise
 }
 
 function altered(): SubrosaError {
-  return new SubrosaError("store-failed", `a record is not what was stored`);
+  return new SubrosaError("store-damaged", "a record is not what was stored");
 }
 
 async function nonExtractable(privateKey: CryptoKey): Promise<CryptoKey> {

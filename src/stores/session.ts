@@ -13,9 +13,16 @@ export interface Opened {
   readonly sealing: Sealing;
 }
 
-/** The error as one of this package: what a database throws becomes `store-failed`. */
+/** The error as one of this package: what a database throws becomes `storage-full` or `store-failed`. */
 export function storeError(error: unknown, message = "the store failed"): SubrosaError {
-  return SubrosaError.is(error) ? error : new SubrosaError("store-failed", message, { cause: error });
+  if (SubrosaError.is(error)) return error;
+  if ((error as { name?: unknown } | null)?.name === "QuotaExceededError") return storageFull(error);
+  return new SubrosaError("store-failed", message, { cause: error });
+}
+
+/** There is no room for what was to be written, none of which was. */
+export function storageFull(cause?: unknown): SubrosaError {
+  return new SubrosaError("storage-full", "there is no room left to store anything", { cause });
 }
 
 /** The part that all stores have in common: checks, sealing, order and grouping of writes, loss and close. */
@@ -53,11 +60,18 @@ export class RecordSession implements StoreSession {
   async list(prefix: string, options: ListOptions = {}): Promise<[string, Bytes][]> {
     const range = keyRange(prefix, options);
     const found = await this.#read(() => (range === undefined ? [] : this.#records.range(range)));
-    return Promise.all(
-      found.map(async ([key, record]): Promise<[string, Bytes]> => {
-        return [key, await this.#sealing.openValue(key, record)];
+    const opened = await Promise.all(
+      found.map(async ([key, record]): Promise<[string, Bytes] | undefined> => {
+        try {
+          return [key, await this.#sealing.openValue(key, record)];
+        } catch (error) {
+          if (!SubrosaError.is(error) || error.code !== "store-damaged" || !options.damaged) throw error;
+          options.damaged(key);
+          return undefined;
+        }
       }),
     );
+    return opened.filter((entry) => entry !== undefined);
   }
 
   async write(changes: readonly Change[]): Promise<void> {

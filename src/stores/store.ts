@@ -1,6 +1,6 @@
 import type { Bytes } from "../base/bytes.js";
 import type { PlatformCryptoKey } from "../base/crypto-key.js";
-import type { SubrosaError } from "../base/errors.js";
+import { type ErrorCode, SubrosaError } from "../base/errors.js";
 
 /** Longest record key in characters, and longest store name in bytes of UTF-8. */
 export const MAX_KEY_LENGTH = 200;
@@ -32,6 +32,11 @@ export interface ListOptions {
   readonly limit?: number;
   /** From the greatest key down. */
   readonly reverse?: boolean;
+  /**
+   * Is told of each record that is not what was stored, which the result then lacks; it counts towards `limit`.
+   * Without this such a record throws `store-damaged`.
+   */
+  readonly damaged?: (key: string) => void;
 }
 
 /** A place for one client's state. */
@@ -41,15 +46,16 @@ export interface Store {
    *
    * Throws `store-in-use` while another client (tab, process) has them open, `store-locked` when the passphrase
    * does not fit, `store-outdated` when a newer version of this package wrote them, `store-failed` when the
-   * underlying database fails, `aborted`, `missing-dependency`, `insecure-context`.
+   * underlying database fails, `storage-full` when there is no room left, `storage-refused` when the browser does not
+   * let the page store anything, `aborted`, `missing-dependency`, `insecure-context`.
    */
   open(name: string, options?: { readonly signal?: AbortSignal | undefined }): Promise<StoreSession>;
 }
 
 /**
  * The records of one name, open for one owner. Values and private keys are two spaces with the same keys.
- * Everything but `close` throws `closed` after it, and `store-failed` when the underlying database fails
- * or a record is not what was stored (altered, or moved to another key).
+ * Everything but `close` throws `closed` after it, `store-failed` when the underlying database fails, and
+ * `store-damaged` when a record that is read is not what was stored (altered, or moved to another key).
  */
 export interface StoreSession {
   /** Grows with each open of this name, in a durable transaction of its own. */
@@ -66,8 +72,9 @@ export interface StoreSession {
    * One atomic transaction, applied in the order given; resolves when it is durable, and writes become durable in
    * the order in which they were called; when one fails, those called before its failure was known fail too, so what
    * was acknowledged never has a gap. The owner number is compared inside the transaction: when another owner
-   * has opened this name since, nothing changes and it throws `store-in-use`. Throws `invalid-argument` for a key out
-   * of bounds or a private key that this store cannot hold; that fails this write alone.
+   * has opened this name since, nothing changes and it throws `store-in-use`. Where there is no room left, nothing
+   * changes either and it throws `storage-full`; later writes may go through again. Throws `invalid-argument` for a key
+   * out of bounds or a private key that this store cannot hold; that fails this write alone.
    */
   write(changes: readonly Change[]): Promise<void>;
   /** Waits for the writes under way, then lets another owner in. Idempotent. */
@@ -78,4 +85,16 @@ export interface StoreSession {
    * The result removes it.
    */
   onLost(listener: (error: SubrosaError) => void): () => void;
+}
+
+const STORE_FAILURES: readonly ErrorCode[] = [
+  "store-failed",
+  "storage-full",
+  "store-damaged",
+  "store-in-use",
+];
+
+/** Whether the error is the store's: it says nothing of what was to be read or written. */
+export function isStoreFailure(error: unknown): boolean {
+  return SubrosaError.is(error) && STORE_FAILURES.includes(error.code);
 }

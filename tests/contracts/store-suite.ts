@@ -341,9 +341,9 @@ export function databaseContract(title: string, create: () => Promise<DatabaseUn
       const [first, second] = await Promise.allSettled([failing, behind]);
       restore();
       expect(first).toMatchObject({
-        reason: { code: "store-failed", cause: { name: "QuotaExceededError" } },
+        reason: { code: "storage-full", cause: { name: "QuotaExceededError" } },
       });
-      expect(second).toMatchObject({ reason: { code: "store-failed" } });
+      expect(second).toMatchObject({ reason: { code: "storage-full" } });
       expect(await contents(session)).toEqual({ a: "1", b: "1" });
       await session.write([put("a", "3")]);
       expect(await contents(session)).toEqual({ a: "3", b: "1" });
@@ -395,9 +395,13 @@ export function databaseContract(title: string, create: () => Promise<DatabaseUn
       const again = await openIt();
       expect(text(await again.get("a"))).toBe("1");
       for (const key of ["b", "c", "d", "e"]) {
-        await expect(again.get(key)).rejects.toEqual(code("store-failed"));
+        await expect(again.get(key)).rejects.toEqual(code("store-damaged"));
       }
-      await expect(again.list("")).rejects.toEqual(code("store-failed"));
+      await expect(again.list("")).rejects.toEqual(code("store-damaged"));
+      const damaged: string[] = [];
+      const whole = await again.list("", { damaged: (key) => damaged.push(key) });
+      expect(whole.map(([key]) => key)).toEqual(["a"]);
+      expect(damaged.sort()).toEqual(["b", "c", "d", "e"]);
       await again.write([put("b", "mended")]);
       expect(text(await again.get("b"))).toBe("mended");
     });
