@@ -25,8 +25,20 @@ export function assertConversation(conversation: unknown): void {
   assertName(name as string, "conversation");
 }
 
-/** What is sent is what the app passed, whatever it does to its bytes later. */
+/**
+ * What is sent is what the app passed, whatever it does to its bytes later. Throws `invalid-argument` for what is no
+ * content.
+ */
 export function ownCopy(content: string | Uint8Array): string | Uint8Array {
+  assertArgument(
+    typeof content === "string" || content instanceof Uint8Array,
+    "content: a string or a Uint8Array",
+  );
+  // What has no UTF-8 would arrive as something else.
+  assertArgument(
+    typeof content !== "string" || !/\p{Surrogate}/u.test(content),
+    "content: no lone surrogates",
+  );
   // Not `slice`, which a Buffer answers with a view of the same memory.
   return content instanceof Uint8Array ? copyBytes(content) : content;
 }

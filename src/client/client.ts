@@ -2,24 +2,21 @@ import { systemClock } from "../base/clock.js";
 import { toHex } from "../base/encoding.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
 import { VERSION } from "../base/version.js";
-import { defaultStore } from "../stores/default.js";
-import type { LinkEnd } from "../transport/link.js";
+import { randomBytes } from "../crypto/random.js";
 import { assertName } from "../wire/identifiers.js";
 import { assertConversation, assertOptions, assertSignal, ownCopy } from "./arguments.js";
+import { MESSAGE_ID_LENGTH } from "./conversation/content.js";
 import type { JoinMode } from "./conversation/policy.js";
-import {
-  type ConversationSummary,
-  Conversations,
-  type GroupSummary,
-  type MemberSummary,
-} from "./conversations.js";
+import type { ConversationSummary, GroupSummary, MemberSummary } from "./conversations.js";
 import { Consumers } from "./delivery/consumers.js";
 import type { ConversationName, HistoryMessage } from "./delivery/history.js";
 import { Emitter } from "./emitter.js";
-import type { ClientEvents, EventName, Listener, Message } from "./events.js";
+import type { EventName, Listener, Message } from "./events.js";
 import { assertFingerprint, type SafetyNumber } from "./identity/safety-number.js";
-import { type ClientOptions, checkOptions, DEFAULT_TIMEOUT, FLUSH_TIMEOUT, type Seams } from "./options.js";
-import { RunningClient } from "./running-client.js";
+import { type ClientOptions, checkOptions, DEFAULT_TIMEOUT, type Seams } from "./options.js";
+import type { Calls, Core, Stamp } from "./tabs/core.js";
+import { fromData } from "./tabs/handles.js";
+import { openCore } from "./tabs/open.js";
 import { type Deferred, deferred, type WaitOptions, within } from "./waiting.js";
 
 /** Where a client stands. After `closed` nothing can be done with it. */
@@ -42,15 +39,13 @@ export class Client {
   readonly #options: ClientOptions;
   readonly #seams: Seams;
   readonly #emitter = new Emitter();
-  readonly #consumers = new Consumers();
+  readonly #consumers = new Consumers((isListening) => this.#core?.listen(isListening));
   #state: ClientState = "idle";
-  #opening: Promise<Conversations> | undefined;
-  #running: RunningClient | undefined;
-  #connecting: (Deferred<void> & { callers: number }) | undefined;
+  #opening: Promise<Core> | undefined;
+  #core: Core | undefined;
   /** Calls that wait for the relay. */
   readonly #waits = new Set<Deferred<never>>();
   #closing: Promise<number> | undefined;
-  #deviceId = "";
 
   /** Touches no global and no store; throws `invalid-argument` for what can never work. */
   constructor(options: ClientOptions, seams: Seams = {}) {
@@ -65,7 +60,7 @@ export class Client {
 
   /** This device's id, 32 hexadecimal digits; empty until the store was opened by the first call. */
   get deviceId(): string {
-    return this.#deviceId;
+    return this.#core?.deviceId ?? "";
   }
 
   get state(): ClientState {
@@ -79,26 +74,8 @@ export class Client {
    */
   async connect(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     assertOptions(options);
-    const conversations = await within(this.#open(), this.#clock, undefined, options.signal);
-    const { relay } = conversations.running.context;
-    if (this.#isClosed()) throw new SubrosaError("closed", "the client was closed");
-    if (this.#state === "connected") return;
-    this.#connecting ??= { ...deferred<void>(), callers: 0 };
-    const connecting = this.#connecting;
-    connecting.callers++;
-    if (this.#state === "idle") this.#state = "connecting";
-    relay.open();
-    try {
-      await within(connecting.promise, this.#clock, undefined, options.signal);
-    } finally {
-      connecting.callers--;
-      // Everyone who waited has given up before there was a session.
-      if (this.#connecting === connecting && connecting.callers === 0 && this.#state === "connecting") {
-        this.#connecting = undefined;
-        this.#state = "idle";
-        relay.close();
-      }
-    }
+    const call = (core: Core) => core.connect(options.signal);
+    await this.#wait(call, { ...options, timeout: Number.POSITIVE_INFINITY });
   }
 
   /**
@@ -118,22 +95,8 @@ export class Client {
     const opening = this.#opening;
     this.#becomeClosed(new SubrosaError("closed", "the client was closed"));
     // Waits for an opening under way, so that the store is not left open behind our back.
-    const conversations = await opening?.catch(() => undefined);
-    if (conversations === undefined) return 0;
-    const { running } = conversations;
-    const { outbox, delivery, relay } = running.context;
-    if (relay.isReady && outbox.size > 0) {
-      const empty = deferred<void>();
-      const off = outbox.onEnd(() => outbox.size === 0 && empty.resolve());
-      await within(empty.promise, this.#clock, FLUSH_TIMEOUT).catch(() => {});
-      off();
-    }
-    const unsent = outbox.unsentMessages;
-    const handedOver = delivery.stop();
-    this.#consumers.end();
-    await within(handedOver, this.#clock, FLUSH_TIMEOUT).catch(() => {});
-    await running.stop();
-    return unsent;
+    const core = await opening?.catch(() => undefined);
+    return core?.close(true) ?? 0;
   }
 
   /**
@@ -151,14 +114,16 @@ export class Client {
     assertOptions(options);
     assertFingerprint(options.fingerprint);
     const own = ownCopy(content);
-    return (await this.#open()).sendDirect(userId, own, options.fingerprint);
+    const stamp = this.#stamp();
+    return (await this.#open()).call("sendDirect", userId, own, stamp, options.fingerprint);
   }
 
   /** The same to a group; throws `not-a-member` too. */
   async sendGroupMessage(group: string, content: string | Uint8Array): Promise<string> {
     assertName(group, "group");
     const own = ownCopy(content);
-    return (await this.#open()).sendToGroup(group, own);
+    const stamp = this.#stamp();
+    return (await this.#open()).call("sendToGroup", group, own, stamp);
   }
 
   /** Creates a group of which this user is a member and an admin. Throws `name-taken`, `timeout`, `quota-exceeded`. */
@@ -167,7 +132,7 @@ export class Client {
     assertOptions(options);
     const { join = "approval" } = options;
     assertArgument(["approval", "open", "closed"].includes(join), "join: approval, open or closed");
-    await this.#wait((conversations) => conversations.createGroup(group, join), options);
+    await this.#wait((core) => core.call("createGroup", group, join), options);
   }
 
   /**
@@ -182,7 +147,7 @@ export class Client {
     assertName(group, "group");
     assertOptions(options);
     assertFingerprint(options.fingerprint);
-    await this.#wait((conversations) => conversations.joinGroup(group, options.fingerprint), options);
+    await this.#wait((core) => core.call("joinGroup", group, options.fingerprint), options);
   }
 
   /** Adds a user to a group, who then gets an `invitation`. Throws `not-an-admin`, `unknown-user`, `already-a-member`, … */
@@ -191,41 +156,41 @@ export class Client {
     assertName(userId, "userId");
     assertOptions(options);
     assertFingerprint(options.fingerprint);
-    await this.#wait((conversations) => conversations.invite(group, userId, options.fingerprint), options);
+    await this.#wait((core) => core.call("invite", group, userId, options.fingerprint), options);
   }
 
   /** Removes a user from a group; what is sent afterwards is not for it. Throws `not-an-admin`, `not-a-member`, … */
   async remove(group: string, userId: string, options: WaitOptions = {}): Promise<void> {
     assertName(group, "group");
     assertName(userId, "userId");
-    await this.#wait((conversations) => conversations.remove(group, userId), options);
+    await this.#wait((core) => core.call("remove", group, userId), options);
   }
 
   /** Leaves a group; the last member deletes it by leaving. Throws `not-a-member`, `timeout`. */
   async leaveGroup(group: string, options: WaitOptions = {}): Promise<void> {
     assertName(group, "group");
-    await this.#wait((conversations) => conversations.leaveGroup(group), options);
+    await this.#wait((core) => core.call("leaveGroup", group), options);
   }
 
   /** Deletes a group for all its members. Throws `not-an-admin`, `not-a-member`, `timeout`. */
   async deleteGroup(group: string, options: WaitOptions = {}): Promise<void> {
     assertName(group, "group");
-    await this.#wait((conversations) => conversations.deleteGroup(group), options);
+    await this.#wait((core) => core.call("deleteGroup", group), options);
   }
 
   /** The groups this user is a member of. */
   async groups(): Promise<GroupSummary[]> {
-    return (await this.#open()).groups();
+    return (await this.#open()).call("groups");
   }
 
   /** The members of a group; throws `not-a-member`. */
   async members(group: string): Promise<MemberSummary[]> {
-    return (await this.#open()).members(group);
+    return (await this.#open()).call("members", group);
   }
 
   /** Everything this user can write to or has written to: users and groups. */
   async conversations(): Promise<ConversationSummary[]> {
-    return (await this.#open()).list();
+    return (await this.#open()).call("conversations");
   }
 
   /** The newest messages of the local history, oldest first; empty unless the `history` option is on. */
@@ -235,27 +200,28 @@ export class Client {
   ): Promise<HistoryMessage[]> {
     assertOptions(options);
     assertConversation(conversation);
-    return (await this.#open()).running.context.history.read(conversation, options);
+    const { before, limit } = options;
+    const page = { ...(before !== undefined && { before }), ...(limit !== undefined && { limit }) };
+    const name = typeof conversation === "string" ? conversation : { group: conversation.group };
+    return (await this.#open()).call("history", name, page);
   }
 
   /** What to compare with the person, over another channel. Throws `unknown-user`, `connection-failed` at first contact. */
   async safetyNumber(userId: string): Promise<SafetyNumber & { readonly verified: boolean }> {
     assertName(userId, "userId");
-    return (await this.#open()).safetyNumber(userId);
+    return (await this.#open()).call("safetyNumber", userId);
   }
 
   /** Notes that the safety number was compared. Throws `unknown-user`. */
   async markVerified(userId: string): Promise<void> {
     assertName(userId, "userId");
-    await (await this.#open()).running.context.contacts.markVerified(userId);
+    await (await this.#open()).call("markVerified", userId);
   }
 
   /** Accepts the new identity of a user, as `identityChanged` offered it. Throws `identity-mismatch`. */
   async acceptIdentity(userId: string, fingerprint: string): Promise<void> {
     assertName(userId, "userId");
-    const { running } = await this.#open();
-    await running.context.contacts.accept(userId, fingerprint);
-    await running.identityAccepted(userId);
+    await (await this.#open()).call("acceptIdentity", userId, fingerprint);
   }
 
   /**
@@ -291,7 +257,7 @@ export class Client {
   }
 
   /** Runs a call that needs the relay, for as long as the caller wants to wait. */
-  async #wait(call: (conversations: Conversations) => Promise<void>, options: WaitOptions): Promise<void> {
+  async #wait(call: (core: Core) => Promise<void>, options: WaitOptions): Promise<void> {
     assertOptions(options);
     const { timeout = DEFAULT_TIMEOUT, signal } = options;
     const closed = deferred<never>();
@@ -303,79 +269,49 @@ export class Client {
     }
   }
 
-  #isClosed(): boolean {
-    return this.#state === "closed";
+  /** What the message will be known by, whoever sends it in the end and however often it has to be asked for. */
+  #stamp(): Stamp {
+    const id = toHex((this.#seams.randomId ?? randomBytes)(MESSAGE_ID_LENGTH));
+    return { id, sentAt: this.#clock.now() };
   }
 
   /** Everything from here on is refused, and who waits is told. */
   #becomeClosed(error: SubrosaError): void {
     this.#state = "closed";
-    this.#connecting?.reject(error);
     for (const wait of this.#waits) wait.reject(error);
   }
 
-  #open(): Promise<Conversations> {
+  #open(): Promise<Core> {
     if (this.#state === "closed") return Promise.reject(new SubrosaError("closed", "the client is closed"));
-    this.#opening ??= this.#openStore().catch((error: unknown) => {
+    this.#opening ??= this.#openCore().catch((error: unknown) => {
       this.#opening = undefined;
       throw error;
     });
     return this.#opening;
   }
 
-  async #openStore(): Promise<Conversations> {
-    const { store = defaultStore() } = this.#options;
-    const running = await RunningClient.open(this.#options, store, this.#seams, {
-      emit: <Name extends EventName>(name: Name, event: ClientEvents[Name]) =>
-        this.#emitter.emit(name, event),
-      ready: (ready) => this.#ready(ready.registered),
-      ended: (end, error) => this.#ended(end, error),
+  async #openCore(): Promise<Core> {
+    const core = await openCore(this.#options, this.#seams, {
+      emit: (name, data) => {
+        const answer: Calls["answer"] = async (...args) => (await this.#open()).call("answer", ...args);
+        this.#emitter.emit(name, fromData(name, data, answer));
+      },
+      state: (state) => {
+        if (this.#state !== "closed") this.#state = state;
+      },
+      deliver: (message) => this.#consumers.take(message),
+      stopped: () => this.#consumers.end(),
       fatal: (error) => this.#fatal(error),
     });
-    this.#running = running;
-    this.#deviceId = toHex(running.context.identity.deviceId);
-    this.#consumers.attach(running.context.delivery);
-    return new Conversations(running, this.#options.limits ?? {});
-  }
-
-  #ready(registered: boolean): void {
-    if (this.#state === "closed") return;
-    this.#state = "connected";
-    this.#connecting?.resolve();
-    this.#connecting = undefined;
-    this.#emitter.emit("connect", { registered });
-  }
-
-  #ended(end: LinkEnd, error: SubrosaError | undefined): void {
-    const wasConnected = this.#state === "connected";
-    if (this.#state !== "closed") {
-      if (end.willReconnect) this.#state = this.#connecting === undefined ? "reconnecting" : this.#state;
-      else this.#state = "idle";
-    }
-    const isAwaited = this.#connecting !== undefined;
-    if (!end.willReconnect) {
-      this.#connecting?.reject(
-        error ?? new SubrosaError("connection-failed", `the relay ended the session (${end.code})`),
-      );
-      this.#connecting = undefined;
-    }
-    if (wasConnected || end.wasReady) {
-      this.#emitter.emit("disconnect", {
-        code: end.code,
-        reason: end.reason,
-        willReconnect: end.willReconnect,
-      });
-    }
-    if (!end.willReconnect && error !== undefined && !isAwaited) this.#emitter.emit("error", error);
+    this.#core = core;
+    core.listen(this.#consumers.isListening);
+    return core;
   }
 
   #fatal(error: SubrosaError): void {
     if (this.#state === "closed") return;
     this.#becomeClosed(error);
     this.#emitter.emit("error", error);
-    this.#closing = (this.#running?.stop() ?? Promise.resolve()).then(
-      () => this.#running?.context.outbox.unsentMessages ?? 0,
-      () => 0,
-    );
+    this.#closing = (this.#core?.close(false) ?? Promise.resolve(0)).catch(() => 0);
   }
 }

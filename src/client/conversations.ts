@@ -1,6 +1,7 @@
-import { toHex, toUtf8 } from "../base/encoding.js";
-import { assertArgument, SubrosaError } from "../base/errors.js";
+import { fromHex, toHex, toUtf8 } from "../base/encoding.js";
+import { SubrosaError } from "../base/errors.js";
 import { SerialQueue } from "../base/serial-queue.js";
+import type { Effect } from "./context.js";
 import { type Content, MESSAGE_ID_LENGTH } from "./conversation/content.js";
 import type { Conversation } from "./conversation/conversation.js";
 import type { Target } from "./conversation/intent.js";
@@ -10,6 +11,7 @@ import { policyIn } from "./conversation/state.js";
 import { fingerprintOf, type SafetyNumber, safetyNumberOf } from "./identity/safety-number.js";
 import { type ClientLimits, DEFAULT_MAX_MESSAGE_BYTES } from "./options.js";
 import type { RunningClient } from "./running-client.js";
+import type { Stamp } from "./tabs/core.js";
 
 /** A group as {@link Client.groups} lists it. */
 export interface GroupSummary {
@@ -40,22 +42,12 @@ export class Conversations {
     this.#maxBytes = limits.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES;
   }
 
-  #content(content: string | Uint8Array): Content & { type: "text" | "bytes" } {
-    assertArgument(
-      typeof content === "string" || content instanceof Uint8Array,
-      "content: a string or a Uint8Array",
-    );
-    // What has no UTF-8 would arrive as something else.
-    assertArgument(
-      typeof content !== "string" || !/\p{Surrogate}/u.test(content),
-      "content: no lone surrogates",
-    );
+  #content(content: string | Uint8Array, stamp: Stamp): Content & { type: "text" | "bytes" } {
     const bytes = typeof content === "string" ? toUtf8(content) : content;
     if (bytes.length > this.#maxBytes) {
       throw new SubrosaError("too-large", `a message has at most ${this.#maxBytes} bytes`);
     }
-    const { randomId, clock } = this.running.context;
-    const common = { id: randomId(MESSAGE_ID_LENGTH), sentAt: clock.now() };
+    const common = { id: fromHex(stamp.id), sentAt: stamp.sentAt };
     return typeof content === "string"
       ? { ...common, type: "text", text: content }
       : { ...common, type: "bytes", bytes: new Uint8Array(bytes) };
@@ -65,9 +57,10 @@ export class Conversations {
     target: Target,
     content: Content & { type: "text" | "bytes" },
     names: { peer: string; group?: string },
-    expected?: string,
+    options: { expected?: string | undefined; also: readonly Effect[] },
   ): Promise<string> {
     const { outbox, history, write, identity } = this.running.context;
+    const { expected, also } = options;
     const id = toHex(content.id);
     const { change } = outbox.add(target, {
       type: "send",
@@ -82,12 +75,19 @@ export class Conversations {
       sentAt: content.sentAt,
       state: "pending",
     } as const;
-    await write([change, ...history.add(entry, identity.userId)]);
+    await write([change, ...history.add(entry, identity.userId), ...also]);
     return id;
   }
 
-  async sendDirect(userId: string, content: string | Uint8Array, expected?: string): Promise<string> {
-    const encoded = this.#content(content);
+  /** `also` is written in the transaction that makes the message durable. */
+  async sendDirect(
+    userId: string,
+    content: string | Uint8Array,
+    stamp: Stamp,
+    expected?: string,
+    also: readonly Effect[] = [],
+  ): Promise<string> {
+    const encoded = this.#content(content, stamp);
     // What is checked first must not let a later message overtake; only the check is waited for here, not the write.
     const { written } = await this.#sends.run(async () => {
       const contact = this.running.context.contacts.get(userId);
@@ -96,7 +96,7 @@ export class Conversations {
           throw new SubrosaError("identity-mismatch", "the account's fingerprint is not the expected one");
         }
       }
-      return { written: this.#writeDirect(userId, encoded, expected) };
+      return { written: this.#writeDirect(userId, encoded, { expected, also }) };
     });
     return written;
   }
@@ -104,23 +104,28 @@ export class Conversations {
   async #writeDirect(
     userId: string,
     content: Content & { type: "text" | "bytes" },
-    expected: string | undefined,
+    options: { expected: string | undefined; also: readonly Effect[] },
   ): Promise<string> {
     const conversation = this.running.registry.direct(userId);
     const isActive = conversation?.state.record.status === "active";
     const target: Target = isActive ? { groupId: conversation.state.record.groupId } : { userId };
-    const id = await this.#enqueue(target, content, { peer: userId }, expected);
+    const id = await this.#enqueue(target, content, { peer: userId }, options);
     if (isActive) conversation.flush();
     else this.running.starter.flushDirect(userId);
     return id;
   }
 
-  async sendToGroup(name: string, content: string | Uint8Array): Promise<string> {
-    const encoded = this.#content(content);
+  async sendToGroup(
+    name: string,
+    content: string | Uint8Array,
+    stamp: Stamp,
+    also: readonly Effect[] = [],
+  ): Promise<string> {
+    const encoded = this.#content(content, stamp);
     const conversation = this.running.registry.active(name);
     const { groupId } = conversation.state.record;
     const { userId } = this.running.context.identity;
-    const id = await this.#enqueue({ groupId }, encoded, { peer: userId, group: name });
+    const id = await this.#enqueue({ groupId }, encoded, { peer: userId, group: name }, { also });
     conversation.flush();
     return id;
   }

@@ -7,24 +7,34 @@ import { MessageIterator, type Source } from "./message-iterator.js";
 export class Consumers implements Source {
   readonly #consumers = new Set<Consumer>();
   readonly #iterators = new Set<MessageIterator>();
-  #delivery: Source | undefined;
+  readonly #changed: (isListening: boolean) => void;
   #ended = false;
 
-  /** Messages go to all consumers from now on. */
-  attach(delivery: Source): void {
-    this.#delivery = delivery;
-    for (const consumer of this.#consumers) delivery.add(consumer);
+  /** `changed` is told when the first comes and when the last goes. */
+  constructor(changed: (isListening: boolean) => void) {
+    this.#changed = changed;
+  }
+
+  /** Whether anybody takes messages. */
+  get isListening(): boolean {
+    return this.#consumers.size > 0;
   }
 
   add(consumer: Consumer): void {
     this.#consumers.add(consumer);
-    this.#delivery?.add(consumer);
+    if (this.#consumers.size === 1) this.#changed(true);
   }
 
   remove(consumer: Consumer): void {
-    this.#consumers.delete(consumer);
-    this.#delivery?.remove(consumer);
+    const removed = this.#consumers.delete(consumer);
+    if (removed && this.#consumers.size === 0) this.#changed(false);
     for (const iterator of this.#iterators) if (iterator.isDone) this.#iterators.delete(iterator);
+  }
+
+  /** Hands a message to all; resolves when they are done with it, rejects when nobody took it. */
+  async take(message: Message): Promise<void> {
+    const results = await Promise.allSettled([...this.#consumers].map((consumer) => consumer(copy(message))));
+    if (results.every((result) => result.status === "rejected")) throw new Error("nobody took the message");
   }
 
   /** Adds a listener; the result removes it. */
@@ -46,4 +56,10 @@ export class Consumers implements Source {
     this.#ended = true;
     for (const iterator of this.#iterators) iterator.end();
   }
+}
+
+/** What one consumer does to its bytes must not reach the others. */
+function copy(message: Message): Message {
+  const { content } = message;
+  return { ...message, content: typeof content === "string" ? content : content.slice() };
 }

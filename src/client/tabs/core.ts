@@ -1,0 +1,91 @@
+import type { SubrosaError } from "../../base/errors.js";
+import type { JoinMode } from "../conversation/policy.js";
+import type { ConversationSummary, GroupSummary, MemberSummary } from "../conversations.js";
+import type { ConversationName, HistoryMessage } from "../delivery/history.js";
+import type { ClientEvents, InvitationEvent, JoinRequestEvent, Message } from "../events.js";
+import type { SafetyNumber } from "../identity/safety-number.js";
+
+/** What a message is known by, chosen by whoever sends it before it is handed to the outbox. */
+export interface Stamp {
+  /** 32 hexadecimal digits. */
+  readonly id: string;
+  readonly sentAt: number;
+}
+
+/**
+ * What a client asks of the one that has the store open. Arguments and results can be cloned, so that the two may
+ * live in different tabs.
+ */
+export interface Calls {
+  /** Resolves to the message's id. */
+  sendDirect(
+    userId: string,
+    content: string | Uint8Array,
+    stamp: Stamp,
+    fingerprint?: string,
+  ): Promise<string>;
+  sendToGroup(group: string, content: string | Uint8Array, stamp: Stamp): Promise<string>;
+  createGroup(group: string, join: JoinMode): Promise<void>;
+  joinGroup(group: string, fingerprint?: string): Promise<void>;
+  invite(group: string, userId: string, fingerprint?: string): Promise<void>;
+  remove(group: string, userId: string): Promise<void>;
+  leaveGroup(group: string): Promise<void>;
+  deleteGroup(group: string): Promise<void>;
+  groups(): Promise<GroupSummary[]>;
+  members(group: string): Promise<MemberSummary[]>;
+  conversations(): Promise<ConversationSummary[]>;
+  history(
+    conversation: ConversationName,
+    page: { readonly before?: number; readonly limit?: number },
+  ): Promise<HistoryMessage[]>;
+  safetyNumber(userId: string): Promise<SafetyNumber & { readonly verified: boolean }>;
+  markVerified(userId: string): Promise<void>;
+  acceptIdentity(userId: string, fingerprint: string): Promise<void>;
+  /** Answers a join request or an invitation that an event has shown. */
+  answer(handle: string, accept: boolean, fingerprint?: string): Promise<void>;
+  /** Sends what waits, for a while; resolves to the number of messages that still wait. */
+  flush(): Promise<number>;
+}
+
+export type CallName = keyof Calls;
+
+/** An event with something to answer, as data: the handle names it in {@link Calls.answer}. */
+type Answerable<Event> = { readonly handle: string } & {
+  readonly [Key in keyof Event as Event[Key] extends (...args: never[]) => unknown ? never : Key]: Event[Key];
+};
+
+/** What listeners get, before it is made into what they get. */
+export interface EventData extends Omit<ClientEvents, "message" | "joinRequest" | "invitation"> {
+  joinRequest: Answerable<JoinRequestEvent>;
+  invitation: Answerable<InvitationEvent>;
+}
+
+export type EventDataName = keyof EventData;
+
+/** Where the connection stands. */
+export type ConnectionState = "idle" | "connecting" | "connected" | "reconnecting";
+
+/** Told what happens; the client of the app. */
+export interface CoreHandler {
+  emit<Name extends EventDataName>(name: Name, event: EventData[Name]): void;
+  state(state: ConnectionState): void;
+  /** Resolves when the app is done with a message; rejects when it did not take it. */
+  deliver(message: Message): Promise<void>;
+  /** No message will be handed over any more. */
+  stopped(): void;
+  /** Nothing more can be done. */
+  fatal(error: SubrosaError): void;
+}
+
+/** The client behind the surface: in this tab, or in another one of the same user. */
+export interface Core {
+  /** 32 hexadecimal digits. */
+  readonly deviceId: string;
+  call<Name extends CallName>(name: Name, ...args: Parameters<Calls[Name]>): ReturnType<Calls[Name]>;
+  /** Resolves when there is a session. An attempt that all who waited for it gave up ends. */
+  connect(signal: AbortSignal | undefined): Promise<void>;
+  /** Whether somebody takes messages here. */
+  listen(on: boolean): void;
+  /** Ends everything; with `flush`, what waits is sent first, for a while. Resolves to the number of unsent messages. */
+  close(flush: boolean): Promise<number>;
+}

@@ -1,0 +1,144 @@
+import { toHex } from "../../base/encoding.js";
+import { SubrosaError } from "../../base/errors.js";
+import type { Store } from "../../stores/store.js";
+import type { LinkEnd } from "../../transport/link.js";
+import { Conversations } from "../conversations.js";
+import type { Consumer } from "../delivery/delivery.js";
+import { type ClientOptions, FLUSH_TIMEOUT, type Seams } from "../options.js";
+import { RunningClient } from "../running-client.js";
+import { deferred, within } from "../waiting.js";
+import { Connection } from "./connection.js";
+import type { CallName, Calls, Core, CoreHandler } from "./core.js";
+import { Handles } from "./handles.js";
+
+/** What a local client can be told besides. */
+export interface LocalOptions {
+  /** Asked when a session ended for good; false if that was because another owner has the store. */
+  readonly isOwner?: (running: RunningClient) => Promise<boolean>;
+}
+
+/** The client that has the store open, in this tab or process. */
+export class LocalCore implements Core {
+  readonly running: RunningClient;
+  readonly connection: Connection;
+  readonly conversations: Conversations;
+  readonly handles: Handles;
+  readonly #calls: Calls;
+  readonly #consumer: Consumer;
+  readonly #handler: CoreHandler;
+  #listening = false;
+
+  private constructor(
+    running: RunningClient,
+    connection: Connection,
+    handles: Handles,
+    options: ClientOptions,
+    handler: CoreHandler,
+  ) {
+    this.running = running;
+    this.connection = connection;
+    this.handles = handles;
+    this.conversations = new Conversations(running, options.limits ?? {});
+    this.#calls = this.#makeCalls();
+    this.#handler = handler;
+    this.#consumer = (message) => handler.deliver(message);
+  }
+
+  /** Opens the store. Throws what that throws; then nothing is left open. */
+  static async open(
+    options: ClientOptions,
+    store: Store,
+    seams: Seams,
+    handler: CoreHandler,
+    { isOwner }: LocalOptions = {},
+  ): Promise<LocalCore> {
+    const handles = new Handles();
+    let connection: Connection | undefined;
+    const ended = async (end: LinkEnd, error: SubrosaError | undefined) => {
+      if (!end.willReconnect && isOwner !== undefined && !(await isOwner(running))) return;
+      connection?.ended(end, error);
+    };
+    const running = await RunningClient.open(options, store, seams, {
+      emit: (name, event) => {
+        if (name !== "message") handler.emit(name, handles.toData(name, event as never));
+      },
+      ready: ({ registered }) => connection?.ready(registered),
+      ended: (end, error) => void ended(end, error),
+      fatal: (error) => handler.fatal(error),
+    });
+    const { relay, clock } = running.context;
+    connection = new Connection(relay, clock, handler);
+    return new LocalCore(running, connection, handles, options, handler);
+  }
+
+  get deviceId(): string {
+    return toHex(this.running.context.identity.deviceId);
+  }
+
+  call<Name extends CallName>(name: Name, ...args: Parameters<Calls[Name]>): ReturnType<Calls[Name]> {
+    return (this.#calls[name] as (...args: Parameters<Calls[Name]>) => ReturnType<Calls[Name]>)(...args);
+  }
+
+  connect(signal: AbortSignal | undefined): Promise<void> {
+    return this.connection.connect(signal);
+  }
+
+  listen(on: boolean): void {
+    if (on === this.#listening) return;
+    this.#listening = on;
+    const { delivery } = this.running.context;
+    if (on) delivery.add(this.#consumer);
+    else delivery.remove(this.#consumer);
+  }
+
+  async close(flush: boolean): Promise<number> {
+    const { outbox, delivery, clock } = this.running.context;
+    this.connection.stop(new SubrosaError("closed", "the client was closed"));
+    if (flush) await this.#flush();
+    const unsent = outbox.unsentMessages;
+    const handedOver = delivery.stop();
+    this.#handler.stopped();
+    if (flush) await within(handedOver, clock, FLUSH_TIMEOUT).catch(() => {});
+    await this.running.stop();
+    return unsent;
+  }
+
+  async #flush(): Promise<number> {
+    const { outbox, relay, clock } = this.running.context;
+    if (relay.isReady && outbox.size > 0) {
+      const empty = deferred<void>();
+      const off = outbox.onEnd(() => outbox.size === 0 && empty.resolve());
+      await within(empty.promise, clock, FLUSH_TIMEOUT).catch(() => {});
+      off();
+    }
+    return outbox.unsentMessages;
+  }
+
+  #makeCalls(): Calls {
+    const { running, conversations } = this;
+    const { contacts, history } = running.context;
+    return {
+      sendDirect: (userId, content, stamp, fingerprint) =>
+        conversations.sendDirect(userId, content, stamp, fingerprint),
+      sendToGroup: (group, content, stamp) => conversations.sendToGroup(group, content, stamp),
+      createGroup: (group, join) => conversations.createGroup(group, join),
+      joinGroup: (group, fingerprint) => conversations.joinGroup(group, fingerprint),
+      invite: (group, userId, fingerprint) => conversations.invite(group, userId, fingerprint),
+      remove: (group, userId) => conversations.remove(group, userId),
+      leaveGroup: (group) => conversations.leaveGroup(group),
+      deleteGroup: (group) => conversations.deleteGroup(group),
+      groups: async () => conversations.groups(),
+      members: async (group) => conversations.members(group),
+      conversations: async () => conversations.list(),
+      history: (conversation, page) => history.read(conversation, page),
+      safetyNumber: (userId) => conversations.safetyNumber(userId),
+      markVerified: (userId) => contacts.markVerified(userId),
+      acceptIdentity: async (userId, fingerprint) => {
+        await contacts.accept(userId, fingerprint);
+        await running.identityAccepted(userId);
+      },
+      answer: async (handle, accept, fingerprint) => this.handles.get(handle)?.(accept, fingerprint),
+      flush: () => this.#flush(),
+    };
+  }
+}
