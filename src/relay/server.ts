@@ -167,7 +167,7 @@ export class Relay {
     // The name among our own by which this client came: never one that it could make up.
     const asked = request.headers.host?.toLowerCase();
     const name = this.#names.find((one) => one === asked) ?? (this.#names[0] as string);
-    const session = this.#core?.accept(new ServerSocket(socket), name);
+    const session = this.#core?.accept(new ServerSocket(socket, request.socket), name);
     // ws closes the connection itself, with the right code, after each of these errors.
     socket.on("error", () => {});
     this.#heartbeat?.add(socket);
