@@ -60,6 +60,7 @@ export const CloseCode = {
   replaced: 4409,
   slowReader: 4410,
   expired: 4411,
+  revoked: 4412,
   rateLimited: 4429,
   outdated: 4440,
 } as const;
@@ -71,6 +72,7 @@ export function isPermanentClose(code: number): boolean {
     code === CloseCode.unauthorized ||
     code === CloseCode.forbidden ||
     code === CloseCode.replaced ||
+    code === CloseCode.revoked ||
     code === CloseCode.outdated
   );
 }

@@ -24,6 +24,7 @@ export const REFUSALS = {
   internal: 20,
   "invalid-signature": 21,
   "invalid-key": 22,
+  revoked: 23,
 } as const satisfies Partial<Record<ErrorCode, number>>;
 
 export type RefusalCode = keyof typeof REFUSALS;

@@ -148,6 +148,42 @@ export function relayStorageSuite(
         expect((await storage.account("alice"))?.deviceList.list.version).toBe(3);
       });
 
+      it("lets a newer list take the place of devices for ever", async () => {
+        const [old, next, third] = [randomBytes(16), randomBytes(16), randomBytes(16)];
+        const as = (deviceId: Bytes, list: Bytes[], version: number) =>
+          storage.admit({
+            account: accountOf("alice", list, version),
+            deviceId,
+            incarnation: 1,
+            incarnationTag: new Uint8Array(16).fill(version),
+            now: NOW,
+          });
+        await as(old, [old], 1);
+        const upload = { keyPackage: randomBytes(10), notAfter: NOW / 1000 + 1000 };
+        const publish = (deviceId: Bytes) =>
+          storage.publishKeyPackages({
+            deviceId,
+            oneTime: [upload],
+            lastResort: upload,
+            maxKeyPackages: 9,
+            now: NOW,
+          });
+        await publish(old);
+        expect(await as(next, [next], 2)).toEqual({ registered: false, keyPackages: 0 });
+        // The old one's key packages are gone with it.
+        await expect(storage.takeKeyPackages("alice", NOW)).rejects.toEqual(refused("no-key-package"));
+        await publish(next);
+        const { account, devices } = await storage.takeKeyPackages("alice", NOW);
+        expect(account.deviceList.list.version).toBe(2);
+        expect(devices.map(({ deviceId }) => deviceId)).toEqual([next]);
+        // Whether it shows the older list, or another one of the same version: it is told what happened to it.
+        await expect(as(old, [old], 1)).rejects.toEqual(refused("revoked"));
+        await expect(as(third, [third], 2)).rejects.toEqual(refused("revoked"));
+        // A device that was taken off the list never comes back.
+        await expect(as(next, [next, old], 3)).rejects.toEqual(refused("conflict"));
+        await as(next, [next], 2);
+      });
+
       it("gives a device id to one user for ever", async () => {
         const { deviceId } = await admit("alice");
         const theft = { deviceId, incarnation: 9, incarnationTag: randomBytes(16), now: NOW };

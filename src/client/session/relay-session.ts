@@ -266,6 +266,8 @@ function closeError(code: number): SubrosaError | undefined {
       return new SubrosaError("forbidden", "the relay does not want this connection");
     case CloseCode.unauthorized:
       return new SubrosaError("unauthorized", "the relay did not accept the login");
+    case CloseCode.revoked:
+      return refusalError("revoked");
     case CloseCode.outdated:
       return new SubrosaError("store-outdated", "the store is an older copy of this device's state");
     default:

@@ -27,13 +27,15 @@ export function admitDevice(
       refuse("user-id-taken", "another account has this user id; the relay's operator can remove it");
     }
     const { version } = account.deviceList.list;
-    if (version < known.deviceList.list.version) refuse("conflict", "the relay knows a newer device list");
-    if (version === known.deviceList.list.version) {
-      const same = equalBytes(
-        encode(encodeSignedDeviceList, known.deviceList),
-        encode(encodeSignedDeviceList, account.deviceList),
-      );
-      if (!same) refuse("conflict", "the relay knows another device list of this version");
+    const stored = known.deviceList.list;
+    const isOther = () => {
+      const [ours, theirs] = [known, account].map((one) => encode(encodeSignedDeviceList, one.deviceList));
+      return !equalBytes(ours as Bytes, theirs as Bytes);
+    };
+    if (version < stored.version || (version === stored.version && isOther())) {
+      if (!isListed(known, deviceId))
+        refuse("revoked", "the device list that the relay knows lacks the device");
+      refuse("conflict", "the relay knows a newer device list, or another one of this version");
     }
   }
   for (const listed of account.deviceList.list.devices) {
@@ -58,6 +60,9 @@ export function admitDevice(
   if (!first && !again && incarnation <= device.incarnation) {
     refuse("store-outdated", "the relay has seen a newer state of this device");
   }
+  for (const listed of known?.deviceList.list.devices ?? []) {
+    if (!isListed(account, listed.deviceId)) removeDevice(transaction, listed.deviceId);
+  }
   transaction.put(accountRecord, key, account);
   transaction.put(deviceRecord, keys.device(deviceId), { ...device, incarnation, incarnationTag });
   const keyPackages = dropExpired(transaction, deviceId, command.now);
@@ -69,14 +74,21 @@ export function removeAccount(transaction: Transaction, userId: string): boolean
   const account = transaction.get(accountRecord, keys.account(userId));
   if (account === undefined) return false;
   transaction.delete(keys.account(userId));
-  for (const { deviceId } of account.deviceList.list.devices) {
-    const device = transaction.get(deviceRecord, keys.device(deviceId));
-    if (device) transaction.put(deviceRecord, keys.device(deviceId), { ...device, removed: true });
-    for (const [key] of oneTime(transaction, deviceId)) transaction.delete(key);
-    transaction.delete(keys.lastResort(deviceId));
-  }
+  for (const { deviceId } of account.deviceList.list.devices) removeDevice(transaction, deviceId);
   forgetBlocks(transaction, userId);
   return true;
+}
+
+/** Whether the account's device list holds the device. */
+function isListed(account: Account, deviceId: Bytes): boolean {
+  return account.deviceList.list.devices.some((listed) => equalBytes(listed.deviceId, deviceId));
+}
+
+function removeDevice(transaction: Transaction, deviceId: Bytes): void {
+  const device = transaction.get(deviceRecord, keys.device(deviceId));
+  if (device) transaction.put(deviceRecord, keys.device(deviceId), { ...device, removed: true });
+  for (const [key] of oneTime(transaction, deviceId)) transaction.delete(key);
+  transaction.delete(keys.lastResort(deviceId));
 }
 
 function oneTime(records: Records, deviceId: Bytes): (readonly [string, KeyPackageUpload])[] {
