@@ -244,6 +244,17 @@ export function relayStorageSuite(
         );
       });
 
+      it("holds a key package once that is published twice", async () => {
+        const { deviceId } = await admit("alice");
+        const upload = (byte: number) => ({ notAfter: NOW, keyPackage: new Uint8Array([byte]) });
+        const publish = (...bytes: number[]) =>
+          storage.publishKeyPackages({ deviceId, oneTime: bytes.map(upload), maxKeyPackages: 3, now: NOW });
+        expect([await publish(1, 2), await publish(1, 2, 3, 3)]).toEqual([2, 3]);
+        const taken = await Promise.all([1, 2, 3].map(() => storage.takeKeyPackages("alice", NOW)));
+        expect(taken.map(({ devices }) => devices[0]?.keyPackage[0]).sort()).toEqual([1, 2, 3]);
+        await expect(storage.takeKeyPackages("alice", NOW)).rejects.toEqual(refused("no-key-package"));
+      });
+
       it("leaves the one-time key packages alone when only the last resort is wanted", async () => {
         const { deviceId } = await admit("alice");
         const upload = (byte: number) => ({ notAfter: NOW, keyPackage: new Uint8Array([byte]) });

@@ -1,4 +1,5 @@
 import { type Bytes, equalBytes } from "../../base/bytes.js";
+import { toHex } from "../../base/encoding.js";
 import { decode } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
 import { type Account, decodeAccount, encodeAccount, encodeSignedDeviceList } from "../../wire/identity.js";
@@ -110,7 +111,12 @@ function dropExpired(transaction: Transaction, deviceId: Bytes, now: number): nu
 export function publishPackages(transaction: Transaction, command: PublishCommand): number {
   const { deviceId, lastResort } = command;
   const held = dropExpired(transaction, deviceId, command.now);
-  const fresh = command.oneTime.filter((upload) => usable(upload, command.now));
+  const taken = new Set(oneTime(transaction, deviceId).map(([, { keyPackage }]) => toHex(keyPackage)));
+  const fresh = command.oneTime.filter((upload) => {
+    const isNew = !taken.has(toHex(upload.keyPackage));
+    taken.add(toHex(upload.keyPackage));
+    return isNew && usable(upload, command.now);
+  });
   if (held + fresh.length > command.maxKeyPackages) refuse("quota-exceeded", "too many key packages");
   const last = oneTime(transaction, deviceId).at(-1)?.[0];
   // The number is the key's last eight bytes; those handed out leave gaps at the beginning.
