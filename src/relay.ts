@@ -1,8 +1,10 @@
 /** The relay: `import { Relay } from "subrosa/relay"`. Node only. */
 export { type ErrorCode, SubrosaError } from "./base/errors.js";
-export type { AuthenticateHook, LoginRequest } from "./relay/authentication.js";
+export type { AuthenticateHook, Login, LoginRequest } from "./relay/authentication.js";
 export type { FrameHook, FrameInfo } from "./relay/core.js";
 export { openLmdbStorage, openMemoryStorage } from "./relay/embedded/open.js";
 export { DEFAULT_LIMITS, type RelayLimits } from "./relay/limits.js";
-export { Relay, type RelayOptions } from "./relay/server.js";
+export type { LogRecord, LogSink } from "./relay/operation/log.js";
+export type { RelayOptions } from "./relay/options.js";
+export { Relay } from "./relay/server.js";
 export type * from "./relay/storage.js";

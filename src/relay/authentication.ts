@@ -19,8 +19,16 @@ export interface LoginRequest {
   readonly token: string;
 }
 
-/** Admits a user by resolving to `true`; anything else, and throwing, refuses (`unauthorized`). */
-export type AuthenticateHook = (request: LoginRequest) => boolean | Promise<boolean>;
+/** The login holds until `expiresAt`, in milliseconds since 1970; then the session is closed with 4411. */
+export interface Login {
+  readonly expiresAt: number;
+}
+
+/**
+ * Admits a user by resolving to `true`, or to the time until which its login holds; the client comes back then and
+ * its `token` is asked for anew. Anything else, a time that has passed, and throwing, refuses (`unauthorized`).
+ */
+export type AuthenticateHook = (request: LoginRequest) => boolean | Login | Promise<boolean | Login>;
 
 /** Throws `malformed` for a frame that decodes and contradicts itself, or whose user id is no name to register. */
 export function checkForm({ account }: Authentication): void {
@@ -38,14 +46,15 @@ async function require(key: Bytes, signature: Bytes, data: Bytes, what: string):
 }
 
 /**
- * PROTOCOL.md, "A session": the signatures, then the operator's hook. Throws `invalid-signature`, `invalid-key` or
- * `unauthorized`.
+ * PROTOCOL.md, "A session": the signatures, then the operator's hook. Resolves to the time until which the login
+ * holds, `Infinity` without one. Throws `invalid-signature`, `invalid-key` or `unauthorized`.
  */
 export async function verifyAuthentication(
   authentication: Authentication,
   challenge: { readonly relayName: string; readonly nonce: Bytes },
   hook: AuthenticateHook | undefined,
-): Promise<void> {
+  now: () => number,
+): Promise<number> {
   const { account, deviceId } = authentication;
   const { userId, accountKey } = account;
   const { list, signature } = account.deviceList;
@@ -59,15 +68,19 @@ export async function verifyAuthentication(
   const { incarnation, incarnationTag } = authentication;
   const claim = sessionToBeSigned({ ...challenge, userId, deviceId, incarnation, incarnationTag });
   await require(deviceKey, authentication.signature, claim, "the session's signature");
-  if (hook !== undefined && !(await admits(hook, authentication))) {
+  const expiresAt = hook === undefined ? Number.POSITIVE_INFINITY : await ask(hook, authentication);
+  if (!(expiresAt > now()))
     throw new SubrosaError("unauthorized", "the relay's operator does not admit this user");
-  }
+  return expiresAt;
 }
 
-async function admits(hook: AuthenticateHook, { account, token }: Authentication): Promise<boolean> {
+/** Until when the hook admits the user: not at all, for ever, or to the time it says. */
+async function ask(hook: AuthenticateHook, { account, token }: Authentication): Promise<number> {
   try {
-    return (await hook({ userId: account.userId, accountKey: account.accountKey, token })) === true;
+    const answer = await hook({ userId: account.userId, accountKey: account.accountKey, token });
+    if (typeof answer === "boolean") return answer ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY;
+    return Number(answer.expiresAt);
   } catch {
-    return false;
+    return Number.NEGATIVE_INFINITY;
   }
 }

@@ -1,12 +1,18 @@
 import type { Bytes } from "../base/bytes.js";
 import type { Clock } from "../base/clock.js";
 import { toHex } from "../base/encoding.js";
+import { SubrosaError } from "../base/errors.js";
 import { randomBytes } from "../crypto/random.js";
 import { CloseCode } from "../wire/protocol.js";
+import type { RefusalCode } from "../wire/refusals.js";
+import { Allowances } from "./abuse/allowances.js";
+import { Counts } from "./abuse/buckets.js";
 import type { AuthenticateHook } from "./authentication.js";
 import { Hub } from "./hub.js";
 import type { RelayLimits } from "./limits.js";
 import { Maintenance } from "./maintenance.js";
+import { Log } from "./operation/log.js";
+import { gauge, Metrics } from "./operation/metrics.js";
 import { Session } from "./session.js";
 import type { RelaySocket } from "./socket.js";
 import type { RelayStorage, Sender } from "./storage.js";
@@ -28,6 +34,7 @@ export interface CoreOptions {
   readonly storage: RelayStorage;
   readonly limits: RelayLimits;
   readonly clock: Clock;
+  readonly log?: Log | undefined;
   readonly authenticate?: AuthenticateHook | undefined;
   readonly onFrame?: FrameHook | undefined;
   /** Where the nonces of challenges come from; a simulation owns them. */
@@ -42,11 +49,19 @@ export interface RelayServices {
   readonly limits: RelayLimits;
   readonly clock: Clock;
   readonly hub: Hub;
+  readonly allowances: Allowances;
+  readonly metrics: Metrics;
   readonly randomId: (length: number) => Bytes;
   readonly authenticate: AuthenticateHook | undefined;
   /** False if the operator's hook vetoes the frame. */
   permits(direction: "in" | "out", userId: string | undefined, bytes: Bytes): boolean;
   report(error: unknown): void;
+  /** The relay refuses something to a session from there. */
+  refused(code: RefusalCode, address: string): void;
+  /** The relay closes a connection from there. */
+  closing(code: number, address: string): void;
+  /** Throws `rate-limited` if the sender's user has too many sessions for another one. */
+  entering(sender: Sender): void;
   /** A session has authenticated; an older one of its device ends. */
   entered(session: Session, sender: Sender): void;
   left(session: Session, sender: Sender | undefined): void;
@@ -54,17 +69,27 @@ export interface RelayServices {
 
 /** The relay without its sockets. */
 export class RelayCore {
+  readonly metrics = new Metrics();
   readonly #services: RelayServices;
+  readonly #log: Log;
   readonly #sessions = new Set<Session>();
   readonly #devices = new Map<string, Session>();
   readonly #maintenance: Maintenance;
   readonly #unwatch: () => void;
+  /** Connections by address, those of them that have not authenticated, and sessions by user. */
+  readonly #addresses = new Counts();
+  readonly #waitingAddresses = new Counts();
+  readonly #users = new Counts();
   #waiting = 0;
 
   constructor(options: CoreOptions) {
     const { storage, limits, clock, authenticate, onFrame, onError, randomId = randomBytes } = options;
+    const log = options.log ?? new Log(undefined, clock, false);
     const hub = new Hub();
+    this.#log = log;
     const report = (error: unknown) => {
+      this.metrics.failures.add();
+      log.failure(error);
       try {
         onError?.(error);
       } catch {
@@ -79,9 +104,17 @@ export class RelayCore {
       randomId,
       authenticate,
       report,
+      allowances: new Allowances(clock, limits),
+      metrics: this.metrics,
       permits: (direction, userId, bytes) =>
         onFrame === undefined ||
         onFrame({ direction, bytes, ...(userId !== undefined && { userId }) }) !== false,
+      refused: (code, address) => {
+        this.metrics.refusals.add(code);
+        if (code === "rate-limited") log.limited(code, address);
+      },
+      closing: (code, address) => this.#closing(code, address),
+      entering: (sender) => this.#entering(sender),
       entered: (session, sender) => this.#entered(session, sender),
       left: (session, sender) => this.#left(session, sender),
     };
@@ -100,18 +133,46 @@ export class RelayCore {
     return this.#sessions.size;
   }
 
-  /** Takes a new connection: the caller passes its messages to `receive` and calls `disconnected` at its end. */
-  accept(socket: RelaySocket, relayName: string): Session | undefined {
-    const { limits } = this.#services;
-    if (this.#sessions.size >= limits.maxConnections || this.#waiting >= limits.maxUnauthenticated) {
-      socket.close(CloseCode.rateLimited, "too many connections");
+  /** Takes a new connection: the caller passes its messages to `receive` and calls `disconnected` at its end. `address`: see `addressOf`. */
+  accept(socket: RelaySocket, relayName: string, address = ""): Session | undefined {
+    const reason = this.#tooMuchFrom(address);
+    if (reason !== undefined) {
+      this.#closing(CloseCode.rateLimited, address);
+      socket.close(CloseCode.rateLimited, reason);
       return undefined;
     }
-    const session = new Session(this.#services, socket, relayName);
+    const session = new Session(this.#services, socket, relayName, address);
+    this.metrics.connections.add();
     this.#sessions.add(session);
+    this.#addresses.add(address);
     this.#waiting++;
+    this.#waitingAddresses.add(address);
     session.start();
     return session;
+  }
+
+  #tooMuchFrom(address: string): string | undefined {
+    const { limits, allowances } = this.#services;
+    const full =
+      this.#sessions.size >= limits.maxConnections ||
+      this.#waiting >= limits.maxUnauthenticated ||
+      this.#addresses.of(address) >= limits.maxConnectionsPerAddress ||
+      this.#waitingAddresses.of(address) >= limits.maxUnauthenticatedPerAddress;
+    if (full) return "too many connections";
+    return allowances.mayAuthenticate(address) ? undefined : "too many failed attempts";
+  }
+
+  /** Ends all sessions, each when what it has asked is answered, spread over so many milliseconds. */
+  async drain(over: number, code: number, reason: string): Promise<void> {
+    const sessions = [...this.#sessions];
+    const { clock } = this.#services;
+    await Promise.all(
+      sessions.map(async (session, i) => {
+        const delay = Math.floor((over * i) / sessions.length);
+        if (delay > 0) await new Promise<void>((resolve) => clock.after(delay, resolve, true));
+        await session.finish(code, reason);
+      }),
+    );
   }
 
   /** Ends all sessions. */
@@ -119,19 +180,76 @@ export class RelayCore {
     for (const session of [...this.#sessions]) session.close(code, reason);
     this.#unwatch();
     await this.#maintenance.stop();
+    this.#log.flush();
   }
 
-  #entered(session: Session, { deviceId }: Sender): void {
+  /** What `/metrics` answers. */
+  async renderMetrics(): Promise<string> {
+    let queued = 0;
+    for (const session of this.#sessions) queued += session.bufferedAmount;
+    const states = { authenticated: this.#sessions.size - this.#waiting, waiting: this.#waiting };
+    const sizes = (await this.#services.storage.sizes?.()) ?? {};
+    return [
+      this.metrics.render(),
+      gauge("connections", "Connections at this moment, by state.", states, "state"),
+      gauge("queued_bytes", "Bytes that wait for readers to take them.", queued),
+      gauge("storage_size", "What the storage holds.", sizes, "what"),
+      gauge("resident_memory_bytes", "Memory of the process.", process.memoryUsage.rss()),
+    ].join("");
+  }
+
+  #closing(code: number, address: string): void {
+    this.metrics.closes.add(code);
+    const { rateLimited, slowReader, authenticationTimeout, tooLarge, malformed, unauthorized } = CloseCode;
+    const limits: number[] = [
+      rateLimited,
+      slowReader,
+      authenticationTimeout,
+      tooLarge,
+      malformed,
+      unauthorized,
+    ];
+    if (limits.includes(code)) this.#log.limited(`close ${code}`, address);
+  }
+
+  #entering({ userId, deviceId }: Sender): void {
+    // The older session of the same device makes room for this one.
+    const replaced = this.#devices.has(toHex(deviceId)) ? 1 : 0;
+    if (this.#users.of(userId) - replaced >= this.#services.limits.maxConnectionsPerUser)
+      throw new SubrosaError("rate-limited", "the user has too many sessions");
+  }
+
+  #entered(session: Session, { userId, deviceId }: Sender): void {
     this.#waiting--;
+    this.#waitingAddresses.remove(session.address);
+    this.#users.add(userId);
+    this.metrics.sessions.add();
     const name = toHex(deviceId);
     this.#devices.get(name)?.close(CloseCode.replaced, "a newer session of this device");
     this.#devices.set(name, session);
+    void this.#endRevoked(userId).catch(this.#services.report);
+  }
+
+  /** Ends the user's sessions of devices that its newest list holds no more. */
+  async #endRevoked(userId: string): Promise<void> {
+    const devices = (await this.#services.storage.account(userId))?.deviceList.list.devices ?? [];
+    const listed = new Set(devices.map(({ deviceId }) => toHex(deviceId)));
+    for (const session of this.#devices.values()) {
+      if (session.sender.userId === userId && !listed.has(toHex(session.deviceId))) {
+        session.close(CloseCode.revoked, "the device list holds this device no more");
+      }
+    }
   }
 
   #left(session: Session, sender: Sender | undefined): void {
     if (!this.#sessions.delete(session)) return;
-    if (sender === undefined) this.#waiting--;
-    else if (this.#devices.get(toHex(sender.deviceId)) === session)
-      this.#devices.delete(toHex(sender.deviceId));
+    this.#addresses.remove(session.address);
+    if (sender === undefined) {
+      this.#waiting--;
+      this.#waitingAddresses.remove(session.address);
+      return;
+    }
+    this.#users.remove(sender.userId);
+    if (this.#devices.get(toHex(sender.deviceId)) === session) this.#devices.delete(toHex(sender.deviceId));
   }
 }

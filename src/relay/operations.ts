@@ -1,10 +1,9 @@
-import { type Bytes, compareBytes, equalBytes } from "../base/bytes.js";
-import { toUtf8 } from "../base/encoding.js";
+import { equalBytes } from "../base/bytes.js";
 import { SubrosaError } from "../base/errors.js";
 import { encode } from "../codec/writer.js";
 import { sha256 } from "../crypto/hash.js";
 import { contentDigestInput, type EntryContent, encodeAccessChange } from "../wire/entries.js";
-import { type Cursor, encodeName, type LogId } from "../wire/identifiers.js";
+import type { Cursor, LogId } from "../wire/identifiers.js";
 import { EntryKind, LogKind } from "../wire/protocol.js";
 import type { RefusalCode } from "../wire/refusals.js";
 import {
@@ -14,6 +13,9 @@ import {
   operations,
   type ResultOf,
 } from "../wire/requests.js";
+import type { Allowances, Origin } from "./abuse/allowances.js";
+import { guardAppend, guardCreation, guardKeyPackages } from "./abuse/guards.js";
+import { directSlot } from "./direct-slot.js";
 import { maxEntryBytes, type RelayLimits } from "./limits.js";
 import type { EntryInput, LogHead, Quotas, RelayStorage, Sender } from "./storage.js";
 
@@ -22,6 +24,8 @@ export interface OperationContext {
   readonly storage: RelayStorage;
   readonly limits: RelayLimits;
   readonly sender: Sender;
+  readonly allowances: Allowances;
+  readonly origin: Origin;
   now(): number;
   /** Begins a subscription once the answer was sent. */
   subscribe(log: LogId, position: number): void;
@@ -72,19 +76,10 @@ export async function beginAppend(
   const entry = await prepareEntry(body.entry, context.limits);
   const { storage, sender, limits } = context;
   const { log, after } = body;
+  await guardAppend(context, log, entry);
   return {
     answer: storage.append({ log, sender, after, entry, now: context.now(), quotas: quotasOf(limits) }),
   };
-}
-
-/** SHA-256 over `"Subrosa 1 direct"<V> ‖ Name a ‖ Name b`, the names in byte order. */
-async function directSlot(userA: string, userB: string): Promise<Bytes> {
-  const names = [userA, userB].sort((a, b) => compareBytes(toUtf8(a), toUtf8(b)));
-  const input = encode((writer) => {
-    writer.opaque(toUtf8("Subrosa 1 direct"));
-    for (const name of names) encodeName(writer, name);
-  }, undefined);
-  return sha256(input);
 }
 
 /** Where a reader at `cursor` goes on, if the log is as it knows it. */
@@ -161,6 +156,7 @@ export const handlers: Omit<Handlers, "append"> = {
     const { groupId, nameHash, direct } = body;
     const bodyDigest = await sha256(encode(operations.create.encode, body));
     const first = body.first && (await prepareEntry(body.first, limits));
+    await guardCreation(context, body);
     const slot = direct && { ...direct, slot: await directSlot(sender.userId, direct.peer) };
     return storage.create({
       groupId,
@@ -193,7 +189,10 @@ export const handlers: Omit<Handlers, "append"> = {
     });
     return { oneTime: held };
   },
-  fetchKeyPackages: (context, { userId }) => context.storage.takeKeyPackages(userId, context.now()),
+  async fetchKeyPackages(context, { userId }) {
+    const oneTime = await guardKeyPackages(context, userId);
+    return context.storage.takeKeyPackages(userId, context.now(), !oneTime);
+  },
   async fetchAccount({ storage }, { userId }) {
     return (await storage.account(userId)) ?? refuse("unknown-user", "no such user");
   },
@@ -213,5 +212,14 @@ export const handlers: Omit<Handlers, "append"> = {
     const { storage, sender, limits } = context;
     await storage.rejectJoin({ groupId, requestId, sender, now: context.now(), quotas: quotasOf(limits) });
     return undefined;
+  },
+  async setBlocked({ storage, sender, limits }, { userId, blocked }) {
+    if (userId === sender.userId) refuse("forbidden", "nobody blocks oneself");
+    const { maxBlocked } = limits;
+    await storage.setBlocked({ userId: sender.userId, other: userId, blocked, maxBlocked });
+    return undefined;
+  },
+  async listBlocked({ storage, sender }) {
+    return { users: await storage.listBlocked(sender.userId) };
   },
 };

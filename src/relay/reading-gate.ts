@@ -1,34 +1,51 @@
 import type { Clock } from "../base/clock.js";
+import type { SharedRate } from "./abuse/allowances.js";
 import type { RelayLimits } from "./limits.js";
 import type { RelaySocket } from "./socket.js";
 import { TokenBucket } from "./token-bucket.js";
 
-/** Stops reading from one connection while it has used up its rate, or while too much of it is being worked on. */
+/** No pause for a rate is longer, in milliseconds; after it the connection may send one more frame. */
+const MAX_PAUSE = 60_000;
+
+type Reason = "rate" | "work" | "end";
+
+/**
+ * Stops reading from one connection while it, its user or its address has used up its rate, while too much of it is
+ * being worked on, and for good when the session is about to end.
+ */
 export class ReadingGate {
   readonly #socket: RelaySocket;
   readonly #clock: Clock;
-  readonly #frames: TokenBucket;
-  readonly #bytes: TokenBucket;
+  readonly #rates: SharedRate[];
   readonly #maxInFlight: number;
-  readonly #closedFor = new Set<"rate" | "work">();
+  readonly #closedFor = new Set<Reason>();
   #inFlight = 0;
   #cancel: () => void = () => {};
 
-  constructor(socket: RelaySocket, clock: Clock, limits: RelayLimits) {
+  constructor(socket: RelaySocket, clock: Clock, limits: RelayLimits, ofAddress: SharedRate) {
     this.#socket = socket;
     this.#clock = clock;
-    this.#frames = new TokenBucket(clock, limits.framesPerSecond, limits.frameBurst);
-    this.#bytes = new TokenBucket(clock, limits.bytesPerSecond, limits.byteBurst);
+    const own = {
+      frames: new TokenBucket(clock, limits.framesPerSecond, limits.frameBurst),
+      bytes: new TokenBucket(clock, limits.bytesPerSecond, limits.byteBurst),
+    };
+    this.#rates = [own, ofAddress];
     this.#maxInFlight = limits.maxInFlight;
+  }
+
+  /** The connection counts for its user from now on. */
+  share(rate: SharedRate): void {
+    this.#rates.push(rate);
   }
 
   /** A frame of that many bytes was read. */
   read(bytes: number): void {
-    const wait = Math.max(this.#frames.take(1), this.#bytes.take(bytes));
+    let wait = 0;
+    for (const rate of this.#rates) wait = Math.max(wait, rate.frames.take(1), rate.bytes.take(bytes));
     if (wait === 0) return;
     this.#shut("rate");
     this.#cancel();
-    this.#cancel = this.#clock.after(wait, () => this.#open("rate"));
+    this.#cancel = this.#clock.after(Math.min(wait, MAX_PAUSE), () => this.#open("rate"));
   }
 
   /** Work on a request begins. */
@@ -41,18 +58,23 @@ export class ReadingGate {
     if (--this.#inFlight < this.#maxInFlight) this.#open("work");
   }
 
+  /** Nothing more is to be read: the session ends when its work is done. */
+  end(): void {
+    this.#shut("end");
+  }
+
   /** The connection is gone: nothing is to be resumed. */
   stop(): void {
     this.#cancel();
     this.#closedFor.clear();
   }
 
-  #shut(reason: "rate" | "work"): void {
+  #shut(reason: Reason): void {
     if (this.#closedFor.size === 0) this.#socket.pause();
     this.#closedFor.add(reason);
   }
 
-  #open(reason: "rate" | "work"): void {
+  #open(reason: Reason): void {
     if (this.#closedFor.delete(reason) && this.#closedFor.size === 0) this.#socket.resume();
   }
 }

@@ -1,48 +1,28 @@
-import { createServer, type Server as HttpServer, type IncomingMessage } from "node:http";
+import type { Server as HttpServer, IncomingMessage } from "node:http";
 import type { Server as HttpsServer } from "node:https";
-import type { AddressInfo } from "node:net";
 import { type WebSocket, WebSocketServer } from "ws";
 import { asBytes, type Bytes } from "../base/bytes.js";
 import { type Clock, systemClock } from "../base/clock.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
 import { CloseCode, SUBPROTOCOL } from "../wire/protocol.js";
-import type { AuthenticateHook } from "./authentication.js";
-import { type FrameHook, RelayCore } from "./core.js";
+import { addressOf } from "./abuse/address.js";
+import { guardHandshakes } from "./abuse/handshakes.js";
+import { RelayCore } from "./core.js";
 import { openLmdbStorage, openMemoryStorage } from "./embedded/open.js";
 import { Heartbeat } from "./heartbeat.js";
-import { DEFAULT_LIMITS, type RelayLimits } from "./limits.js";
+import { listenHttp, stopServer, urlParts } from "./http-server.js";
+import { completeLimits, type RelayLimits } from "./limits.js";
+import { endpoints } from "./operation/endpoints.js";
+import { Log } from "./operation/log.js";
+import { checkOptions, type RelayOptions, relayNames } from "./options.js";
+import type { Session } from "./session.js";
 import type { RelayStorage } from "./storage.js";
 import { ServerSocket } from "./web-socket.js";
 
-export interface RelayOptions {
-  /** The port; 0, the default, for any free one. Not with {@link server}. */
-  port?: number;
-  /** The address to listen on; 127.0.0.1 by default. Not with {@link server}. */
-  host?: string;
-  /** A server of your own that listens, to take WebSocket connections from, e.g. one with TLS. You stop it. */
-  server?: HttpServer | HttpsServer;
-  /** Folder of the embedded storage. With neither `data` nor `storage` the relay forgets when it closes. */
-  data?: string;
-  /** A storage of your own. You close it. */
-  storage?: RelayStorage;
-  /**
-   * The host part of the URLs that clients use, e.g. `"relay.example.org"` or `"localhost:8787"`; several if there
-   * are several. A client's signature is bound to it, so that no other relay can use it here. Default: where the
-   * relay listens, and for loopback addresses all their usual spellings. Behind a proxy it must be given.
-   */
-  name?: string | readonly string[];
-  /** Your app's own login. It admits a user by resolving to `true`. */
-  authenticate?: AuthenticateHook;
-  limits?: Partial<RelayLimits>;
-  /** Sees every frame; returning `false` closes its connection with 4403. */
-  onFrame?: FrameHook;
-  /** Is told of failures inside the relay. */
-  onError?: (error: unknown) => void;
-  /** For tests. */
-  clock?: Clock;
-}
-
-const LOOPBACK = ["127.0.0.1", "localhost", "[::1]"];
+/** How long the storage may take to say that it serves, in milliseconds. */
+const CHECK_TIMEOUT = 2000;
+/** Over how long sessions are ended by {@link Relay.drain} unless it is told otherwise, in milliseconds. */
+const DRAIN_TIME = 5000;
 
 /** Whether an error says that another relay has opened this one's data folder since. */
 export function isFenced(error: unknown): boolean {
@@ -57,25 +37,26 @@ export function isFenced(error: unknown): boolean {
 export class Relay {
   readonly #options: RelayOptions;
   readonly #limits: RelayLimits;
-  #listening: Promise<{ url: string }> | undefined;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  #listening: Promise<{ url: string; metricsUrl?: string }> | undefined;
+  #draining: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
   #http: HttpServer | HttpsServer | undefined;
+  #metricsHttp: HttpServer | undefined;
   #sockets: WebSocketServer | undefined;
   #core: RelayCore | undefined;
-  #ownStorage: RelayStorage | undefined;
+  #storage: RelayStorage | undefined;
   #names: readonly string[] = [];
   #heartbeat: Heartbeat | undefined;
 
-  /** Throws `invalid-argument` for options that contradict each other. */
+  /** Throws `invalid-argument` for options that contradict each other, and for limits that are none. */
   constructor(options: RelayOptions = {}) {
-    const { server, port, host, data, storage } = options;
-    assertArgument(
-      server === undefined || (port === undefined && host === undefined),
-      "server: not with port or host",
-    );
-    assertArgument(data === undefined || storage === undefined, "data: not with storage");
+    checkOptions(options);
     this.#options = options;
-    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#limits = completeLimits(options.limits);
+    this.#clock = options.clock ?? systemClock;
+    this.#log = new Log(options.onLog, this.#clock, options.logAddresses ?? false);
   }
 
   /**
@@ -83,100 +64,150 @@ export class Relay {
    * the package `lmdb`, `closed` after {@link close}, `invalid-argument` for a `server` that does not listen, and
    * what Node throws for an address it cannot listen on.
    */
-  listen(): Promise<{ url: string }> {
+  listen(): Promise<{ url: string; metricsUrl?: string }> {
     this.#listening ??= this.#listen();
     return this.#listening;
   }
 
-  async #listen(): Promise<{ url: string }> {
+  async #listen(): Promise<{ url: string; metricsUrl?: string }> {
     if (this.#closing !== undefined) throw new SubrosaError("closed", "the relay was closed");
-    assertArgument(this.#options.server?.listening ?? true, "server: must be listening");
-    const { server, data, storage, clock = systemClock, authenticate, onFrame } = this.#options;
+    const { server, storage, data, metricsPort, metricsHost = "127.0.0.1" } = this.#options;
+    assertArgument(server?.listening ?? true, "server: must be listening");
+    try {
+      this.#http = server ?? (await this.#listenHttp());
+      if (metricsPort !== undefined) {
+        this.#metricsHttp = await listenHttp(metricsHost, metricsPort, endpoints(this, true));
+      }
+      this.#storage = storage ?? (data === undefined ? openMemoryStorage() : await openLmdbStorage(data));
+    } catch (error) {
+      await this.#stopServers();
+      throw error;
+    }
+    const http = this.#http;
+    const { host, port } = urlParts(http.address());
+    this.#names = relayNames(this.#options, host, port);
+    this.#start(http, this.#storage);
+    const url = `${"setSecureContext" in http ? "wss" : "ws"}://${host}:${port}`;
+    const metrics = this.#metricsHttp && urlParts(this.#metricsHttp.address());
+    const metricsUrl = metrics && `http://${metrics.host}:${metrics.port}/metrics`;
+    this.#log.write("info", "listening", { url, ...(metricsUrl !== undefined && { metricsUrl }) });
+    return { url, ...(metricsUrl !== undefined && { metricsUrl }) };
+  }
+
+  #start(http: HttpServer | HttpsServer, storage: RelayStorage): void {
+    const { authenticate, onFrame } = this.#options;
     const onError = (error: unknown) => {
       this.#options.onError?.(error);
       // Nothing can be written any more: clients had better find out.
       if (isFenced(error)) void this.close().catch(() => {});
     };
-    const http = server ?? (await this.#listenHttp());
-    this.#http = http;
-    const address = http.address();
-    const { host, port } =
-      address !== null && typeof address === "object" ? urlParts(address) : { host: "127.0.0.1", port: 0 };
-    this.#names = this.#namesFor(host, port);
-    if (storage === undefined) {
-      try {
-        this.#ownStorage = data === undefined ? openMemoryStorage() : await openLmdbStorage(data);
-      } catch (error) {
-        if (server === undefined) await stopServer(http);
-        throw error;
-      }
+    const [limits, clock, log] = [this.#limits, this.#clock, this.#log];
+    const core = new RelayCore({ storage, limits, clock, log, authenticate, onFrame, onError });
+    this.#core = core;
+    if (this.#options.server === undefined) {
+      const dropped = (reason: string) => core.metrics.unanswered.add(reason);
+      const perAddress = (this.#options.trustProxy ?? 0) === 0;
+      guardHandshakes(http as HttpServer, { clock, limits, perAddress, dropped });
     }
-    const kept = storage ?? (this.#ownStorage as RelayStorage);
-    this.#core = new RelayCore({
-      storage: kept,
-      limits: this.#limits,
-      clock,
-      authenticate,
-      onFrame,
-      onError,
-    });
     const sockets = new WebSocketServer({
       server: http,
       perMessageDeflate: false,
       maxPayload: this.#limits.maxFrameBytes,
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
-      // Without the subprotocol the two would not understand each other.
       verifyClient: ({ req }: { req: IncomingMessage }, done: (ok: boolean, code?: number) => void) => {
-        const offered = (req.headers["sec-websocket-protocol"] ?? "").split(",").map((part) => part.trim());
-        done(offered.includes(SUBPROTOCOL), 400);
+        const status = this.#refusedUpgrade(req);
+        if (status === undefined) done(true);
+        else done(false, status);
       },
     });
     this.#sockets = sockets;
     sockets.on("connection", (socket, request) => this.#accept(socket, request));
     sockets.on("error", onError);
-    this.#heartbeat = new Heartbeat(clock, this.#limits.heartbeatInterval);
-    const secure = "setSecureContext" in http;
-    return { url: `${secure ? "wss" : "ws"}://${host}:${port}` };
+    this.#heartbeat = new Heartbeat(clock, limits.heartbeatInterval);
   }
 
-  async #listenHttp(): Promise<HttpServer> {
+  #listenHttp(): Promise<HttpServer> {
     const { port = 0, host = "127.0.0.1" } = this.#options;
-    const http = createServer((_request, response) => {
-      response.writeHead(426, { "content-type": "text/plain", upgrade: "websocket" });
-      response.end("This is a Subrosa relay: connect by WebSocket.\n");
-    });
-    await new Promise<void>((resolve, reject) => {
-      http.once("error", reject);
-      http.listen(port, host, () => {
-        http.off("error", reject);
-        resolve();
-      });
-    });
-    return http;
+    return listenHttp(host, port, endpoints(this, false));
   }
 
-  #namesFor(host: string, port: number): readonly string[] {
-    const { name, host: given } = this.#options;
-    if (name !== undefined) return (typeof name === "string" ? [name] : name).map((one) => one.toLowerCase());
-    const hosts = LOOPBACK.includes(host) ? [host, ...LOOPBACK.filter((one) => one !== host)] : [host];
-    if (given !== undefined && !hosts.includes(given)) hosts.unshift(given.toLowerCase());
-    return hosts.map((one) => `${one}:${port}`);
+  /** The HTTP status for a connection that is not to become a WebSocket. */
+  #refusedUpgrade({ headers }: IncomingMessage): number | undefined {
+    // Without the subprotocol the two would not understand each other.
+    const offered = (headers["sec-websocket-protocol"] ?? "").split(",").map((part) => part.trim());
+    if (!offered.includes(SUBPROTOCOL)) return 400;
+    const { origins } = this.#options;
+    // Programs that are no browsers send none, or what they like.
+    if (origins !== undefined && headers.origin !== undefined && !origins.includes(headers.origin))
+      return 403;
+    // Among them those that were refused and take their time to go.
+    const open = this.#sockets?.clients.size ?? 0;
+    const full = open >= this.#limits.maxConnections + this.#limits.maxUnauthenticated;
+    return this.#draining !== undefined || full ? 503 : undefined;
   }
 
   #accept(socket: WebSocket, request: IncomingMessage): void {
     // The name among our own by which this client came: never one that it could make up.
     const asked = request.headers.host?.toLowerCase();
-    const name = this.#names.find((one) => one === asked) ?? (this.#names[0] as string);
-    const session = this.#core?.accept(new ServerSocket(socket, request.socket), name);
+    const relayName = this.#names.find((one) => one === asked) ?? (this.#names[0] as string);
+    const address = addressOf(request, this.#options.trustProxy ?? 0);
+    const session = this.#core?.accept(new ServerSocket(socket, request.socket), relayName, address);
     // ws closes the connection itself, with the right code, after each of these errors.
     socket.on("error", () => {});
     this.#heartbeat?.add(socket);
     if (session === undefined) return;
+    this.#boundFirstFrame(session, request);
     socket.on("message", (data, isBinary) => {
       if (!isBinary) session.close(CloseCode.unsupportedData, "binary messages only");
       else session.receive(plainBytes(data as Buffer));
     });
     socket.on("close", () => session.disconnected());
+  }
+
+  /** A frame that has not come whole is held by ws: before the session is ready that must not be much. */
+  #boundFirstFrame(session: Session, { socket }: IncomingMessage): void {
+    let left = this.#limits.maxAuthenticateBytes + FRAMING_BYTES;
+    const count = (chunk: Uint8Array) => {
+      left -= chunk.length;
+      if (!session.ready && left >= 0) return;
+      socket.off("data", count);
+      if (!session.ready) session.floods();
+    };
+    socket.on("data", count);
+  }
+
+  /** Whether the relay takes connections and its storage serves: what `/readyz` answers. */
+  async ready(): Promise<boolean> {
+    if (this.#core === undefined || this.#draining !== undefined || this.#closing !== undefined) return false;
+    const late = new Promise<boolean>((resolve) => this.#clock.after(CHECK_TIMEOUT, () => resolve(false)));
+    const check = this.#storage?.check?.().then(
+      () => true,
+      () => false,
+    );
+    return check === undefined ? true : Promise.race([check, late]);
+  }
+
+  /** What `/metrics` answers: Prometheus' text format. Throws `closed` while the relay does not listen. */
+  async metrics(): Promise<string> {
+    if (this.#core === undefined) throw new SubrosaError("closed", "the relay does not listen");
+    return this.#core.renderMetrics();
+  }
+
+  /**
+   * Stops without hurry: takes no new connections, is not {@link ready} any more, ends the sessions with 1001 one
+   * after the other within `over` milliseconds (5,000 by default), each when what it has asked is answered, and
+   * closes. Clients connect again, elsewhere if there is another relay, and lose nothing. {@link close} cuts it short.
+   */
+  drain(over: number = DRAIN_TIME): Promise<void> {
+    this.#draining ??= this.#drain(over);
+    return this.#draining;
+  }
+
+  async #drain(over: number): Promise<void> {
+    await this.#listening?.catch(() => {});
+    this.#log.write("info", "draining", { sessions: this.#core?.connections ?? 0 });
+    await this.#core?.drain(over, CloseCode.goingAway, "the relay stops");
+    await this.close();
   }
 
   /** Closes all connections with 1001 and stops. Idempotent. */
@@ -191,23 +222,23 @@ export class Relay {
     const sockets = this.#sockets;
     const ended = sockets && new Promise<void>((resolve) => sockets.close(() => resolve()));
     await this.#core?.close(CloseCode.goingAway, "the relay stops");
-    if (this.#options.server === undefined && this.#http !== undefined) await stopServer(this.#http);
+    await this.#stopServers();
     await ended;
-    await this.#ownStorage?.close();
+    if (this.#options.storage === undefined) await this.#storage?.close();
+    this.#log.write("info", "closed");
+  }
+
+  /** Stops the servers that are the relay's own. */
+  async #stopServers(): Promise<void> {
+    if (this.#options.server === undefined && this.#http !== undefined) await stopServer(this.#http);
+    if (this.#metricsHttp !== undefined) await stopServer(this.#metricsHttp);
   }
 }
+
+/** What WebSocket framing and an early ping may add to the first frame. */
+const FRAMING_BYTES = 4096;
 
 /** Without what Node's Buffer adds; the same memory. */
 function plainBytes(data: Buffer): Bytes {
   return asBytes(new Uint8Array(data.buffer, data.byteOffset, data.length));
-}
-
-function stopServer(server: HttpServer | HttpsServer): Promise<void> {
-  return new Promise((resolve) => server.close(() => resolve()));
-}
-
-/** What a URL says for a listening address; a wildcard is reached by loopback. */
-function urlParts({ address, port }: AddressInfo): { host: string; port: number } {
-  const loopback = address === "0.0.0.0" || address === "::";
-  return { host: loopback ? "127.0.0.1" : address.includes(":") ? `[${address}]` : address, port };
 }

@@ -1,58 +1,68 @@
 import type { Bytes } from "../base/bytes.js";
 import { SubrosaError } from "../base/errors.js";
-import { SerialQueue } from "../base/serial-queue.js";
-import {
-  type ClientFrame,
-  decodeClientFrame,
-  encodeRelayFrame,
-  encodeResult,
-  type RelayFrame,
-  type Request,
-} from "../wire/frames.js";
+import { type ClientFrame, decodeClientFrame, encodeRelayFrame, type RelayFrame } from "../wire/frames.js";
 import { type LogId, logKey } from "../wire/identifiers.js";
 import type { Authentication } from "../wire/identity.js";
-import { CloseCode, LogKind, NONCE_LENGTH } from "../wire/protocol.js";
-import { REFUSALS, type RefusalCode } from "../wire/refusals.js";
-import type { ResultOf } from "../wire/requests.js";
+import { CloseCode, NONCE_LENGTH } from "../wire/protocol.js";
+import type { RefusalCode } from "../wire/refusals.js";
 import { checkForm, verifyAuthentication } from "./authentication.js";
 import type { RelayServices } from "./core.js";
-import { beginAppend, handlers, type OperationContext } from "./operations.js";
-import { OwnEntries } from "./own-entries.js";
 import { ReadingGate } from "./reading-gate.js";
+import { type RequestHost, RequestRunner, reasonOf, refusalCode } from "./request-runner.js";
 import type { RelaySocket } from "./socket.js";
 import type { Sender } from "./storage.js";
 import { type Reader, Subscription } from "./subscription.js";
 
 type State = "challenged" | "authenticating" | "ready" | "closed";
 
+/** The first byte of a frame with entries (PROTOCOL.md, "A session"). */
+const ENTRIES = 0x30;
+/** The longest that a timer can wait, nearly: 24 days in milliseconds. */
+const MAX_TIMER = 2 ** 31 - 1;
+
+/** How long a session that is to end may take for what it has asked, in milliseconds. */
+const FINISH_TIMEOUT = 5000;
+
 /** One connection, from its challenge to its end. Nothing that comes in can make it throw. */
-export class Session implements Reader {
+export class Session implements Reader, RequestHost {
+  /** Where the connection comes from; see `addressOf`. */
+  readonly address: string;
   readonly #services: RelayServices;
   readonly #socket: RelaySocket;
   readonly #relayName: string;
   readonly #nonce: Bytes;
   readonly #gate: ReadingGate;
-  readonly #requests = new SerialQueue();
-  readonly #appends = new Set<Promise<void>>();
+  readonly #requests: RequestRunner;
   readonly #subscriptions = new Map<string, Subscription>();
-  readonly #own = new OwnEntries();
   #state: State = "challenged";
   #sender: Sender | undefined;
-  #cancelTimeout: () => void = () => {};
+  #cancelTimer: () => void = () => {};
 
-  constructor(services: RelayServices, socket: RelaySocket, relayName: string) {
+  constructor(services: RelayServices, socket: RelaySocket, relayName: string, address: string) {
     this.#services = services;
     this.#nonce = services.randomId(NONCE_LENGTH);
     this.#socket = socket;
     this.#relayName = relayName;
-    this.#gate = new ReadingGate(socket, services.clock, services.limits);
+    this.address = address;
+    this.#gate = new ReadingGate(
+      socket,
+      services.clock,
+      services.limits,
+      services.allowances.ofAddress(address),
+    );
+    this.#requests = new RequestRunner(services, this, this.#gate);
+  }
+
+  /** Who the session acts for; only once it is ready. */
+  get sender(): Sender {
+    return this.#sender as Sender;
   }
 
   get deviceId(): Bytes {
-    return (this.#sender as Sender).deviceId;
+    return this.sender.deviceId;
   }
 
-  get authenticated(): boolean {
+  get ready(): boolean {
     return this.#state === "ready";
   }
 
@@ -67,21 +77,22 @@ export class Session implements Reader {
   /** Sends the challenge and waits for the answer. */
   start(): void {
     const { clock, limits } = this.#services;
-    this.#cancelTimeout = clock.after(limits.authenticationTimeout, () => {
+    this.#cancelTimer = clock.after(limits.authenticationTimeout, () => {
       this.close(CloseCode.authenticationTimeout, "not authenticated in time");
     });
-    this.#sendFrame({ type: "challenge", challenge: { relayName: this.#relayName, nonce: this.#nonce } });
+    this.sendFrame({ type: "challenge", challenge: { relayName: this.#relayName, nonce: this.#nonce } });
   }
 
   /** Takes one message off the connection. */
   receive(bytes: Bytes): void {
     if (this.#state === "closed") return;
     try {
+      this.#services.metrics.bytesIn.add("", bytes.length);
       if (!this.#services.permits("in", this.#sender?.userId, bytes)) {
         this.close(CloseCode.forbidden, "vetoed by the operator");
         return;
       }
-      if (this.#state !== "ready" && bytes.length > this.#services.limits.maxAuthenticateBytes) {
+      if (!this.ready && bytes.length > this.#services.limits.maxAuthenticateBytes) {
         this.close(CloseCode.tooLarge, "the frame is too large");
         return;
       }
@@ -94,10 +105,16 @@ export class Session implements Reader {
     }
   }
 
+  /** Ends the session for a first frame that is over the limit before it is whole; the rest is not read. */
+  floods(): void {
+    this.close(CloseCode.tooLarge, "the frame is too large");
+    this.#socket.pause();
+  }
+
   /** Called when the connection is gone. */
   disconnected(): void {
     this.#state = "closed";
-    this.#cancelTimeout();
+    this.#cancelTimer();
     this.#gate.stop();
     for (const subscription of this.#subscriptions.values()) this.#drop(subscription);
     this.#services.left(this, this.#sender);
@@ -105,8 +122,18 @@ export class Session implements Reader {
 
   close(code: number, reason: string): void {
     if (this.#state === "closed") return;
+    this.#services.closing(code, this.address);
     this.#socket.close(code, reason);
     this.disconnected();
+  }
+
+  /** Ends the session when everything it has asked is answered; reads nothing more meanwhile. */
+  async finish(code: number, reason: string): Promise<void> {
+    this.#gate.end();
+    this.#cancelTimer();
+    this.#cancelTimer = this.#services.clock.after(FINISH_TIMEOUT, () => this.close(code, reason));
+    if (this.ready) await this.#requests.idle();
+    this.close(code, reason);
   }
 
   /** Ends the session for a failure of the relay's own. */
@@ -118,13 +145,16 @@ export class Session implements Reader {
 
   send(bytes: Bytes): void {
     if (this.#state === "closed") return;
+    const { metrics, limits } = this.#services;
     try {
       if (!this.#services.permits("out", this.#sender?.userId, bytes)) {
         this.close(CloseCode.forbidden, "vetoed by the operator");
         return;
       }
+      metrics.bytesOut.add("", bytes.length);
+      if (bytes[0] === ENTRIES) metrics.deliveries.add();
       this.#socket.send(bytes);
-      if (this.#socket.bufferedAmount > this.#services.limits.maxQueuedBytes) {
+      if (this.#socket.bufferedAmount > limits.maxQueuedBytes) {
         this.close(CloseCode.slowReader, "too many bytes wait for this reader");
       }
     } catch (error) {
@@ -133,16 +163,20 @@ export class Session implements Reader {
     }
   }
 
+  sendFrame(frame: RelayFrame): void {
+    this.send(encodeRelayFrame(frame));
+  }
+
+  refused(code: RefusalCode): void {
+    this.#services.refused(code, this.address);
+  }
+
   claimOwn(log: LogId, entryId: Bytes): boolean {
-    return this.#own.take(log, entryId);
+    return this.#requests.own.take(log, entryId);
   }
 
   subscriptionEnded(subscription: Subscription): void {
     this.#drop(subscription);
-  }
-
-  #sendFrame(frame: RelayFrame): void {
-    this.send(encodeRelayFrame(frame));
   }
 
   #dispatch(frame: ClientFrame): void {
@@ -156,128 +190,76 @@ export class Session implements Reader {
       this.close(CloseCode.malformed, "a frame out of its turn");
       return;
     }
-    if (frame.type === "ping") this.#sendFrame({ type: "pong", id: frame.id });
-    else this.#enqueue(frame);
+    if (frame.type === "ping") this.sendFrame({ type: "pong", id: frame.id });
+    else this.#requests.enqueue(frame);
   }
 
   async #authenticate(authentication: Authentication): Promise<void> {
-    const services = this.#services;
+    const { storage, clock, limits, allowances, authenticate } = this.#services;
     const sender: Sender = { userId: authentication.account.userId, deviceId: authentication.deviceId };
     try {
       const challenge = { relayName: this.#relayName, nonce: this.#nonce };
-      await verifyAuthentication(authentication, challenge, services.authenticate);
+      const now = () => clock.now();
+      const expiresAt = await verifyAuthentication(authentication, challenge, authenticate, now);
       if (this.#state !== "authenticating") return;
+      if ((await storage.account(sender.userId)) === undefined) allowances.register(this.address);
       const { account, deviceId, incarnation, incarnationTag } = authentication;
-      const now = services.clock.now();
-      const admitted = await services.storage.admit({ account, deviceId, incarnation, incarnationTag, now });
+      const admitted = await storage.admit({ account, deviceId, incarnation, incarnationTag, now: now() });
       if (this.#state !== "authenticating") return;
-      this.#cancelTimeout();
+      this.#services.entering(sender);
+      this.#cancelTimer();
       this.#sender = sender;
       this.#state = "ready";
-      services.entered(this, sender);
-      this.#sendFrame({
-        type: "ready",
-        ready: { ...admitted, maxFrameBytes: services.limits.maxFrameBytes, time: services.clock.now() },
-      });
+      this.#gate.share(allowances.ofUser(sender.userId));
+      this.#services.entered(this, sender);
+      this.#endAt(expiresAt);
+      const { maxFrameBytes } = limits;
+      this.sendFrame({ type: "ready", ready: { ...admitted, maxFrameBytes, time: now() } });
     } catch (error) {
-      if (this.#state === "closed") return;
-      const code = refusalCode(error);
-      if (code === undefined) {
-        this.fail(error);
-        return;
-      }
-      this.#refuse(0, code, error);
-      this.close(code === "store-outdated" ? CloseCode.outdated : CloseCode.unauthorized, code);
+      this.#loginFailed(error);
     }
   }
 
-  /** Runs requests and acks in their order; appends may be on their way to the disk together. */
-  #enqueue(frame: Exclude<ClientFrame, { type: "authenticate" | "ping" }>): void {
-    this.#gate.begin();
-    const work = frame.type === "ack" ? () => this.#acknowledge(frame) : () => this.#carryOut(frame);
-    void this.#requests.run(work).catch((error) => this.fail(error));
-  }
-
-  #track(work: Promise<void>): void {
-    const tracked = work
-      .catch((error) => this.fail(error))
-      .finally(() => {
-        this.#appends.delete(tracked);
-        this.#gate.finish();
-      });
-    this.#appends.add(tracked);
-  }
-
-  async #acknowledge({ log, cursor }: Extract<ClientFrame, { type: "ack" }>): Promise<void> {
-    if (this.#state !== "ready") return;
-    this.#track(this.#services.storage.ack(log, this.deviceId, cursor));
-  }
-
-  async #carryOut(request: Request): Promise<void> {
-    if (this.#state !== "ready") return;
-    // Who does not read the answers is not asked for more.
-    if (this.#socket.bufferedAmount > this.#services.limits.maxQueuedBytes / 2) await this.#socket.drained();
-    if (request.name === "append") {
-      this.#own.add(request.body.log, request.body.entry.entryId);
-      const begun = beginAppend(this.#context(undefined), request.body);
-      this.#track(
-        this.#answer(
-          request,
-          begun.then(({ answer }) => answer),
-        ),
-      );
-      await begun.catch(() => {});
+  #loginFailed(error: unknown): void {
+    if (this.#state === "closed") return;
+    const code = refusalCode(error);
+    if (code === undefined) {
+      this.fail(error);
       return;
     }
-    await Promise.all(this.#appends);
-    let started: Subscription | undefined;
-    const context = this.#context((subscription) => {
-      started = subscription;
+    this.refused(code);
+    this.sendFrame({ type: "refuse", id: 0, code, reason: reasonOf(error, code) });
+    if (code === "rate-limited") this.close(CloseCode.rateLimited, code);
+    else if (code === "store-outdated") this.close(CloseCode.outdated, code);
+    else {
+      this.#services.allowances.failedAuthentication(this.address);
+      this.close(CloseCode.unauthorized, code);
+    }
+  }
+
+  /** The session ends when its login expires. */
+  #endAt(time: number): void {
+    if (time === Number.POSITIVE_INFINITY) return;
+    const { clock } = this.#services;
+    const left = time - clock.now();
+    this.#cancelTimer = clock.after(Math.min(left, MAX_TIMER), () => {
+      if (clock.now() < time) this.#endAt(time);
+      else void this.finish(CloseCode.expired, "the login expired");
     });
-    const handler = handlers[request.name] as (context: OperationContext, body: unknown) => Promise<unknown>;
-    try {
-      if (request.name === "create" && request.body.first !== undefined) {
-        this.#own.add({ kind: LogKind.group, id: request.body.groupId }, request.body.first.entryId);
-      }
-      await this.#answer(request, handler(context, request.body));
-      started?.refresh();
-    } finally {
-      this.#gate.finish();
-    }
   }
 
-  async #answer(request: Request, answer: Promise<unknown>): Promise<void> {
-    try {
-      const result = encodeResult(request.name, (await answer) as ResultOf<typeof request.name>);
-      this.#sendFrame({ type: "reply", id: request.id, result });
-    } catch (error) {
-      const code = refusalCode(error);
-      if (code === undefined) throw error;
-      this.#refuse(request.id, code, error);
-    }
+  subscribe(log: LogId, position: number): Subscription | undefined {
+    if (!this.ready) return undefined;
+    const { storage, limits, hub } = this.#services;
+    const batchBytes = Math.min(limits.maxFrameBytes, limits.maxQueuedBytes) / 4;
+    const subscription = new Subscription(this, storage, log, position, batchBytes);
+    this.unsubscribe(log);
+    this.#subscriptions.set(logKey(log), subscription);
+    hub.add(subscription);
+    return subscription;
   }
 
-  #context(started: ((subscription: Subscription) => void) | undefined): OperationContext {
-    const { storage, limits, clock } = this.#services;
-    return {
-      storage,
-      limits,
-      sender: this.#sender as Sender,
-      now: () => clock.now(),
-      subscribe: (log, position) => {
-        if (this.#state !== "ready") return;
-        const batchBytes = Math.min(limits.maxFrameBytes, limits.maxQueuedBytes) / 4;
-        const subscription = new Subscription(this, storage, log, position, batchBytes);
-        this.#stop(log);
-        this.#subscriptions.set(logKey(log), subscription);
-        this.#services.hub.add(subscription);
-        started?.(subscription);
-      },
-      unsubscribe: (log) => this.#stop(log),
-    };
-  }
-
-  #stop(log: LogId): void {
+  unsubscribe(log: LogId): void {
     const subscription = this.#subscriptions.get(logKey(log));
     if (subscription !== undefined) this.#drop(subscription);
   }
@@ -288,14 +270,4 @@ export class Session implements Reader {
     if (this.#subscriptions.get(key) === subscription) this.#subscriptions.delete(key);
     this.#services.hub.remove(subscription);
   }
-
-  #refuse(id: number, code: RefusalCode, error: unknown): void {
-    this.#sendFrame({ type: "refuse", id, code, reason: SubrosaError.is(error) ? error.message : code });
-  }
-}
-
-/** The code to refuse with; undefined for a failure of the relay's own. */
-function refusalCode(error: unknown): RefusalCode | undefined {
-  if (!SubrosaError.is(error) || error.code === "internal" || !(error.code in REFUSALS)) return undefined;
-  return error.code as RefusalCode;
 }
