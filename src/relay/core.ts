@@ -85,7 +85,6 @@ export class RelayCore {
   constructor(options: CoreOptions) {
     const { storage, limits, clock, authenticate, onFrame, onError, randomId = randomBytes } = options;
     const log = options.log ?? new Log(undefined, clock, false);
-    const hub = new Hub();
     this.#log = log;
     const report = (error: unknown) => {
       this.metrics.failures.add();
@@ -96,6 +95,7 @@ export class RelayCore {
         // A hook that fails while it is told of a failure has nobody left to tell.
       }
     };
+    const hub = new Hub(limits.maxFrameBytes, report);
     this.#services = {
       storage,
       limits,

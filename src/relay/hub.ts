@@ -1,12 +1,25 @@
 import type { Bytes } from "../base/bytes.js";
 import { type LogId, logKey } from "../wire/identifiers.js";
-import { EntryKind, LogKind } from "../wire/protocol.js";
+import { LogKind } from "../wire/protocol.js";
+import { Run } from "./run.js";
 import type { Appended } from "./storage.js";
-import { EntryFrames, type Subscription } from "./subscription.js";
+import type { Subscription } from "./subscription.js";
+
+/** Messages that are passed on together take no more bytes than this: the first of them should not wait long. */
+const MAX_RUN_BYTES = 64 * 1024;
 
 /** Who reads which log now. */
 export class Hub {
   readonly #logs = new Map<string, Set<Subscription>>();
+  readonly #maxRunBytes: number;
+  readonly #report: (error: unknown) => void;
+  /** What was announced and not passed on yet, in order for each log. */
+  #news = new Map<string, Run[]>();
+
+  constructor(maxFrameBytes: number, report: (error: unknown) => void) {
+    this.#maxRunBytes = Math.min(MAX_RUN_BYTES, maxFrameBytes / 4);
+    this.#report = report;
+  }
 
   add(subscription: Subscription): void {
     const key = logKey(subscription.log);
@@ -25,15 +38,31 @@ export class Hub {
     if (readers?.size === 0) this.#logs.delete(key);
   }
 
-  /** Passes an entry on to the log's readers. */
+  /** Passes an entry on to the log's readers, together with those that are announced right after it. */
   announce(appended: Appended): void {
-    const { log, entry } = appended;
-    const readers = this.#logs.get(logKey(log));
-    if (readers !== undefined) {
-      const frames = entry && new EntryFrames(log, entry);
-      for (const reader of readers) reader.offer(appended, frames);
+    const key = logKey(appended.log);
+    const runs = this.#news.get(key);
+    if (runs?.at(-1)?.take(appended)) return;
+    const run = new Run(appended, this.#maxRunBytes);
+    if (runs !== undefined) runs.push(run);
+    else this.#news.set(key, [run]);
+    // Before the appends are answered: their promises were resolved after this.
+    if (this.#news.size === 1 && runs === undefined) queueMicrotask(() => this.#passOn());
+  }
+
+  #passOn(): void {
+    const news = this.#news;
+    this.#news = new Map();
+    for (const [key, runs] of news) {
+      for (const run of runs) {
+        try {
+          for (const reader of this.#logs.get(key) ?? []) reader.offer(run);
+          if (run.log.kind === LogKind.group && !run.plain) this.#refreshBox(run.log.id);
+        } catch (error) {
+          this.#report(error);
+        }
+      }
     }
-    if (log.kind === LogKind.group && entry?.kind !== EntryKind.application) this.#refreshBox(log.id);
   }
 
   /** Who may read a group's requests follows from the group's log. */

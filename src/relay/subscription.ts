@@ -1,9 +1,10 @@
 import { type Bytes, equalBytes } from "../base/bytes.js";
-import type { LogEntry } from "../wire/entries.js";
+import { toHex } from "../base/encoding.js";
 import { EndReason, encodeRelayFrame } from "../wire/frames.js";
 import type { LogId } from "../wire/identifiers.js";
 import { CloseCode, EntryKind, LogKind } from "../wire/protocol.js";
-import type { Appended, RelayStorage, StoredEntry } from "./storage.js";
+import { encodeEntries, type Run } from "./run.js";
+import type { RelayStorage, StoredEntry } from "./storage.js";
 
 /** What a subscription needs of its session. */
 export interface Reader {
@@ -17,38 +18,6 @@ export interface Reader {
   claimOwn(log: LogId, entryId: Bytes): boolean;
   /** Called when the relay ends the subscription. */
   subscriptionEnded(subscription: Subscription): void;
-}
-
-/** The frames of one entry, each encoded when the first reader needs it and then shared. */
-export class EntryFrames {
-  readonly #log: LogId;
-  readonly #entry: StoredEntry;
-  #full: Bytes | undefined;
-  #short: Bytes | undefined;
-
-  constructor(log: LogId, entry: StoredEntry) {
-    this.#log = log;
-    this.#entry = entry;
-  }
-
-  get(short: boolean): Bytes {
-    if (short) {
-      this.#short ??= encodeEntries(this.#log, [toLogEntry(this.#entry, true)]);
-      return this.#short;
-    }
-    this.#full ??= encodeEntries(this.#log, [toLogEntry(this.#entry, false)]);
-    return this.#full;
-  }
-}
-
-function toLogEntry(entry: StoredEntry, short: boolean): LogEntry {
-  const { seq, kind, entryId, contentDigest, content } = entry;
-  if (short || content === undefined) return { form: "short", seq, kind, entryId, contentDigest };
-  return { form: "full", seq, content };
-}
-
-function encodeEntries(log: LogId, entries: readonly LogEntry[]): Bytes {
-  return encodeRelayFrame({ type: "entries", log, entries });
 }
 
 /** What the reader may have of the log at this moment. */
@@ -73,6 +42,8 @@ export class Subscription {
   readonly #reader: Reader;
   readonly #storage: RelayStorage;
   readonly #batchBytes: number;
+  /** The reader's device in hexadecimal. */
+  readonly #device: string;
   #position: number;
   #leavingSince = 0;
   #announced = 0;
@@ -83,6 +54,7 @@ export class Subscription {
 
   constructor(reader: Reader, storage: RelayStorage, log: LogId, position: number, batchBytes: number) {
     this.#reader = reader;
+    this.#device = toHex(reader.deviceId);
     this.#storage = storage;
     this.log = log;
     this.#position = position;
@@ -111,17 +83,27 @@ export class Subscription {
     this.#over = true;
   }
 
-  /** Takes an entry that was just appended. */
-  offer({ seq, entry }: Appended, frames: EntryFrames | undefined): void {
+  /** Takes entries that were just appended. */
+  offer(run: Run): void {
     if (this.#over) return;
-    this.#announced = Math.max(this.#announced, seq);
-    if (!this.#live || seq <= this.#position) return;
-    if (entry === undefined || frames === undefined || seq !== this.#position + 1 || this.#concerns(entry)) {
+    this.#announced = Math.max(this.#announced, run.last);
+    if (!this.#live || run.last <= this.#position) return;
+    const concerns = !run.plain && run.entries.some((entry) => this.#concerns(entry));
+    if (!run.complete || run.first !== this.#position + 1 || concerns) {
       this.refresh();
       return;
     }
-    this.#position = seq;
-    this.#reader.send(frames.get(this.#isShort(entry)));
+    this.#position = run.last;
+    this.#reader.send(this.#frameOf(run));
+  }
+
+  /** Most readers sent none of a run's entries and stay: all these get the same bytes. */
+  #frameOf(run: Run): Bytes {
+    if (run.plain && this.#leavingSince > 0) return run.frame(true);
+    if (this.#leavingSince === 0 && !run.senders.has(this.#device)) return run.frame(false);
+    const short = new Set(run.entries.filter((entry) => this.#isShort(entry)));
+    if (short.size === 0) return run.frame(false);
+    return encodeEntries(this.log, run.entries, (entry) => short.has(entry));
   }
 
   /** True for entries after which this reader may read less, or nothing. */
@@ -133,7 +115,6 @@ export class Subscription {
   }
 
   #isShort(entry: StoredEntry): boolean {
-    if (entry.content === undefined) return true;
     const left = this.#leavingSince > 0 && entry.seq > this.#leavingSince;
     if (left && entry.kind === EntryKind.application) return true;
     return equalBytes(entry.sender, this.#reader.deviceId) && this.#reader.claimOwn(this.log, entry.entryId);
@@ -155,8 +136,7 @@ export class Subscription {
       const last = allowed.at(-1);
       if (last !== undefined) {
         this.#position = last.seq;
-        const items = allowed.map((entry) => toLogEntry(entry, this.#isShort(entry)));
-        this.#reader.send(encodeEntries(this.log, items));
+        this.#reader.send(encodeEntries(this.log, allowed, (entry) => this.#isShort(entry)));
       }
       if (standing.ends !== undefined && this.#position >= standing.last) {
         this.#over = true;

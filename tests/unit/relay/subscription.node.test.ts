@@ -1,10 +1,12 @@
 import { describe, expect, it } from "vitest";
 import type { Bytes } from "../../../src/base/bytes.js";
+import { toHex } from "../../../src/base/encoding.js";
 import { sha256 } from "../../../src/crypto/hash.js";
 import { randomBytes } from "../../../src/crypto/random.js";
 import { openMemoryStorage } from "../../../src/relay/embedded/open.js";
-import type { Appended, Sender } from "../../../src/relay/storage.js";
-import { EntryFrames, type Reader, Subscription } from "../../../src/relay/subscription.js";
+import { Run } from "../../../src/relay/run.js";
+import type { Appended, Sender, StoredEntry } from "../../../src/relay/storage.js";
+import { type Reader, Subscription } from "../../../src/relay/subscription.js";
 import { contentDigestInput } from "../../../src/wire/entries.js";
 import { decodeRelayFrame } from "../../../src/wire/frames.js";
 import { type LogId, START } from "../../../src/wire/identifiers.js";
@@ -13,7 +15,7 @@ import { EntryKind, LogKind } from "../../../src/wire/protocol.js";
 const quotas = { maxInboxEntries: 9, maxInboxBytes: 9999, maxRequests: 9, maxGroups: 9 };
 
 /** A log with a subscription of its creator's that is told of entries only by the test. */
-async function setUp() {
+async function setUp(claimOwn: (entryId: Bytes) => boolean = () => false) {
   const storage = openMemoryStorage();
   const sender: Sender = { userId: "alice", deviceId: randomBytes(16) };
   const log: LogId = { kind: LogKind.group, id: randomBytes(32) };
@@ -26,7 +28,7 @@ async function setUp() {
     send: (frame) => void sent.push(frame),
     close: (code, reason) => expect.unreachable(`${code} ${reason}`),
     fail: (error) => expect.unreachable(String(error)),
-    claimOwn: () => false,
+    claimOwn: (_log, entryId) => claimOwn(entryId),
     subscriptionEnded: () => {},
   };
   const news: Appended[] = [];
@@ -55,6 +57,13 @@ const settle = async () => {
   for (let i = 0; i < 100; i++) await Promise.resolve();
 };
 
+/** The news as the hub passes them on. */
+const runOf = (first: Appended, ...more: Appended[]) => {
+  const run = new Run(first, 10_000);
+  for (const appended of more) expect(run.take(appended)).toBe(true);
+  return run;
+};
+
 describe("Subscription", () => {
   it("reads what it was not told of, repeats nothing, and shares the frames of what it was told", async () => {
     const { log, subscription, append, sent, seqs } = await setUp();
@@ -62,31 +71,73 @@ describe("Subscription", () => {
     subscription.refresh();
     await settle();
     expect(seqs()).toEqual([1, 2]);
-    const third = await append();
-    const frames = new EntryFrames(log, third.entry as NonNullable<Appended["entry"]>);
-    subscription.offer(third, frames);
-    expect(seqs()).toEqual([1, 2, 3]);
-    expect(sent.at(-1)).toBe(frames.get(false));
+    const third = runOf(await append(), await append());
+    subscription.offer(third);
+    expect(seqs()).toEqual([1, 2, 3, 4]);
+    expect(sent.at(-1)).toBe(third.frame(false));
     // Told twice, and told late.
-    subscription.offer(third, frames);
-    subscription.offer(first as Appended, undefined);
-    expect(seqs()).toEqual([1, 2, 3]);
-    // Not told of the fourth, and told of the fifth.
+    subscription.offer(third);
+    subscription.offer(runOf(first as Appended));
+    expect(seqs()).toEqual([1, 2, 3, 4]);
+    // Not told of the fifth, and told of the sixth.
     await append();
-    const fifth = await append();
-    subscription.offer(fifth, new EntryFrames(log, fifth.entry as NonNullable<Appended["entry"]>));
-    await settle();
-    expect(seqs()).toEqual([1, 2, 3, 4, 5]);
-    // Told without the entry itself, as by another node.
-    const { seq } = await append();
-    subscription.offer({ log, seq }, undefined);
+    subscription.offer(runOf(await append()));
     await settle();
     expect(seqs()).toEqual([1, 2, 3, 4, 5, 6]);
-    subscription.stop();
+    // Told without the entry itself, as by another node, and of more than it had read by then.
+    const { seq } = await append();
+    subscription.offer(runOf({ log, seq }));
+    await settle();
+    subscription.offer(runOf({ log, seq }));
+    expect(seqs()).toEqual([1, 2, 3, 4, 5, 6, 7]);
     const seventh = await append();
-    subscription.offer(seventh, new EntryFrames(log, seventh.entry as NonNullable<Appended["entry"]>));
     subscription.refresh();
     await settle();
-    expect(seqs()).toEqual([1, 2, 3, 4, 5, 6]);
+    subscription.offer(runOf(seventh, await append()));
+    await settle();
+    expect(seqs()).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    subscription.stop();
+    subscription.offer(runOf(await append()));
+    subscription.refresh();
+    await settle();
+    expect(seqs()).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+
+  it("gives a sender its own messages in the short form, in a frame of its own", async () => {
+    const own = new Set<string>();
+    const { log, subscription, append, sent } = await setUp((entryId) => own.delete(toHex(entryId)));
+    subscription.refresh();
+    await settle();
+    const run = runOf(await append(), await append(), await append());
+    own.add(toHex(run.entries[1]?.entryId as Bytes));
+    subscription.offer(run);
+    const frame = decodeRelayFrame(sent.at(-1) as Bytes);
+    if (frame.type !== "entries") expect.unreachable(frame.type);
+    else
+      expect(frame.entries.map(({ form, seq }) => [form, seq])).toEqual([
+        ["full", 1],
+        ["short", 2],
+        ["full", 3],
+      ]);
+    expect(frame).toMatchObject({ log });
+    expect(sent.at(-1)).not.toBe(run.frame(false));
+  });
+});
+
+describe("Run", () => {
+  it("takes application messages that follow each other, while they fit, and nothing else", async () => {
+    const { append, log } = await setUp();
+    const [one, two, three] = [await append(), await append(), await append()];
+    const run = new Run(one, 10_000);
+    expect(run.take(three)).toBe(false);
+    expect(run.take({ log, seq: 2 })).toBe(false);
+    expect(run.take(two)).toBe(true);
+    expect([run.first, run.last]).toEqual([1, 2]);
+    expect(new Run(one, 50).take(two)).toBe(false);
+    expect(new Run({ log, seq: 1 }, 10_000).take(two)).toBe(false);
+    const leaving = { ...three, entry: { ...(three.entry as StoredEntry), kind: EntryKind.leave } };
+    expect(run.take(leaving)).toBe(false);
+    expect(new Run(leaving, 10_000).plain).toBe(false);
+    expect(run.take(three)).toBe(true);
   });
 });
