@@ -51,6 +51,21 @@ export interface InvitationEvent {
   reject(): Promise<void>;
 }
 
+/** How much could not be read any more, by kind. */
+export interface StoreLosses {
+  /** Users whose pinned identity and verification are gone: who they were is not known, and each is a first contact. */
+  readonly contacts: number;
+  /** Messages that were received and not yet taken by the app. */
+  readonly received: number;
+  /** Messages, and other things to do, that waited to be sent. */
+  readonly unsent: number;
+  readonly history: number;
+  /** Conversations whose keys are gone; they are repaired by themselves. */
+  readonly conversations: number;
+  /** Other records, which nobody misses. */
+  readonly other: number;
+}
+
 /** Every event with what its listeners get. */
 export interface ClientEvents {
   /** A session with the relay is up. */
@@ -73,6 +88,19 @@ export interface ClientEvents {
   invitation: InvitationEvent;
   /** A known user id has another account key; see {@link Client.acceptIdentity}. */
   identityChanged: { readonly userId: string; readonly pinned: string; readonly offered: string };
+  /** A user whose devices were known has another one, or one less; ids as of {@link Client.deviceId}. */
+  deviceAdded: { readonly userId: string; readonly deviceId: string };
+  deviceRemoved: { readonly userId: string; readonly deviceId: string };
+  /**
+   * The store was damaged, or an older copy of this device's state (`outdated`), and was put in order when it was
+   * opened. `newDevice`: this device has another id and key, and its conversations are joined anew by themselves.
+   */
+  storeRecovered: {
+    readonly reason: "damaged" | "outdated";
+    readonly newDevice: boolean;
+    /** What is gone for good. */
+    readonly lost: StoreLosses;
+  };
   /** An entry of a conversation could not be read. */
   undecryptable: { readonly group?: string; readonly from?: string; readonly reason: ErrorCode };
 }

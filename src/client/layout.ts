@@ -17,6 +17,8 @@ export const layout = {
   /** Groups this user asked to join. */
   joins: "join/",
   join: (groupId: Uint8Array) => `join/${toHex(groupId)}`,
+  contacts: "contact/",
+  contact: (number: number) => `contact/${String(number).padStart(9, "0")}`,
   keyPackages: "key-package/",
   keyPackage: (ref: Uint8Array) => `key-package/${toHex(ref)}`,
   intents: "intent/",

@@ -143,8 +143,11 @@ export class RunningClient {
       maxUnprocessedBytes: options.limits?.maxUnprocessedBytes,
     });
     const [contacts, keyPackages, outbox, delivery, history, registered] = await Promise.all([
-      Contacts.load(store, write, (userId, pinned, offered) => {
-        handler.emit("identityChanged", { userId, pinned, offered });
+      Contacts.load(store, write, {
+        identityChanged: (userId, pinned, offered) =>
+          handler.emit("identityChanged", { userId, pinned, offered }),
+        deviceAdded: (userId, deviceId) => handler.emit("deviceAdded", { userId, deviceId }),
+        deviceRemoved: (userId, deviceId) => handler.emit("deviceRemoved", { userId, deviceId }),
       }),
       KeyPackages.load(store, write, identity),
       Outbox.load(store, options.limits?.maxOutbox),

@@ -1,7 +1,7 @@
 import { SubrosaError } from "../../base/errors.js";
 import type { GroupState } from "../../mls/group/index.js";
 import type { Context } from "../context.js";
-import { leavesOf } from "./leaves.js";
+import { type Leaf, leavesOf } from "./leaves.js";
 
 /**
  * Learns who the members of a group are. A group can say anything about people this user has never met, so that it is
@@ -10,15 +10,13 @@ import { leavesOf } from "./leaves.js";
  */
 export async function acquaint(context: Context, group: GroupState): Promise<ReadonlySet<string>> {
   const strangers = new Set<string>();
-  const keys = new Map(leavesOf(group).map((leaf) => [leaf.userId, leaf.accountKey]));
+  const leaves = leavesOf(group);
+  const keys = new Map(leaves.map((leaf) => [leaf.userId, leaf.accountKey]));
   keys.delete(context.identity.userId);
   await Promise.all(
     [...keys].map(async ([userId, accountKey]) => {
       try {
-        if (context.contacts.get(userId) === undefined) {
-          const account = await context.relay.request("fetchAccount", { userId });
-          await context.contacts.checkAccount(account, userId);
-        }
+        await meet(context, userId, leaves);
         await context.contacts.check(userId, accountKey);
       } catch (error) {
         if (!SubrosaError.is(error)) throw error;
@@ -29,4 +27,17 @@ export async function acquaint(context: Context, group: GroupState): Promise<Rea
   );
   context.delivery.recheck();
   return strangers;
+}
+
+/** Asks the directory for somebody new, or with a device that is. Throws what keeps this user from knowing a newcomer. */
+async function meet(context: Context, userId: string, leaves: readonly Leaf[]): Promise<void> {
+  const { contacts, relay } = context;
+  if (leaves.every((leaf) => leaf.userId !== userId || contacts.hasDevice(userId, leaf.deviceId))) return;
+  const isKnown = contacts.get(userId) !== undefined;
+  try {
+    await contacts.checkAccount(await relay.request("fetchAccount", { userId }), userId);
+  } catch (error) {
+    // Whom one knows one knows by the pinned key; what is wrong with the list was not taken in.
+    if (!isKnown || !SubrosaError.is(error) || error.code === "connection-failed") throw error;
+  }
 }

@@ -1,15 +1,16 @@
 import { type Bytes, equalBytes } from "../../base/bytes.js";
+import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
+import { sha256 } from "../../crypto/hash.js";
 import { verify } from "../../crypto/signature.js";
 import type { Change, StoreSession } from "../../stores/store.js";
 import { decodeName, encodeName } from "../../wire/identifiers.js";
-import { type Account, deviceListToBeSigned } from "../../wire/identity.js";
-import { PUBLIC_KEY_LENGTH } from "../../wire/protocol.js";
+import { type Account, deviceListToBeSigned, encodeSignedDeviceList } from "../../wire/identity.js";
+import { DEVICE_ID_LENGTH, DIGEST_LENGTH, PUBLIC_KEY_LENGTH } from "../../wire/protocol.js";
+import { layout } from "../layout.js";
 import { fingerprintOf } from "./safety-number.js";
-
-const PREFIX = "contact/";
 
 /** Another user as this device knows it. */
 export interface Contact {
@@ -19,57 +20,74 @@ export interface Contact {
   /** The account key seen first, or accepted since. */
   readonly pinnedKey: Bytes;
   readonly verified: boolean;
-  /** The highest device list version seen. */
+  /** The highest device list version seen; 0 if none was. */
   readonly listVersion: number;
+  /** SHA-256 of that signed list: what the next one has to name as the one before it. */
+  readonly listHash?: Bytes;
+  /** The devices in that list. */
+  readonly devices: readonly Bytes[];
   /** Another key that the relay or a peer offered and that was not accepted yet. */
   readonly offeredKey?: Bytes;
 }
 
 function encodeContact(writer: Writer, contact: Contact): void {
-  writer.u8(1);
+  writer.u8(2);
   encodeName(writer, contact.userId);
   writer
     .fixed(contact.pinnedKey)
     .u8(contact.verified ? 1 : 0)
     .uint53(contact.listVersion);
   writer.optional(contact.offeredKey, (w, key) => w.fixed(key));
+  writer.optional(contact.listHash, (w, hash) => w.fixed(hash));
+  writer.vector(contact.devices, (w, device) => w.fixed(device));
 }
 
 function decodeContact(reader: Reader, number: number): Contact {
-  if (reader.u8() !== 1) reader.fail("unknown version of contact");
+  const version = reader.u8();
+  if (version !== 1 && version !== 2) reader.fail("unknown version of contact");
   const userId = decodeName(reader);
   const pinnedKey = reader.fixed(PUBLIC_KEY_LENGTH);
   const verified = reader.u8() === 1;
   const listVersion = reader.uint53();
   const offeredKey = reader.optional((r) => r.fixed(PUBLIC_KEY_LENGTH));
-  return { userId, number, pinnedKey, verified, listVersion, ...(offeredKey && { offeredKey }) };
+  const contact = { userId, number, pinnedKey, verified, listVersion, ...(offeredKey && { offeredKey }) };
+  if (version === 1) return { ...contact, listVersion: 0, devices: [] };
+  const listHash = reader.optional((r) => r.fixed(DIGEST_LENGTH));
+  const devices = reader.vector((r) => r.fixed(DEVICE_ID_LENGTH));
+  return { ...contact, ...(listHash && { listHash }), devices };
 }
 
-/** Told of a key that differs from the pinned one; both as fingerprints. */
-export type IdentityListener = (userId: string, pinned: string, offered: string) => void;
+/** Told what changes about a user who is known. */
+export interface ContactsListener {
+  /** A key that differs from the pinned one; both as fingerprints. */
+  identityChanged(userId: string, pinned: string, offered: string): void;
+  /** The user's device list has a device that it had not before; 32 hexadecimal digits. */
+  deviceAdded(userId: string, deviceId: string): void;
+  deviceRemoved(userId: string, deviceId: string): void;
+}
 
 /** The pinned accounts: trust on first use, changed only by {@link Contacts.accept}. */
 export class Contacts {
   readonly #write: (changes: readonly Change[]) => Promise<void>;
   readonly #byUser = new Map<string, Contact>();
-  readonly #onChanged: IdentityListener;
+  readonly #listener: ContactsListener;
   /** Users whose offered identity was told of in this process. */
   readonly #announced = new Set<string>();
   #next = 1;
 
-  private constructor(write: (changes: readonly Change[]) => Promise<void>, onChanged: IdentityListener) {
+  private constructor(write: (changes: readonly Change[]) => Promise<void>, listener: ContactsListener) {
     this.#write = write;
-    this.#onChanged = onChanged;
+    this.#listener = listener;
   }
 
   static async load(
     store: StoreSession,
     write: (changes: readonly Change[]) => Promise<void>,
-    onChanged: IdentityListener,
+    listener: ContactsListener,
   ): Promise<Contacts> {
-    const contacts = new Contacts(write, onChanged);
-    for (const [key, value] of await store.list(PREFIX)) {
-      const number = Number(key.slice(PREFIX.length));
+    const contacts = new Contacts(write, listener);
+    for (const [key, value] of await store.list(layout.contacts)) {
+      const number = Number(key.slice(layout.contacts.length));
       const contact = decode((reader) => decodeContact(reader, number), value);
       contacts.#byUser.set(contact.userId, contact);
       contacts.#next = Math.max(contacts.#next, number + 1);
@@ -93,7 +111,7 @@ export class Contacts {
   }
 
   #change(contact: Contact): Change {
-    return { put: PREFIX + String(contact.number).padStart(9, "0"), value: encode(encodeContact, contact) };
+    return { put: layout.contact(contact.number), value: encode(encodeContact, contact) };
   }
 
   /**
@@ -113,6 +131,7 @@ export class Contacts {
         pinnedKey: accountKey,
         verified: false,
         listVersion: 0,
+        devices: [],
       };
       await this.#put(contact);
       return contact;
@@ -131,7 +150,7 @@ export class Contacts {
       fingerprintOf(userId, pinnedKey),
       fingerprintOf(userId, offeredKey),
     ]);
-    this.#onChanged(userId, pinned, offered);
+    this.#listener.identityChanged(userId, pinned, offered);
   }
 
   /** Tells of the identities that were offered before this process began and wait for an answer still. */
@@ -142,7 +161,11 @@ export class Contacts {
     }
   }
 
-  /** Checks what the relay says of a user: the pin, the list's signature, and that its version never falls. */
+  /**
+   * Checks what the relay says of a user: the pin, the list's signature, that its version never falls, that a list
+   * names the one before it, and that there is one list of a version. Throws `protocol-error`, `invalid-signature`,
+   * `invalid-message`, and what {@link check} throws.
+   */
   async checkAccount(account: Account, userId: string, expected?: string): Promise<Contact> {
     const { list, signature } = account.deviceList;
     if (account.userId !== userId || list.userId !== userId) {
@@ -157,12 +180,40 @@ export class Contacts {
         rule: "device list version",
       });
     }
-    if (list.version > contact.listVersion) {
-      const newer = { ...contact, listVersion: list.version };
-      await this.#put(newer);
-      return newer;
+    const listHash = await sha256(encode(encodeSignedDeviceList, account.deviceList));
+    const { listHash: known = listHash, listVersion } = contact;
+    const isNext = list.version === listVersion + 1 && contact.listHash !== undefined;
+    if (
+      list.version === listVersion
+        ? !equalBytes(listHash, known)
+        : isNext && !equalBytes(list.previous, known)
+    ) {
+      throw new SubrosaError("invalid-message", "a device list that does not follow from the one known", {
+        rule: "device list chain",
+      });
     }
-    return contact;
+    if (list.version === listVersion) return contact;
+    const devices = list.devices.map(({ deviceId }) => deviceId);
+    // What was learnt meanwhile of this user stands.
+    const newer = { ...(this.#byUser.get(userId) ?? contact), listVersion: list.version, listHash, devices };
+    await this.#put(newer);
+    if (listVersion > 0) this.#announceDevices(contact, newer);
+    return newer;
+  }
+
+  #announceDevices(before: Contact, after: Contact): void {
+    const [earlier, later] = [before, after].map(({ devices }) => new Set(devices.map(toHex)));
+    for (const deviceId of later ?? []) {
+      if (!earlier?.has(deviceId)) this.#listener.deviceAdded(after.userId, deviceId);
+    }
+    for (const deviceId of earlier ?? []) {
+      if (!later?.has(deviceId)) this.#listener.deviceRemoved(after.userId, deviceId);
+    }
+  }
+
+  /** Whether the newest device list seen of the user holds the device. */
+  hasDevice(userId: string, deviceId: Uint8Array): boolean {
+    return this.#byUser.get(userId)?.devices.some((device) => equalBytes(device, deviceId)) ?? false;
   }
 
   /** Pins the offered key whose fingerprint this is; throws `identity-mismatch` if none has it. */
@@ -176,8 +227,8 @@ export class Contacts {
     ) {
       throw new SubrosaError("identity-mismatch", "no identity with this fingerprint was offered");
     }
-    const { offeredKey: _, ...rest } = contact;
-    await this.#put({ ...rest, pinnedKey: key, verified: false, listVersion: 0 });
+    const { offeredKey: _, listHash: __, ...rest } = contact;
+    await this.#put({ ...rest, pinnedKey: key, verified: false, listVersion: 0, devices: [] });
   }
 
   /** Marks the pinned key as compared with the person; throws `unknown-user` without a pin. */
