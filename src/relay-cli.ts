@@ -1,99 +1,98 @@
 #!/usr/bin/env node
 import { access } from "node:fs/promises";
-import { parseArgs } from "node:util";
 import { VERSION } from "./base/version.js";
-import { openLmdbStorage } from "./relay/embedded/open.js";
+import { backupLmdb, openLmdbStorage } from "./relay/embedded/open.js";
+import type { LogRecord } from "./relay/operation/log.js";
+import { HELP, listLimits, readSettings, type Settings } from "./relay/operation/settings.js";
 import { isFenced, Relay } from "./relay/server.js";
-
-const HELP = `Usage: subrosa-relay [options]
-       subrosa-relay remove-user NAME --data FOLDER
-
-Starts a relay: it passes on and keeps what Subrosa clients encrypted.
-
-  --port PORT    port to listen on (default 8787; 0: any free one)
-  --host HOST    address to listen on (default 127.0.0.1: this machine only)
-  --data FOLDER  where to keep everything (default: in memory, gone at the end)
-  --name NAME    host part of the URL that clients use, e.g. relay.example.org;
-                 needed behind a proxy; may be given several times
-  --help         show this
-  --version      show the version
-
-remove-user makes a user id free again: its account, its devices' key packages
-and its device list are forgotten. A relay that is running may go on.
-`;
 
 function fail(message: string): never {
   process.stderr.write(`subrosa-relay: ${message}\n`);
   process.exit(1);
 }
 
-function parse() {
-  try {
-    return parseArgs({
-      allowPositionals: true,
-      options: {
-        port: { type: "string" },
-        host: { type: "string" },
-        data: { type: "string" },
-        name: { type: "string", multiple: true },
-        help: { type: "boolean", short: "h" },
-        version: { type: "boolean" },
-      },
-    });
-  } catch (error) {
-    return fail(`${(error as Error).message}; see --help`);
-  }
+function existing(data: string | undefined, command: string): Promise<string> {
+  if (data === undefined) fail(`${command} needs --data FOLDER`);
+  return access(data).then(
+    () => data,
+    () => fail(`there is no folder ${data}`),
+  );
 }
 
 async function removeUser(userId: string | undefined, data: string | undefined): Promise<void> {
-  if (userId === undefined || data === undefined) fail("remove-user needs a NAME and --data FOLDER");
-  await access(data).catch(() => fail(`there is no folder ${data}`));
-  const storage = await openLmdbStorage(data, { claim: false });
+  if (userId === undefined) fail("remove-user needs a NAME");
+  const storage = await openLmdbStorage(await existing(data, "remove-user"), { claim: false });
   const removed = await storage.removeUser(userId);
   await storage.close();
   if (!removed) fail(`there is no user ${userId}`);
   process.stdout.write(`removed ${userId}\n`);
 }
 
-async function serve(values: ReturnType<typeof parse>["values"]): Promise<void> {
-  const port = Number(values.port ?? 8787);
-  if (!Number.isInteger(port) || port < 0 || port > 65535) fail("--port: 0 to 65535");
+async function backup(target: string | undefined, data: string | undefined): Promise<void> {
+  if (target === undefined) fail("backup needs a TARGET");
+  await backupLmdb(await existing(data, "backup"), target);
+  process.stdout.write(`copied to ${target}\n`);
+}
+
+/** Writes records as they are, or so that people like to read them. */
+function printer(settings: Settings): (record: LogRecord) => void {
+  if (settings.log === "json") return (record) => process.stdout.write(`${JSON.stringify(record)}\n`);
+  return ({ time, level, event, ...details }) => {
+    if (event === "listening") {
+      const memory = settings.data === undefined ? " (in memory)" : "";
+      const metrics = details.metricsUrl === undefined ? "" : `, metrics on ${details.metricsUrl}`;
+      process.stdout.write(`relay listening on ${details.url}${memory}${metrics}\n`);
+    } else {
+      const text = Object.entries(details).map(([name, value]) => ` ${name}=${value}`);
+      process.stderr.write(`${time} ${level} ${event}${text.join("")}\n`);
+    }
+  };
+}
+
+async function serve(settings: Settings): Promise<void> {
+  const { port, host, data, name, origin, metricsPort, metricsHost, limits } = settings;
   const relay = new Relay({
     port,
-    host: values.host ?? "127.0.0.1",
-    ...(values.data !== undefined && { data: values.data }),
-    ...(values.name !== undefined && { name: values.name }),
+    host,
+    limits,
+    trustProxy: settings.trustProxy,
+    logAddresses: settings.logAddresses,
+    onLog: printer(settings),
+    ...(data !== undefined && { data }),
+    ...(name.length > 0 && { name }),
+    ...(origin.length > 0 && { origins: origin }),
+    ...(metricsPort !== undefined && { metricsPort }),
+    ...(metricsHost !== undefined && { metricsHost }),
     onError: (error) => {
-      if (isFenced(error)) fail(`another relay has opened ${values.data}: this one cannot go on`);
-      process.stderr.write(`${String((error as Error)?.stack ?? error)}\n`);
+      if (isFenced(error)) fail(`another relay has opened ${data}: this one cannot go on`);
     },
   });
-  const { url } = await relay.listen();
-  process.stdout.write(`relay listening on ${url}${values.data === undefined ? " (in memory)" : ""}\n`);
+  let stopping = false;
   const stop = () => {
-    relay.close().then(
+    if (stopping) process.exit(1);
+    stopping = true;
+    relay.drain(settings.drain).then(
       () => process.exit(0),
       (error) => fail(String(error)),
     );
   };
-  process.once("SIGINT", stop);
-  process.once("SIGTERM", stop);
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+  await relay.listen();
 }
 
 async function main(): Promise<void> {
-  const { values, positionals } = parse();
-  if (values.version) {
-    process.stdout.write(`${VERSION}\n`);
-    return;
+  const settings = readSettings(process.argv.slice(2), process.env);
+  if (settings.print === "version") process.stdout.write(`${VERSION}\n`);
+  else if (settings.print === "help") process.stdout.write(HELP);
+  else if (settings.print === "limits") process.stdout.write(listLimits());
+  else {
+    const [command, argument, ...rest] = settings.command;
+    if (command === undefined) await serve(settings);
+    else if (command === "remove-user" && rest.length === 0) await removeUser(argument, settings.data);
+    else if (command === "backup" && rest.length === 0) await backup(argument, settings.data);
+    else fail(`unknown command ${settings.command.join(" ")}; see --help`);
   }
-  if (values.help) {
-    process.stdout.write(HELP);
-    return;
-  }
-  const [command, ...rest] = positionals;
-  if (command === "remove-user" && rest.length <= 1) await removeUser(rest[0], values.data);
-  else if (command === undefined) await serve(values);
-  else fail(`unknown command ${positionals.join(" ")}; see --help`);
 }
 
 main().catch((error: Error) => fail(error.message));

@@ -2,7 +2,7 @@
 export { type ErrorCode, SubrosaError } from "./base/errors.js";
 export type { AuthenticateHook, Login, LoginRequest } from "./relay/authentication.js";
 export type { FrameHook, FrameInfo } from "./relay/core.js";
-export { openLmdbStorage, openMemoryStorage } from "./relay/embedded/open.js";
+export { backupLmdb, openLmdbStorage, openMemoryStorage } from "./relay/embedded/open.js";
 export { DEFAULT_LIMITS, type RelayLimits } from "./relay/limits.js";
 export type { LogRecord, LogSink } from "./relay/operation/log.js";
 export type { RelayOptions } from "./relay/options.js";

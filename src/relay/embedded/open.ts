@@ -1,4 +1,6 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, open, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { assertArgument } from "../../base/errors.js";
 import type { RelayStorage } from "../storage.js";
 import { EmbeddedStorage } from "./embedded-storage.js";
 import { LmdbKv } from "./lmdb-kv.js";
@@ -19,4 +21,24 @@ export async function openLmdbStorage(
 ): Promise<RelayStorage> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   return new EmbeddedStorage(await LmdbKv.open(folder, options.claim ?? true));
+}
+
+/**
+ * Copies the data in a folder, as it is at this moment, into another one that is empty or not there, while a relay
+ * goes on using it. Resolves once the copy is durable. Throws `invalid-argument` for a target that holds something.
+ */
+export async function backupLmdb(folder: string, target: string): Promise<void> {
+  await mkdir(target, { recursive: true, mode: 0o700 });
+  assertArgument((await readdir(target)).length === 0, `${target} is not empty`);
+  const kv = await LmdbKv.open(folder, false);
+  try {
+    await kv.backup(target);
+  } finally {
+    await kv.close();
+  }
+  for (const name of [join(target, "data.mdb"), target]) {
+    const file = await open(name, "r");
+    await file.sync();
+    await file.close();
+  }
 }

@@ -1,0 +1,202 @@
+import { parseArgs } from "node:util";
+import { SubrosaError } from "../../base/errors.js";
+import { DEFAULT_LIMITS, type RelayLimits } from "../limits.js";
+
+/** One setting of the command line and the environment. */
+interface Setting {
+  readonly flag: string;
+  /** What stands for the value in the help; absent for switches. */
+  readonly value?: string;
+  readonly many?: boolean;
+  readonly help: string;
+}
+
+const SETTINGS = [
+  { flag: "port", value: "PORT", help: "port to listen on (default 8787; 0: any free one)" },
+  { flag: "host", value: "HOST", help: "address to listen on (default 127.0.0.1: this machine only)" },
+  { flag: "data", value: "FOLDER", help: "where to keep everything (default: in memory, gone at the end)" },
+  {
+    flag: "name",
+    value: "NAME",
+    many: true,
+    help: "host part of the URL that clients use, e.g. relay.example.org; needed behind a proxy",
+  },
+  {
+    flag: "origin",
+    value: "ORIGIN",
+    many: true,
+    help: "origin of web pages that may connect, e.g. https://chat.example.org (default: all)",
+  },
+  {
+    flag: "trust-proxy",
+    value: "NUMBER",
+    help: "proxies before the relay that append to X-Forwarded-For (default 0)",
+  },
+  { flag: "limit", value: "NAME=NUMBER", many: true, help: "another value for a limit; see --limits" },
+  {
+    flag: "metrics-port",
+    value: "PORT",
+    help: "port for /metrics, /healthz and /readyz (default: no metrics; the others are on the relay's port too)",
+  },
+  { flag: "metrics-host", value: "HOST", help: "address for them (default 127.0.0.1)" },
+  {
+    flag: "drain",
+    value: "SECONDS",
+    help: "how long to take for ending the sessions on SIGTERM or SIGINT (default 5); a second signal ends at once",
+  },
+  { flag: "log", value: "FORMAT", help: "text (default) or json, one record a line" },
+  { flag: "log-addresses", help: "name the addresses that hit limits in the log" },
+] as const satisfies readonly Setting[];
+
+/** Flags that only print something. */
+const PRINTS = [
+  { flag: "limits", help: "show all limits with their defaults" },
+  { flag: "help", help: "show this" },
+  { flag: "version", help: "show the version" },
+] as const satisfies readonly Setting[];
+
+const PREFIX = "SUBROSA_RELAY_";
+const variable = (flag: string) => PREFIX + flag.toUpperCase().replaceAll("-", "_");
+
+/** What the command line and the environment say; the command line counts where both say something. */
+export interface Settings {
+  readonly command: readonly string[];
+  readonly print: "limits" | "help" | "version" | undefined;
+  readonly port: number;
+  readonly host: string;
+  readonly data: string | undefined;
+  readonly name: readonly string[];
+  readonly origin: readonly string[];
+  readonly trustProxy: number;
+  readonly limits: Partial<RelayLimits>;
+  readonly metricsPort: number | undefined;
+  readonly metricsHost: string | undefined;
+  /** Milliseconds. */
+  readonly drain: number;
+  readonly log: "text" | "json";
+  readonly logAddresses: boolean;
+}
+
+type Value = string | boolean | readonly string[];
+
+function invalid(message: string): never {
+  throw new SubrosaError("invalid-argument", `${message}; see --help`);
+}
+
+/** Reads the settings; throws `invalid-argument` for whatever is unknown or not of its form. */
+export function readSettings(args: readonly string[], environment: NodeJS.ProcessEnv): Settings {
+  const { values, positionals } = parse(args);
+  const given = new Map<string, Value>([
+    ...fromEnvironment(environment),
+    ...(Object.entries(values) as [string, Value][]),
+  ]);
+  const text = (flag: string) => given.get(flag) as string | undefined;
+  const list = (flag: string) => (given.get(flag) as readonly string[] | undefined) ?? [];
+  const number = (flag: string, max: number, whole = true) => {
+    const value = text(flag);
+    if (value === undefined) return undefined;
+    const parsed = value.trim() === "" ? Number.NaN : Number(value);
+    if (!(parsed >= 0 && parsed <= max) || (whole && !Number.isInteger(parsed)))
+      invalid(`--${flag}: a number from 0 to ${max}`);
+    return parsed;
+  };
+  const log = text("log") ?? "text";
+  if (log !== "text" && log !== "json") invalid("--log: text or json");
+  return {
+    command: positionals,
+    print: PRINTS.find(({ flag }) => values[flag] === true)?.flag,
+    port: number("port", 65_535) ?? 8787,
+    host: text("host") ?? "127.0.0.1",
+    data: text("data"),
+    name: list("name"),
+    origin: list("origin"),
+    trustProxy: number("trust-proxy", 100) ?? 0,
+    limits: readLimits(list("limit")),
+    metricsPort: number("metrics-port", 65_535),
+    metricsHost: text("metrics-host"),
+    drain: (number("drain", 3600, false) ?? 5) * 1000,
+    log,
+    logAddresses: given.get("log-addresses") === true,
+  };
+}
+
+function parse(args: readonly string[]) {
+  const options: Record<string, { type: "string" | "boolean"; multiple?: boolean; short?: string }> = {};
+  for (const setting of [...SETTINGS, ...PRINTS] as readonly Setting[]) {
+    options[setting.flag] =
+      setting.value === undefined ? { type: "boolean" } : { type: "string", multiple: setting.many ?? false };
+  }
+  options.help = { type: "boolean", short: "h" };
+  try {
+    return parseArgs({ args: [...args], allowPositionals: true, options });
+  } catch (error) {
+    return invalid((error as Error).message);
+  }
+}
+
+/** A misspelt variable is refused: it would otherwise be a setting that nobody notices is missing. */
+function fromEnvironment(environment: NodeJS.ProcessEnv): Map<string, Value> {
+  const found = new Map<string, Value>();
+  const known = new Map((SETTINGS as readonly Setting[]).map((setting) => [variable(setting.flag), setting]));
+  for (const [name, value] of Object.entries(environment)) {
+    if (!name.startsWith(PREFIX) || value === undefined) continue;
+    const setting = known.get(name) ?? invalid(`there is no setting ${name}`);
+    if (setting.value === undefined) found.set(setting.flag, readSwitch(name, value));
+    else if (setting.many)
+      found.set(
+        setting.flag,
+        value.split(",").map((one) => one.trim()),
+      );
+    else found.set(setting.flag, value);
+  }
+  return found;
+}
+
+function readSwitch(name: string, value: string): boolean {
+  if (["1", "true", "yes"].includes(value)) return true;
+  if (["0", "false", "no", ""].includes(value)) return false;
+  return invalid(`${name}: true or false`);
+}
+
+function readLimits(assignments: readonly string[]): Partial<RelayLimits> {
+  const limits: Record<string, number> = {};
+  for (const assignment of assignments) {
+    const [name = "", value = ""] = assignment.split("=", 2);
+    if (!Object.hasOwn(DEFAULT_LIMITS, name)) invalid(`--limit: there is no limit ${name}`);
+    const number = value === "" ? Number.NaN : Number(value);
+    if (!(number >= 0)) invalid(`--limit: ${name} must be a number, or Infinity`);
+    limits[name] = number;
+  }
+  return limits;
+}
+
+const WIDTH = 26;
+
+export const HELP = `Usage: subrosa-relay [options]
+       subrosa-relay remove-user NAME --data FOLDER
+       subrosa-relay backup TARGET --data FOLDER
+
+Starts a relay: it passes on and keeps what Subrosa clients encrypted.
+
+${[...SETTINGS, ...PRINTS]
+  .map((setting: Setting) => {
+    const left = `  --${setting.flag}${setting.value === undefined ? "" : ` ${setting.value}`}`;
+    const right = `${setting.help}${setting.many ? "; may be given several times" : ""}`;
+    return `${left.padEnd(WIDTH)} ${right}\n`;
+  })
+  .join("")}
+Each of them but the last three can be an environment variable too, e.g.
+SUBROSA_RELAY_METRICS_PORT=9090; several values are separated by commas.
+
+remove-user makes a user id free again: its account, its devices' key packages
+and its device list are forgotten. A relay that is running may go on.
+backup copies the data as it is at this moment into a folder that is empty or
+not there, while the relay goes on; to restore it, start a relay with it.
+`;
+
+/** All limits with their defaults, one a line, as `--limit` takes them. */
+export function listLimits(): string {
+  return Object.entries(DEFAULT_LIMITS)
+    .map(([name, value]) => `${name}=${value}\n`)
+    .join("");
+}
