@@ -42,6 +42,7 @@ const SUITES = [
   vitest("happy-dom", UNIT),
   vitest("vectors", UNIT),
   vitest("package", UNIT),
+  vitest("redis", UNIT, { engine: "redis" }),
   vitest("chromium", BROWSERS, { engine: "chromium" }),
   vitest("firefox", BROWSERS, { engine: "firefox" }),
   vitest("webkitgtk", BROWSERS, { engine: "webkitgtk", wrapper: ["xvfb-run", "-a"] }),

@@ -10,7 +10,10 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const onlyBrowser = "tests/**/*.browser.test.ts";
 const onlyNode = "tests/**/*.node.test.ts";
 /** Folders with a project of their own. */
-const separate = ["tests/vectors/**", "tests/package/**", "tests/e2e/**", "tests/browsers/**"];
+const separate = [
+  ...["tests/vectors/**", "tests/package/**", "tests/e2e/**", "tests/browsers/**"],
+  "tests/redis/**",
+];
 
 export default defineConfig({
   root,
@@ -37,6 +40,16 @@ export default defineConfig({
           include: ["tests/vectors/**/*.test.ts"],
           exclude: [onlyBrowser],
           globalSetup: "tests/vectors/setup.ts",
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "redis",
+          include: ["tests/redis/**/*.test.ts"],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
         },
       },
       {

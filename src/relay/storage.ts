@@ -137,6 +137,8 @@ export interface Appended {
   readonly log: LogId;
   readonly seq: number;
   readonly entry?: StoredEntry;
+  /** Entries that were announced are gone: the storage lost them, and readers have to subscribe anew. */
+  readonly lost?: true;
 }
 
 /**
@@ -195,6 +197,16 @@ export interface RelayStorage {
 
   /** Calls `listener` for each entry of any log once it is durable, in the order of its log. */
   watch(listener: (appended: Appended) => void): () => void;
+  /**
+   * Of storages that several relays share: this one has a reader of the log, so that {@link watch} is to tell of
+   * entries that others append too. The result ends it.
+   */
+  follow?(log: LogId): () => void;
+  /**
+   * Of storages that several relays share: a session of the device begins here. Calls `replaced` when a newer one
+   * begins at another relay. The result ends it.
+   */
+  enter?(deviceId: Bytes, replaced: () => void): () => void;
   /** Drops what is too old, acked by all, or over the byte cap; one bounded step. True if it went round all logs. */
   prune(command: PruneCommand): Promise<boolean>;
   /** Rejects while the storage cannot serve: the relay is not ready then. Absent: it always can. */

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
-/** What the browser suites start, by engine, and the Debian packages that bring it. */
+/** What suites start, by engine, and the Debian packages that bring it. */
 const ENGINES = {
   chromium: { programs: ["chromium"], packages: ["chromium", "fonts-dejavu-core"] },
   firefox: { programs: ["firefox-esr"], packages: ["firefox-esr", "fonts-dejavu-core"] },
@@ -10,6 +10,7 @@ const ENGINES = {
     programs: ["WebKitWebDriver", "xvfb-run", "xauth", "dbus-daemon"],
     packages: ["webkit2gtk-driver", "xvfb", "xauth", "dbus", "fonts-dejavu-core"],
   },
+  redis: { programs: ["redis-server"], packages: ["redis-server"] },
 };
 
 /**

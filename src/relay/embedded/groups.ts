@@ -272,14 +272,21 @@ export async function createGroup(transaction: Transaction, command: CreateComma
     if (++groups >= command.quotas.maxGroups) refuse("quota-exceeded", "the device is in too many groups");
   }
   if (nameHash !== undefined) {
-    if (transaction.has(keys.name(nameHash))) refuse("name-taken", "another group has this name");
+    const holder = transaction.get(groupIdRecord, keys.name(nameHash));
+    // Where a claim and its group are not written at once, a repeated request finds its own claim.
+    if (holder !== undefined && !equalBytes(holder, groupId)) {
+      refuse("name-taken", "another group has this name");
+    }
     transaction.put(groupIdRecord, keys.name(nameHash), groupId);
   }
   if (direct !== undefined) {
     if (direct.peer === sender.userId) refuse("forbidden", "a direct conversation needs two users");
     if (!transaction.has(keys.account(direct.peer))) refuse("unknown-user", "no such user");
-    const generation = transaction.get(directRecord, keys.direct(direct.slot))?.generation ?? 0;
-    if (direct.generation !== generation + 1) refuse("conflict", "the direct slot has another generation");
+    const bound = transaction.get(directRecord, keys.direct(direct.slot));
+    const claimed = bound?.generation === direct.generation && equalBytes(bound.groupId, groupId);
+    if (!claimed && direct.generation !== (bound?.generation ?? 0) + 1) {
+      refuse("conflict", "the direct slot has another generation");
+    }
     transaction.put(directRecord, keys.direct(direct.slot), { generation: direct.generation, groupId });
   }
   const group: GroupRecord = {

@@ -66,7 +66,7 @@ function ackedByAll(transaction: Transaction, groupId: Bytes): number {
 }
 
 /** A removed device whose removal was dropped has nothing left to read. */
-function forgetRemoved(transaction: Transaction, log: LogId): void {
+export function forgetRemoved(transaction: Transaction, log: LogId): void {
   const head = transaction.get(headRecord, keys.head(log));
   if (head === undefined) return;
   for (const [key, access] of [...transaction.all(accessRecord, keys.accesses(log.id))]) {

@@ -1,0 +1,350 @@
+import { type Bytes, copyBytes, EMPTY, equalBytes } from "../../base/bytes.js";
+import type { Clock } from "../../base/clock.js";
+import { fromUtf8 } from "../../base/encoding.js";
+import type { Cursor, LogId } from "../../wire/identifiers.js";
+import type { Account } from "../../wire/identity.js";
+import { GROUP_ID_LENGTH, LogKind } from "../../wire/protocol.js";
+import type { DirectBinding, GroupMembership } from "../../wire/requests.js";
+import { setBlocked } from "../embedded/blocks.js";
+import { appendToGroup, createGroup, groupLog, inboxLog } from "../embedded/groups.js";
+import { bytesOf, keys } from "../embedded/keys.js";
+import { NO_SENDER } from "../embedded/logs.js";
+import {
+  accessRecord,
+  directRecord,
+  EMPTY_HEAD,
+  entryRecord,
+  type GroupRecord,
+  groupIdRecord,
+  groupRecord,
+  headRecord,
+} from "../embedded/records.js";
+import { appendRequest, rejectRequest } from "../embedded/requests.js";
+import { refuse } from "../embedded/transaction.js";
+import type {
+  Access,
+  AdmitCommand,
+  AppendCommand,
+  Appended,
+  BlockCommand,
+  CreateCommand,
+  LogHead,
+  PruneCommand,
+  PublishCommand,
+  RejectCommand,
+  RelayStorage,
+  StoredEntry,
+} from "../storage.js";
+import { Claims } from "./claims.js";
+import { Directory } from "./directory.js";
+import { Errands } from "./errands.js";
+import { Feeds } from "./feeds.js";
+import type { RedisLink } from "./link.js";
+import { encodeMessage } from "./news.js";
+import { groupTag, logTag, type Names, placeOf } from "./places.js";
+import { RecordsLink } from "./records-link.js";
+import { Retention } from "./retention.js";
+import { READ } from "./scripts.js";
+import { Sessions } from "./sessions.js";
+import { Slots } from "./slots.js";
+import { Recent } from "./snapshot.js";
+
+export interface RedisStorageParts {
+  readonly link: RedisLink;
+  readonly names: Names;
+  /** Distinguishes the relays that share the storage. */
+  readonly node: Bytes;
+  readonly clock: Clock;
+  /** Whether answers wait for replicas. */
+  readonly waits: boolean;
+  readonly report: (error: unknown) => void;
+}
+
+/** Records this node remembers, and milliseconds between two looks for news that were lost. */
+const RECENT_RECORDS = 50_000;
+const CHECK_INTERVAL = 10_000;
+
+/** A group record that stands where a group can never be. */
+const VOID: GroupRecord = {
+  creator: NO_SENDER,
+  bodyDigest: new Uint8Array(32),
+  answer: { seq: 0, digest: new Uint8Array(32) },
+};
+
+/** The relay's storage in Redis, which several relays can share. */
+export class RedisStorage implements RelayStorage {
+  readonly #link: RedisLink;
+  readonly #records: RecordsLink;
+  readonly #claims: Claims;
+  readonly #slots: Slots;
+  readonly #errands: Errands;
+  readonly #directory: Directory;
+  readonly #retention: Retention;
+  readonly #feeds: Feeds;
+  readonly #sessions: Sessions;
+  readonly #listeners = new Set<(appended: Appended) => void>();
+  readonly #clock: Clock;
+  readonly #report: (error: unknown) => void;
+  #cancelCheck: () => void = () => {};
+  #closed = false;
+
+  constructor({ link, names, node, clock, waits, report }: RedisStorageParts) {
+    const nodeName = Buffer.from(node).toString("hex");
+    this.#link = link;
+    this.#clock = clock;
+    this.#report = report;
+    this.#records = new RecordsLink(link, names, waits);
+    const groups = {
+      exists: async (value: Bytes, key: string) => this.groupExists(groupIdIn(value, key)),
+      prevent: (value: Bytes, key: string) => this.#preventGroup(groupIdIn(value, key)),
+    };
+    this.#claims = new Claims(this.#records, groups, clock);
+    this.#errands = new Errands(this.#records, this.#claims, () => this.#slots, report);
+    const tell = (appended: Appended) => {
+      for (const listener of this.#listeners) listener(appended);
+    };
+    this.#feeds = new Feeds({ node, link, names, source: this, tell, report });
+    this.#slots = new Slots(this.#records, this.#claims, new Recent(RECENT_RECORDS), {
+      message: (growth) => encodeMessage(node, growth),
+      errands: (tag, { overlay, appended }) => this.#errands.encode(tag, overlay, appended),
+      announce: (growth) => this.#feeds.appended(growth),
+      deliver: (tag, items) => this.#errands.deliver(tag, items),
+      report,
+    });
+    this.#directory = new Directory(this.#records);
+    this.#retention = new Retention(this.#records, this.#slots, this.#errands, nodeName);
+    this.#sessions = new Sessions({ node: nodeName, link, names, report });
+    this.#scheduleCheck();
+  }
+
+  #scheduleCheck(): void {
+    if (this.#closed) return;
+    this.#cancelCheck = this.#clock.after(CHECK_INTERVAL, () => {
+      this.#feeds.check();
+      Promise.all([this.#link.maintain(), this.#retention.renew(), this.#sessions.check()])
+        .catch(this.#report)
+        .finally(() => this.#scheduleCheck());
+    });
+  }
+
+  admit(command: AdmitCommand): Promise<{ registered: boolean; keyPackages: number }> {
+    return this.#directory.admit(command);
+  }
+
+  account(userId: string): Promise<Account | undefined> {
+    return this.#directory.account(userId);
+  }
+
+  removeUser(userId: string): Promise<boolean> {
+    return this.#directory.remove(userId);
+  }
+
+  publishKeyPackages(command: PublishCommand): Promise<number> {
+    return this.#directory.publish(command);
+  }
+
+  takeKeyPackages(
+    userId: string,
+    now: number,
+    lastResortOnly = false,
+  ): Promise<{ account: Account; devices: { deviceId: Bytes; keyPackage: Bytes }[] }> {
+    return this.#directory.take(userId, now, lastResortOnly);
+  }
+
+  setBlocked(command: BlockCommand): Promise<void> {
+    const { tag } = placeOf(keys.account(command.userId));
+    const hints = [keys.block(command.userId, command.other)];
+    return this.#slots.run(tag, (transaction) => setBlocked(transaction, command), hints);
+  }
+
+  async listBlocked(userId: string): Promise<string[]> {
+    const prefix = keys.blocks(userId);
+    const pairs = await this.#records.range(prefix);
+    return pairs.map(([key]) => fromUtf8(bytesOf(key, prefix.length)));
+  }
+
+  async blockersOf(userId: string, among: readonly string[]): Promise<string[]> {
+    const blocked = await Promise.all(among.map((other) => this.#records.has(keys.block(other, userId))));
+    return among.filter((_, i) => blocked[i]);
+  }
+
+  async append(command: AppendCommand): Promise<Cursor> {
+    const { log, sender, entry } = command;
+    if (log.kind === LogKind.inbox) refuse("forbidden", "nobody appends to an inbox");
+    const hints = [keys.group(log.id), keys.head(log)];
+    if (log.kind === LogKind.requestBox) {
+      hints.push(
+        keys.head(groupLog(log.id)),
+        keys.request(log.id, sender.deviceId),
+        keys.account(sender.userId),
+      );
+      return this.#slots.run(groupTag(log.id), (transaction) => appendRequest(transaction, command), hints);
+    }
+    hints.push(
+      keys.access(log.id, sender.deviceId),
+      ...hintsOfChanges(log.id, entry.content.bundle?.access ?? []),
+    );
+    return this.#slots.run(groupTag(log.id), (transaction) => appendToGroup(transaction, command), hints);
+  }
+
+  create(command: CreateCommand): Promise<Cursor> {
+    const { groupId, sender, nameHash, direct, first } = command;
+    const hints = [
+      keys.group(groupId),
+      keys.head(groupLog(groupId)),
+      ...hintsOfChanges(groupId, first?.content.bundle?.access ?? []),
+      ...(nameHash ? [keys.name(nameHash)] : []),
+      ...(direct ? [keys.direct(direct.slot), keys.account(direct.peer)] : []),
+      keys.access(groupId, sender.deviceId),
+    ];
+    return this.#slots.run(groupTag(groupId), (transaction) => createGroup(transaction, command), hints);
+  }
+
+  rejectJoin(command: RejectCommand): Promise<void> {
+    const tag = groupTag(command.groupId);
+    return this.#slots.run(tag, (transaction) => rejectRequest(transaction, command));
+  }
+
+  ack(log: LogId, deviceId: Bytes, cursor: Cursor): Promise<void> {
+    return this.#retention.ack(log, deviceId, cursor);
+  }
+
+  async resolveName(nameHash: Bytes): Promise<Bytes | undefined> {
+    const value = await this.#claims.resolved(keys.name(nameHash));
+    return value && groupIdRecord.decode(value);
+  }
+
+  async resolveDirect(slot: Bytes): Promise<DirectBinding | undefined> {
+    const value = await this.#claims.resolved(keys.direct(slot));
+    return value && directRecord.decode(value);
+  }
+
+  async listGroups(deviceId: Bytes): Promise<GroupMembership[]> {
+    const pairs = await this.#records.range(keys.memberships(deviceId));
+    const found = await Promise.all(
+      pairs.map(async ([key]): Promise<GroupMembership[]> => {
+        const groupId = bytesOf(key, key.length - GROUP_ID_LENGTH);
+        const [access, group, head] = await Promise.all([
+          this.access(groupId, deviceId),
+          this.#group(groupId),
+          this.head(groupLog(groupId)),
+        ]);
+        if (access === undefined || access.until !== undefined || group === undefined || head.closed)
+          return [];
+        return [{ groupId, role: access.role, since: access.since, direct: group.direct !== undefined }];
+      }),
+    );
+    return found.flat();
+  }
+
+  async #group(groupId: Bytes): Promise<GroupRecord | undefined> {
+    const bytes = await this.#records.get(keys.group(groupId));
+    const group = bytes && groupRecord.decode(bytes);
+    return group === undefined || equalBytes(group.creator, NO_SENDER) ? undefined : group;
+  }
+
+  async groupExists(groupId: Bytes): Promise<boolean> {
+    return (await this.#group(groupId)) !== undefined;
+  }
+
+  #preventGroup(groupId: Bytes): Promise<boolean> {
+    const key = keys.group(groupId);
+    return this.#slots.run(groupTag(groupId), (transaction) => {
+      const known = transaction.get(groupRecord, key);
+      if (known === undefined) transaction.put(groupRecord, key, VOID);
+      return known === undefined || equalBytes(known.creator, NO_SENDER);
+    });
+  }
+
+  async access(groupId: Bytes, deviceId: Bytes): Promise<Access | undefined> {
+    const [bytes, noted] = await Promise.all([
+      this.#records.get(keys.access(groupId, deviceId)),
+      this.#retention.acked(groupId, deviceId),
+    ]);
+    if (bytes === undefined) return undefined;
+    const access = accessRecord.decode(bytes);
+    return { ...access, acked: Math.max(access.acked, noted) } as Access;
+  }
+
+  async head(log: LogId): Promise<LogHead> {
+    const bytes = await this.#records.get(keys.head(log));
+    return bytes === undefined ? EMPTY_HEAD : headRecord.decode(bytes);
+  }
+
+  async read(log: LogId, seq: number, maxEntries: number, maxBytes: number): Promise<StoredEntry[]> {
+    const tag = logTag(log);
+    const reply = await this.#link.script({
+      tag,
+      script: READ,
+      keys: [this.#records.names.key(`e${log.kind}`, tag)],
+      args: [String(seq), String(maxEntries), String(maxBytes)],
+    });
+    return (reply as Buffer[]).map((bytes) => entryRecord.decode(copyBytes(bytes)));
+  }
+
+  async entry(log: LogId, seq: number): Promise<StoredEntry | undefined> {
+    const bytes = await this.#records.get(keys.entry(log, seq));
+    return bytes && entryRecord.decode(bytes);
+  }
+
+  async welcome(groupId: Bytes, seq: number): Promise<Bytes> {
+    return (await this.#records.get(keys.welcome(groupId, seq))) ?? EMPTY;
+  }
+
+  hasEntry(log: LogId, entryId: Bytes): Promise<boolean> {
+    return this.#records.has(keys.entryId(log, entryId));
+  }
+
+  hasRequest(groupId: Bytes, deviceId: Bytes): Promise<boolean> {
+    return this.#records.has(keys.request(groupId, deviceId));
+  }
+
+  watch(listener: (appended: Appended) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  follow(log: LogId): () => void {
+    return this.#feeds.follow(log);
+  }
+
+  enter(deviceId: Bytes, replaced: () => void): () => void {
+    return this.#sessions.enter(deviceId, replaced);
+  }
+
+  prune(command: PruneCommand): Promise<boolean> {
+    return this.#retention.prune(command);
+  }
+
+  check(): Promise<void> {
+    return this.#link.ping();
+  }
+
+  async sizes(): Promise<Readonly<Record<string, number>>> {
+    return { records: await this.#link.size() };
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancelCheck();
+    await this.#slots.idle();
+    await this.#retention.release().catch(() => {});
+    await this.#link.close();
+  }
+}
+
+/** What a commit's changes are checked against. */
+function hintsOfChanges(
+  groupId: Bytes,
+  changes: readonly { readonly type: string; readonly userId: string; readonly deviceId: Bytes }[],
+): string[] {
+  return changes.flatMap(({ type, userId, deviceId }) => {
+    const access = keys.access(groupId, deviceId);
+    if (type !== "add") return [access];
+    return [access, keys.account(userId), keys.head(inboxLog(deviceId)), keys.request(groupId, deviceId)];
+  });
+}
+
+function groupIdIn(value: Bytes, key: string): Bytes {
+  return key.startsWith("n") ? groupIdRecord.decode(value) : directRecord.decode(value).groupId;
+}

@@ -1,0 +1,197 @@
+import type { Clock } from "../../base/clock.js";
+import { SubrosaError } from "../../base/errors.js";
+import { type Client, connectionTo, type Redis } from "./client.js";
+import type { Argument, RedisLink, ScanPlace, ScriptCall } from "./link.js";
+import { ALL_SCRIPTS } from "./scripts.js";
+import { type Connection, type ReplicationOptions, ScriptRunner, WriteQueue } from "./writer.js";
+
+export interface LinkOptions extends ReplicationOptions {
+  readonly urls: readonly string[];
+  readonly redis: Redis;
+  readonly clock: Clock;
+  readonly report: (error: unknown) => void;
+  /** Is given a connection to each server that is going to be used. */
+  readonly inspect: (connection: Connection, url: string) => Promise<void>;
+}
+
+/** Milliseconds a command waits for the connection to come back, and between two attempts to make one. */
+const PATIENCE = 5_000;
+const RETRY = 200;
+
+/** The connections to one primary. A read does not wait behind a WAIT. */
+interface Connections {
+  readonly clients: readonly Client[];
+  readonly reader: Client;
+  readonly subscriber: Client;
+  readonly writes: WriteQueue;
+}
+
+/**
+ * One server, or one with replicas: of those named, the one that says it is the primary. When it is gone, or says
+ * that it is none any more, all are asked again.
+ */
+export class SingleLink implements RedisLink {
+  readonly #options: LinkOptions;
+  readonly #runner = new ScriptRunner();
+  readonly #listeners = new Map<string, (message: Buffer) => void>();
+  readonly #gapListeners = new Set<() => void>();
+  #connections: Connections | undefined;
+  /** Commands that wait for a connection. */
+  #waiting = new Set<{ resolve: (connections: Connections) => void; reject: (error: unknown) => void }>();
+  #searching = false;
+  #closed = false;
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+  }
+
+  /** Throws what the last server said if none is a primary. */
+  async open(): Promise<void> {
+    await this.#use(await this.#find());
+  }
+
+  async #find(): Promise<Connections> {
+    let failure: unknown;
+    for (const url of this.#options.urls) {
+      const clients: Client[] = [];
+      const connect = async () => {
+        const client = connectionTo(this.#options.redis, url);
+        clients.push(client);
+        // Commands under way are rejected with it; the connection is looked after below.
+        client.on("error", () => {});
+        await client.connect();
+        return client;
+      };
+      try {
+        const reader = await connect();
+        const [role] = (await reader.sendCommand(["ROLE"])) as unknown as [Buffer];
+        if (role.toString() !== "master") throw new SubrosaError("internal", "no Redis server is a primary");
+        const [writer, subscriber] = [await connect(), await connect()];
+        await this.#options.inspect(reader as Connection, url);
+        await this.#runner.load(reader as Connection, ALL_SCRIPTS);
+        const writes = new WriteQueue(writer as Connection, this.#runner, this.#options);
+        await writes.count();
+        return { clients, reader, subscriber, writes };
+      } catch (error) {
+        failure = error;
+        for (const client of clients) if (client.isOpen) client.destroy();
+      }
+    }
+    throw failure;
+  }
+
+  async #use(connections: Connections): Promise<void> {
+    for (const client of connections.clients) client.on("error", () => this.#lose(connections));
+    for (const [channel, listener] of this.#listeners) {
+      await connections.subscriber.sSubscribe(channel, listener, true);
+    }
+    if (this.#closed || connections.clients.some((client) => !client.isReady)) {
+      this.#destroy(connections);
+      throw new SubrosaError("internal", "the connection to Redis is gone");
+    }
+    this.#connections = connections;
+    for (const { resolve } of this.#waiting) resolve(connections);
+    this.#waiting.clear();
+    for (const listener of this.#gapListeners) listener();
+  }
+
+  #destroy(connections: Connections): void {
+    for (const client of connections.clients) if (client.isOpen) client.destroy();
+  }
+
+  /** Gives up the connections and looks for a primary again. */
+  #lose(connections: Connections): void {
+    if (this.#connections !== connections) return;
+    this.#connections = undefined;
+    this.#destroy(connections);
+    void this.#search();
+  }
+
+  async #search(): Promise<void> {
+    if (this.#searching || this.#closed) return;
+    this.#searching = true;
+    while (!this.#closed && this.#connections === undefined) {
+      try {
+        await this.#use(await this.#find());
+      } catch {
+        await new Promise<void>((resolve) => void this.#options.clock.after(RETRY, resolve));
+      }
+    }
+    this.#searching = false;
+  }
+
+  #connected(): Promise<Connections> {
+    if (this.#connections !== undefined) return Promise.resolve(this.#connections);
+    return new Promise((resolve, reject) => {
+      const entry = { resolve, reject };
+      this.#waiting.add(entry);
+      this.#options.clock.after(PATIENCE, () => {
+        if (this.#waiting.delete(entry)) reject(new SubrosaError("internal", "no connection to Redis"));
+      });
+    });
+  }
+
+  async #with<T>(use: (connections: Connections) => Promise<T>): Promise<T> {
+    if (this.#closed) throw new SubrosaError("closed", "the storage was closed");
+    const connections = await this.#connected();
+    try {
+      return await use(connections);
+    } catch (error) {
+      // It was made a replica.
+      if (/^(READONLY|MASTERDOWN|LOADING)/.test((error as Error).message)) this.#lose(connections);
+      throw error;
+    }
+  }
+
+  command(_tag: string, args: readonly Argument[]): Promise<unknown> {
+    return this.#with(({ reader }) => reader.sendCommand(args));
+  }
+
+  script({ script, keys, args }: ScriptCall): Promise<unknown> {
+    return this.#with(({ reader }) => this.#runner.run(reader as Connection, script, keys, args));
+  }
+
+  write({ script, keys, args }: ScriptCall): Promise<unknown> {
+    return this.#with(({ writes }) => writes.run(script, keys, args));
+  }
+
+  async subscribe(channel: string, listener: (message: Buffer) => void): Promise<void> {
+    this.#listeners.set(channel, listener);
+    await this.#with(({ subscriber }) => subscriber.sSubscribe(channel, listener, true));
+  }
+
+  async unsubscribe(channel: string): Promise<void> {
+    if (this.#listeners.delete(channel)) await this.#connections?.subscriber.sUnsubscribe(channel);
+  }
+
+  onGap(listener: () => void): void {
+    this.#gapListeners.add(listener);
+  }
+
+  async scan(pattern: string, from: ScanPlace | undefined): Promise<{ keys: string[]; next?: ScanPlace }> {
+    const cursor = from?.cursor ?? "0";
+    const reply = await this.command("", ["SCAN", cursor, "MATCH", pattern, "COUNT", "1000"]);
+    const [next, keys] = reply as [Buffer, Buffer[]];
+    const at = { server: 0, cursor: next.toString() };
+    return { keys: keys.map(String), ...(at.cursor !== "0" && { next: at }) };
+  }
+
+  async maintain(): Promise<void> {
+    await this.#connections?.writes.count();
+  }
+
+  async ping(): Promise<void> {
+    await this.command("", ["PING"]);
+  }
+
+  async size(): Promise<number> {
+    return Number(await this.command("", ["DBSIZE"]));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (this.#connections !== undefined) this.#destroy(this.#connections);
+    for (const { reject } of this.#waiting) reject(new SubrosaError("closed", "the storage was closed"));
+    this.#waiting.clear();
+  }
+}
