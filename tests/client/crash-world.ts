@@ -37,7 +37,7 @@ export type Fault =
   | { readonly kind: "after-sent" | "after-received"; readonly user: string; readonly at: number };
 
 /** What a device has on its disk. */
-class Place {
+export class Place {
   readonly values = new SortedMap<unknown>();
   readonly keys = new SortedMap<unknown>();
   owner = 0;
@@ -492,7 +492,7 @@ export class World {
   }
 }
 
-const EVENTS: readonly EventName[] = [
+export const EVENTS: readonly EventName[] = [
   "error",
   "receipt",
   "groupCreated",
@@ -507,11 +507,11 @@ const EVENTS: readonly EventName[] = [
   "undecryptable",
 ] satisfies readonly (keyof ClientEvents)[];
 
-function of(place: Place, space: Space): SortedMap<unknown> {
+export function of(place: Place, space: Space): SortedMap<unknown> {
   return space === Space.values ? place.values : place.keys;
 }
 
-function apply(place: Place, changes: readonly SealedChange[]): void {
+export function apply(place: Place, changes: readonly SealedChange[]): void {
   for (const change of changes) {
     if (change.kind === "put") of(place, change.space).set(change.key, change.record);
     else {

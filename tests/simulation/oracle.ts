@@ -1,0 +1,307 @@
+import { toHex } from "../../src/base/encoding.js";
+import type { SubrosaError } from "../../src/base/errors.js";
+import { usersOf } from "../../src/client/conversation/leaves.js";
+import { loadState, policyIn } from "../../src/client/conversation/state.js";
+import type { Receipt } from "../../src/client/events.js";
+import { layout } from "../../src/client/layout.js";
+import { epochAuthenticator } from "../../src/mls/group/index.js";
+import { bytesOf, keys } from "../../src/relay/embedded/keys.js";
+import { accessRecord } from "../../src/relay/embedded/records.js";
+import type { StoreSession } from "../../src/stores/store.js";
+import type { Device } from "./device.js";
+import { type History, LEGITIMATE, type Sent } from "./history.js";
+import type { Accepted, LogTruth, Membership } from "./truth.js";
+import type { World } from "./world.js";
+
+/** Everything that is not as it must be once a world has been healed and has settled. */
+export async function problemsOf(world: World, history: History): Promise<string[]> {
+  const problems = [...world.problems, ...world.truth.impossible, ...badCalls(world)];
+  for (const device of world.devices.values()) {
+    problems.push(...leftovers(device), ...badEvents(device), ...badDeliveries(device));
+  }
+  problems.push(...directProblems(world, history), ...groupProblems(world, history));
+  for (const log of world.truth.logs.values()) problems.push(...(await disagreements(world, log)));
+  return problems;
+}
+
+function badCalls({ calls }: World): string[] {
+  return calls.flatMap(({ user, name, outcome }) => {
+    if (outcome === "done" || outcome === "never known") return [];
+    return LEGITIMATE[name]?.includes(outcome as never) ? [] : [`${user}: ${name} ended with ${outcome}`];
+  });
+}
+
+function leftovers(device: Device): string[] {
+  return [layout.intents, layout.pointers, layout.joins, layout.pending].flatMap((prefix) =>
+    device.place.under(prefix).map(([key]) => `${device.user} is left with ${key}`),
+  );
+}
+
+function badEvents(device: Device): string[] {
+  return device.events.flatMap(({ name, event }) => {
+    if (name !== "error" && name !== "undecryptable" && name !== "identityChanged") return [];
+    const { code, message, rule, cause } = event as SubrosaError;
+    const text = name === "error" ? `${code} ${message} ${rule ?? ""} ${cause ?? ""}` : JSON.stringify(event);
+    return [`${device.user}: ${name} ${text}`];
+  });
+}
+
+/** A message comes again only in a later life, marked, and only if it was pending when the earlier one ended. */
+function badDeliveries(device: Device): string[] {
+  const problems: string[] = [];
+  const lives = new Map<string, number>();
+  for (const { id, content, redelivered, life } of device.taken) {
+    const before = lives.get(id);
+    lives.set(id, life);
+    if (before === life) problems.push(`${device.user} got ${content} twice in one life`);
+    if (before !== undefined && !redelivered) problems.push(`${device.user} got ${content} again, unmarked`);
+    if (redelivered && !device.pendingAtDeath.has(id)) {
+      problems.push(`${device.user} got ${content} again although it had been taken`);
+    }
+  }
+  return problems;
+}
+
+/** What a device's app got, each message once, in the order in which it first came. */
+function firstTaken(device: Device) {
+  const seen = new Set<string>();
+  return device.taken.filter(({ id }) => !seen.has(id) && seen.add(id));
+}
+
+function failedReceipts(device: Device): Map<string, string> {
+  const failed = new Map<string, string>();
+  for (const { name, event } of device.events) {
+    const { state, ids, code } = event as Receipt;
+    if (name === "receipt" && state === "failed") for (const id of ids) failed.set(id, code ?? "?");
+  }
+  return failed;
+}
+
+/** Whatever a user sent to another arrives, once and in order: nothing excuses a direct message. */
+function directProblems(world: World, history: History): string[] {
+  const problems: string[] = [];
+  const byPair = new Map<string, Sent[]>();
+  for (const sent of history.sends) {
+    if (sent.to === undefined) continue;
+    const pair = `${sent.from} ${sent.to}`;
+    byPair.set(pair, [...(byPair.get(pair) ?? []), sent]);
+  }
+  for (const device of world.devices.values()) {
+    const texts = new Set(history.sends.filter(({ to }) => to === device.user).map(({ text }) => text));
+    for (const { group, content } of firstTaken(device)) {
+      if (group === undefined && !texts.has(content as string))
+        problems.push(`${device.user} got ${content}, which is not for it`);
+    }
+  }
+  for (const sends of byPair.values()) {
+    const { from, to } = sends[0] as Sent;
+    const got = firstTaken(world.device(to as string)).flatMap((one) =>
+      one.group === undefined && one.from === from ? [one.content as string] : [],
+    );
+    const expected = sends
+      .filter(({ id, text }) => id !== undefined || got.includes(text))
+      .map(({ text }) => text);
+    if (got.join() !== expected.join()) problems.push(`${to} has [${got}] of ${from}, not [${expected}]`);
+    const failed = failedReceipts(world.device(from));
+    for (const { id, text } of sends) {
+      if (id !== undefined && failed.has(id)) problems.push(`${from}: ${text} failed with ${failed.get(id)}`);
+    }
+  }
+  return problems;
+}
+
+interface Placed {
+  readonly log: LogTruth;
+  readonly entry: Accepted;
+}
+
+/** Where each message was accepted, by its id. */
+function acceptedMessages(world: World): Map<string, Placed[]> {
+  const { truth } = world;
+  const accepted = new Map<string, Placed[]>();
+  for (const log of truth.logs.values()) {
+    for (const entry of log.entries) {
+      const action = truth.sealed.get(entry.entryId)?.intent.action;
+      if (action?.type !== "send" || action.content.type !== "text") continue;
+      const id = toHex(action.content.id);
+      accepted.set(id, [...(accepted.get(id) ?? []), { log, entry }]);
+    }
+  }
+  return accepted;
+}
+
+function groupProblems(world: World, history: History): string[] {
+  const problems: string[] = [];
+  const { truth } = world;
+  const accepted = acceptedMessages(world);
+  const memberships = new Map(
+    [...truth.logs.values()].map((log) => [log, log.memberships(truth.creatorOf(log))] as const),
+  );
+  const textOf = new Map([...truth.messages].map(([text, id]) => [id, text]));
+  for (const [id, places] of accepted) {
+    if (places.length > 1) problems.push(`${textOf.get(id)} was accepted ${places.length} times`);
+  }
+  problems.push(...sendProblems(world, history, accepted, memberships));
+  for (const device of world.devices.values()) {
+    const taken = firstTaken(device).filter(({ group }) => group !== undefined);
+    const order = new Map(taken.map(({ id }, at) => [id, at]));
+    for (const { id, content } of taken) {
+      const place = accepted.get(id)?.[0];
+      const mine = (place && memberships.get(place.log)) ?? [];
+      const entitled = mine.some(
+        (one) => place && isFor(one, device.user, place.entry) && isShown(world, place.log, one),
+      );
+      if (!entitled) problems.push(`${device.user} got ${content}, which is not for it`);
+    }
+    for (const [log, all] of memberships) {
+      if (log.group.direct !== undefined) continue;
+      for (const one of all) {
+        if (one.user !== device.user || !isShown(world, log, one)) continue;
+        problems.push(...receptionProblems(device, log, one, accepted, order, textOf));
+      }
+    }
+  }
+  return problems;
+}
+
+const isFor = (one: Membership, user: string, { seq }: Accepted) =>
+  one.user === user && one.from < seq && seq < one.until;
+
+/** Whether the app of this member ever saw the group: an invitation that was never accepted shows nothing. */
+function isShown({ truth }: World, log: LogTruth, { user, from, until }: Membership): boolean {
+  return truth.taken.some(
+    (one) =>
+      one.user === user &&
+      one.groupId === log.groupId &&
+      one.at >= from &&
+      one.at < until &&
+      one.statuses.includes("active"),
+  );
+}
+
+/** What a member must have got during one membership, and in which order. */
+function receptionProblems(
+  device: Device,
+  log: LogTruth,
+  one: Membership,
+  accepted: ReadonlyMap<string, readonly Placed[]>,
+  order: ReadonlyMap<string, number>,
+  textOf: ReadonlyMap<string, string>,
+): string[] {
+  const problems: string[] = [];
+  const bySender = new Map<string, { id: string; seq: number }[]>();
+  for (const [id, places] of accepted) {
+    for (const place of places) {
+      const { entry } = place;
+      if (place.log !== log || entry.user === device.user || !isFor(one, device.user, entry)) continue;
+      bySender.set(entry.user, [...(bySender.get(entry.user) ?? []), { id, seq: entry.seq }]);
+    }
+  }
+  for (const [sender, messages] of bySender) {
+    messages.sort((a, b) => a.seq - b.seq);
+    const places = messages.map(({ id }) => order.get(id));
+    const lost = messages.filter((_, at) => places[at] === undefined);
+    // Who leaves hides the group at once: what its app had not taken by then it does not get.
+    const firstLost = places.indexOf(undefined);
+    const excused = one.end === "left" && places.slice(firstLost).every((place) => place === undefined);
+    if (lost.length > 0 && !excused) {
+      const texts = lost.map(({ id, seq }) => `${textOf.get(id)} (${seq})`);
+      problems.push(
+        `${device.user}, in ${log.groupId.slice(0, 8)} from ${one.from} to ${one.until} (${one.end}), never got [${texts}] of ${sender}`,
+      );
+    }
+    const present = places.filter((place) => place !== undefined);
+    if (present.some((place, at) => at > 0 && place < (present[at - 1] as number))) {
+      problems.push(`${device.user} got messages of ${sender} out of order`);
+    }
+  }
+  return problems;
+}
+
+/** A message that the app was told is safe gets into its group's log, or its sender learns why not. */
+function sendProblems(
+  world: World,
+  history: History,
+  accepted: ReadonlyMap<string, readonly Placed[]>,
+  memberships: ReadonlyMap<LogTruth, readonly Membership[]>,
+): string[] {
+  const problems: string[] = [];
+  const last = new Map<string, number>();
+  for (const { from, group, text, id } of history.sends) {
+    if (group === undefined) continue;
+    const known = id ?? world.truth.messages.get(text);
+    const place = known === undefined ? undefined : accepted.get(known)?.[0];
+    const code = known === undefined ? undefined : failedReceipts(world.device(from)).get(known);
+    if (place !== undefined) {
+      if (code !== undefined)
+        problems.push(`${from} was told that ${text} failed (${code}), but it was accepted`);
+      const key = `${from} ${place.log.groupId}`;
+      if (place.entry.seq < (last.get(key) ?? 0))
+        problems.push(`${from}'s ${text} was accepted out of order`);
+      last.set(key, place.entry.seq);
+    } else if (id !== undefined) {
+      // Legitimate only for who was removed, left, or had its group deleted.
+      const ended = [...memberships].some(
+        ([log, all]) =>
+          world.truth.nameOf(log) === group &&
+          all.some(({ user, end }) => user === from && end !== undefined),
+      );
+      if (code === undefined) problems.push(`${from}'s ${text} was lost on its way into ${group}`);
+      else if (code !== "not-a-member" || !ended) problems.push(`${from}: ${text} failed with ${code}`);
+    }
+  }
+  return problems;
+}
+
+/** Members are in the same epoch of the same group, at the end of its log; nobody else is in it. */
+async function disagreements(world: World, log: LogTruth): Promise<string[]> {
+  const problems: string[] = [];
+  const { truth } = world;
+  const name = truth.nameOf(log) ?? log.group.direct?.join("+") ?? "?";
+  const members = log.isClosed
+    ? []
+    : log.memberships(truth.creatorOf(log)).flatMap(({ user, end }) => (end === undefined ? [user] : []));
+  const last = log.entries.at(-1);
+  const expected = `at ${last?.seq ?? 0} ${last?.digest.slice(0, 8) ?? "00000000"} with ${[...members].sort()}`;
+  const epochs = new Set<string>();
+  for (const device of world.devices.values()) {
+    const { place, user } = device;
+    const store = {
+      get: async (key: string) => place.values.get(key),
+      list: async (prefix: string) => place.under(prefix),
+    } as unknown as StoreSession;
+    const stored = place.values.get(`${layout.conversations}${log.groupId}`) as Uint8Array | undefined;
+    const state = stored && (await loadState(store, stored));
+    const status = state?.record.status;
+    if (!members.includes(user)) {
+      if (status !== undefined && status !== "ended")
+        problems.push(`${user} has ${name} ${status}, and is no member`);
+      continue;
+    }
+    if (state?.group === undefined || (status !== "active" && status !== "invited")) {
+      problems.push(`${user} is a member of ${name}, and has it ${status}`);
+      continue;
+    }
+    const { cursor } = state.place;
+    const view = `at ${cursor.seq} ${toHex(cursor.digest).slice(0, 8)} with ${usersOf(state.group).sort()}`;
+    if (view !== expected) problems.push(`${user} has ${name} ${view}, not ${expected}`);
+    const policy = JSON.stringify(policyIn(state.group));
+    epochs.add(`${toHex(epochAuthenticator(state.group)).slice(0, 8)} ${policy}`);
+  }
+  if (epochs.size > 1) problems.push(`members of ${name} do not agree: ${[...epochs].join(" / ")}`);
+  if (!log.isClosed) problems.push(...accessProblems(world, log, members, name));
+  return problems;
+}
+
+/** The relay lets in who is a member. */
+function accessProblems(world: World, log: LogTruth, members: readonly string[], name: string): string[] {
+  const id = bytesOf(Buffer.from(log.groupId, "hex").toString("latin1"), 0);
+  const prefix = keys.accesses(id);
+  const users = [...world.kv.range(prefix, `${prefix}\u{ffff}`)]
+    .map(([, value]) => accessRecord.decode(value))
+    .filter(({ until }) => until === undefined)
+    .map(({ userId }) => userId)
+    .sort();
+  const wanted = [...members].sort();
+  return users.join() === wanted.join() ? [] : [`the relay lets [${users}] into ${name}, not [${wanted}]`];
+}

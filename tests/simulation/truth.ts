@@ -1,0 +1,199 @@
+import { toHex } from "../../src/base/encoding.js";
+import { decodeIntent, type Intent } from "../../src/client/conversation/intent.js";
+import { decodeConversationRecord, decodePlace, type Status } from "../../src/client/conversation/record.js";
+import { layout } from "../../src/client/layout.js";
+import { decode } from "../../src/codec/reader.js";
+import { bytesOf } from "../../src/relay/embedded/keys.js";
+import type { KvChanges } from "../../src/relay/embedded/kv.js";
+import {
+  accessRecord,
+  entryRecord,
+  type GroupRecord,
+  groupRecord,
+} from "../../src/relay/embedded/records.js";
+import type { SealedChange } from "../../src/stores/records.js";
+import type { AccessChange } from "../../src/wire/entries.js";
+import { EntryKind, LogKind } from "../../src/wire/protocol.js";
+
+/** An entry as the relay took it. */
+export interface Accepted {
+  readonly seq: number;
+  readonly kind: EntryKind;
+  readonly entryId: string;
+  readonly digest: string;
+  readonly user: string;
+  readonly access: readonly AccessChange[];
+}
+
+/** How a time of membership ended. */
+export type MembershipEnd = "removed" | "left" | "closed" | undefined;
+
+/** A user's membership in a group: entries from the one after `from` up to, not including, `until` are for it. */
+export interface Membership {
+  readonly user: string;
+  /** The commit that added the user; 0 for the creator. */
+  readonly from: number;
+  until: number;
+  end: MembershipEnd;
+}
+
+/** A group's log as it really was, and what follows from it. */
+export class LogTruth {
+  readonly groupId: string;
+  readonly group: GroupRecord;
+  readonly entries: Accepted[] = [];
+
+  constructor(groupId: string, group: GroupRecord) {
+    this.groupId = groupId;
+    this.group = group;
+  }
+
+  get isClosed(): boolean {
+    return this.entries.some(({ kind }) => kind === EntryKind.close);
+  }
+
+  /** Every membership there was, with users in the order in which they came. `creator` made the group. */
+  memberships(creator: string): Membership[] {
+    const all: Membership[] = [{ user: creator, from: 0, until: Number.POSITIVE_INFINITY, end: undefined }];
+    const current = (user: string) => all.find((one) => one.user === user && one.end === undefined);
+    const finish = (user: string, seq: number, end: MembershipEnd) => {
+      const membership = current(user);
+      if (membership !== undefined) Object.assign(membership, { until: seq, end });
+    };
+    for (const { seq, kind, user, access } of this.entries) {
+      if (kind === EntryKind.leave) finish(user, seq, "left");
+      if (kind === EntryKind.close) for (const one of [...all]) finish(one.user, seq + 1, "closed");
+      for (const change of access) {
+        if (change.type === "role") continue;
+        // Who is added again without having been away goes on as before.
+        if (change.type === "remove") finish(change.userId, seq, "removed");
+        else if (current(change.userId) === undefined) {
+          all.push({ user: change.userId, from: seq, until: Number.POSITIVE_INFINITY, end: undefined });
+        }
+      }
+    }
+    return all;
+  }
+}
+
+/** A conversation that a device took up, and whether its app ever got to see it. */
+export interface Taken {
+  readonly user: string;
+  readonly groupId: string;
+  readonly at: number;
+  readonly statuses: Status[];
+}
+
+/** What really happened, read off the disks of relay and devices as it is written. */
+export class Truth {
+  readonly logs = new Map<string, LogTruth>();
+  readonly users = new Map<string, string>();
+  /** The messages behind entries: by entry id, the message's id and who made it. */
+  readonly sealed = new Map<string, { readonly user: string; readonly intent: Intent }>();
+  /** The ids of messages, by their texts. */
+  readonly messages = new Map<string, string>();
+  readonly taken: Taken[] = [];
+  /** What an honest relay's log never does. */
+  readonly impossible: string[] = [];
+
+  noteRelay(changes: KvChanges): void {
+    for (const [key, value] of changes) {
+      if (value === undefined) continue;
+      const id = toHex(bytesOf(key, 1, 33));
+      if (key[0] === "g" && !this.logs.has(id))
+        this.logs.set(id, new LogTruth(id, groupRecord.decode(value)));
+      if (key[0] === "x") this.users.set(toHex(bytesOf(key, 33, 49)), accessRecord.decode(value).userId);
+    }
+    for (const [key, value] of changes) {
+      if (key[0] === "e" && key.charCodeAt(1) === LogKind.group && value !== undefined) {
+        this.#noteEntry(toHex(bytesOf(key, 2, 34)), value);
+      }
+    }
+  }
+
+  #noteEntry(groupId: string, value: Uint8Array): void {
+    const { seq, kind, entryId, digest, sender, content } = entryRecord.decode(value);
+    const entries = this.logs.get(groupId)?.entries;
+    const known = entries?.[seq - 1];
+    if (known !== undefined && known.digest !== toHex(digest)) {
+      this.impossible.push(`log ${groupId.slice(0, 8)} had another entry ${seq} before`);
+    }
+    if (entries === undefined || known !== undefined) return;
+    if (entries.length !== seq - 1)
+      this.impossible.push(`log ${groupId.slice(0, 8)} has a gap before ${seq}`);
+    const name = toHex(entryId);
+    if (entries.some((entry) => entry.entryId === name)) {
+      this.impossible.push(`log ${groupId.slice(0, 8)} has an entry twice, again as ${seq}`);
+    }
+    const user = this.users.get(toHex(sender)) ?? "?";
+    entries.push({
+      seq,
+      kind,
+      entryId: name,
+      digest: toHex(digest),
+      user,
+      access: content?.bundle?.access ?? [],
+    });
+  }
+
+  noteStore(user: string, changes: readonly SealedChange[]): void {
+    const puts = new Map<string, Uint8Array>();
+    for (const change of changes)
+      if (change.kind === "put") puts.set(change.key, change.record as Uint8Array);
+    for (const [key, value] of puts) {
+      if (key.startsWith(layout.intents)) {
+        const intent = decode(decodeIntent, value);
+        const { action } = intent;
+        if (action.type === "send" && action.content.type === "text") {
+          this.messages.set(action.content.text, toHex(action.content.id));
+        }
+        if (intent.sealed !== undefined) this.sealed.set(toHex(intent.sealed.entryId), { user, intent });
+      } else if (key.startsWith(layout.conversations)) {
+        const { groupId, status } = decode(decodeConversationRecord, value);
+        const id = toHex(groupId);
+        const last = this.taken.findLast((one) => one.user === user && one.groupId === id);
+        if (last !== undefined && last.statuses.at(-1) !== "ended") {
+          if (last.statuses.at(-1) !== status) last.statuses.push(status);
+          continue;
+        }
+        const place = puts.get(layout.place(groupId));
+        const at = place === undefined ? 0 : decode(decodePlace, place).cursor.seq;
+        this.taken.push({ user, groupId: id, at, statuses: [status] });
+      }
+    }
+  }
+
+  /** Group names by the hash under which the relay knows them. */
+  readonly names = new Map<string, string>();
+
+  nameOf({ group }: LogTruth): string | undefined {
+    return group.nameHash && this.names.get(toHex(group.nameHash));
+  }
+
+  /** The group that has a name now. */
+  openLogNamed(name: string): LogTruth | undefined {
+    return [...this.logs.values()].find((log) => this.nameOf(log) === name && !log.isClosed);
+  }
+
+  /** For whoever looks into a run that failed. */
+  inWords(): string[] {
+    return [...this.logs.values()].flatMap((log) => [
+      `${log.groupId.slice(0, 8)} ${this.nameOf(log) ?? log.group.direct?.join("+")} of ${this.creatorOf(log)}`,
+      ...log.entries.map(({ seq, kind, user, access, entryId }) => {
+        const action = this.sealed.get(entryId)?.intent.action;
+        const what =
+          action?.type === "send"
+            ? action.content.type === "text"
+              ? action.content.text
+              : action.content.type
+            : action?.type;
+        const changes = access.map(({ type, userId }) => `${type} ${userId}`);
+        return `  ${seq} ${["", "message", "commit", "leave", "close"][kind]} of ${user}: ${what} ${changes}`;
+      }),
+    ]);
+  }
+
+  creatorOf(log: LogTruth): string {
+    return this.users.get(toHex(log.group.creator)) ?? "?";
+  }
+}
