@@ -41,6 +41,7 @@ const SUITES = [
   vitest("node", UNIT),
   vitest("happy-dom", UNIT),
   vitest("vectors", UNIT),
+  vitest("simulation", UNIT),
   vitest("package", UNIT),
   vitest("redis", UNIT, { engine: "redis" }),
   vitest("chromium", BROWSERS, { engine: "chromium" }),

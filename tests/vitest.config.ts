@@ -13,6 +13,7 @@ const onlyNode = "tests/**/*.node.test.ts";
 const separate = [
   ...["tests/vectors/**", "tests/package/**", "tests/e2e/**", "tests/browsers/**"],
   "tests/redis/**",
+  "tests/simulation/**",
 ];
 
 export default defineConfig({
@@ -51,6 +52,10 @@ export default defineConfig({
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },
+      },
+      {
+        extends: true,
+        test: { name: "simulation", include: ["tests/simulation/**/*.test.ts"] },
       },
       {
         extends: true,
