@@ -101,8 +101,16 @@ export interface ClientEvents {
     /** What is gone for good. */
     readonly lost: StoreLosses;
   };
-  /** An entry of a conversation could not be read. */
-  undecryptable: { readonly group?: string; readonly from?: string; readonly reason: ErrorCode };
+  /**
+   * An entry of a conversation could not be read; or, with `missed`, a group was repaired after this device could not
+   * read it for a while: so many messages at most went by.
+   */
+  undecryptable: {
+    readonly group?: string;
+    readonly from?: string;
+    readonly reason: ErrorCode;
+    readonly missed?: number;
+  };
 }
 
 export type EventName = keyof ClientEvents;

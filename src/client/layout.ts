@@ -7,6 +7,11 @@ export const DAY = 24 * 3600 * 1000;
 export const layout = {
   /** The relay knows this user; value empty. */
   registered: "registered",
+  identity: "identity",
+  accountKey: "account-key",
+  deviceKey: "device-key",
+  /** When this device took the place of another one because that was outdated, in milliseconds since 1970. */
+  enrolled: "enrolled",
   /** How often this state has met the relay, and whether the relay knows a later one. */
   incarnation: "incarnation",
   /** The cursor of this device's inbox. */
@@ -17,7 +22,11 @@ export const layout = {
   /** Groups this user asked to join. */
   joins: "join/",
   join: (groupId: Uint8Array) => `join/${toHex(groupId)}`,
+  /** Second copies of what cannot be done without. */
+  copies: "copy/",
   contacts: "contact/",
+  /** How many contacts there are, so that one that is missing is noticed. */
+  contactCount: "contact-count",
   contact: (number: number) => `contact/${String(number).padStart(9, "0")}`,
   keyPackages: "key-package/",
   keyPackage: (ref: Uint8Array) => `key-package/${toHex(ref)}`,
@@ -29,9 +38,12 @@ export const layout = {
   conversations: "conversation/",
   conversation: (groupId: Uint8Array) => `conversation/${toHex(groupId)}`,
   /** What changes with every entry of a group's log. */
+  places: "place/",
   place: (groupId: Uint8Array) => `place/${toHex(groupId)}`,
   /** What changes with every epoch. */
+  epochs: "epoch/",
   epoch: (groupId: Uint8Array) => `epoch/${toHex(groupId)}`,
+  allRatchets: "ratchet/",
   ratchets: (groupId: Uint8Array) => `ratchet/${toHex(groupId)}/`,
   ratchet: (groupId: Uint8Array, key: string) => `ratchet/${toHex(groupId)}/${key}`,
   /** The secret that senders are named with in the keys of the seen-set. */
@@ -41,8 +53,17 @@ export const layout = {
   seenMessage: (day: number, senderTag: string, id: Uint8Array) =>
     `seen/${ordered(day)}/${senderTag}/${toHex(id)}`,
   dayOfSeen: (key: string) => Number.parseInt(key.split("/")[1] as string, 36),
+  /** Handshake entries as they stood in a group's log, to put them back if the relay loses them. */
+  handshakes: "handshake/",
+  handshakesOf: (groupId: Uint8Array) => `handshake/${toHex(groupId)}/`,
+  handshake: (groupId: Uint8Array, seq: number) => `handshake/${toHex(groupId)}/${ordered(seq)}`,
+  /** Own messages that are sent and not known to be delivered. */
+  kept: "kept/",
+  keptOf: (groupId: Uint8Array) => `kept/${toHex(groupId)}/`,
+  keptMessage: (groupId: Uint8Array, id: Uint8Array) => `kept/${toHex(groupId)}/${toHex(id)}`,
   requests: "request/",
   request: (groupId: Uint8Array, requestId: Uint8Array) => `request/${toHex(groupId)}/${toHex(requestId)}`,
+  boxes: "box/",
   box: (groupId: Uint8Array) => `box/${toHex(groupId)}`,
   history: "history/",
   historyEntry: (order: number) => `history/${ordered(order)}`,

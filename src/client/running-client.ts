@@ -25,12 +25,14 @@ import { Delivery } from "./delivery/delivery.js";
 import { History } from "./delivery/history.js";
 import { Contacts } from "./identity/contacts.js";
 import { KeyPackages } from "./identity/key-packages.js";
-import { loadIdentity } from "./identity/own-identity.js";
 import { PackageSupply } from "./identity/package-supply.js";
 import { layout } from "./layout.js";
 import type { ClientOptions, Seams } from "./options.js";
 import { PrivateTags } from "./private-tags.js";
 import { reconcile } from "./reconciliation.js";
+import { loadConversations } from "./recovery/broken-conversations.js";
+import { GuardedStore } from "./recovery/guarded-store.js";
+import { Recovery } from "./recovery/recovery.js";
 import { Incarnation } from "./session/incarnation.js";
 import { RelaySession } from "./session/relay-session.js";
 
@@ -92,7 +94,7 @@ export class RunningClient {
     seams: Seams,
     handler: RunningHandler,
   ): Promise<RunningClient> {
-    const session = await store.open(`${new URL(options.url).href} ${options.userId}`);
+    const session = new GuardedStore(await store.open(`${new URL(options.url).href} ${options.userId}`));
     try {
       return await RunningClient.#load(options, session, seams, handler);
     } catch (error) {
@@ -103,7 +105,7 @@ export class RunningClient {
 
   static async #load(
     options: ClientOptions,
-    store: StoreSession,
+    store: GuardedStore,
     seams: Seams,
     handler: RunningHandler,
   ): Promise<RunningClient> {
@@ -122,7 +124,8 @@ export class RunningClient {
     };
     store.onLost((error) => handler.fatal(error));
     const report = (error: unknown) => handler.emit("error", asError(error));
-    const identity = await loadIdentity(store, options.userId, randomId);
+    const recovery = new Recovery(store, { userId: options.userId, randomId, now: clock.now() });
+    const identity = await recovery.identity();
     const incarnation = await Incarnation.load(store, write, randomId);
     let running: RunningClient | undefined;
     const relay = new RelaySession({
@@ -179,11 +182,13 @@ export class RunningClient {
       emit: handler.emit,
       groupChanged: (groupId) => void running?.followBox(running.registry.get(groupId)),
       conversationEnded: (conversation) => running?.conversationEnded(conversation),
+      repair: (groupId) => running?.repair(groupId),
       outdated: (error) => void incarnation.refused().then(() => handler.fatal(error), report),
       background: (work) => void work.catch(ifConnected(report)),
       report,
     };
-    const registry = await Registry.load(store, context);
+    const { states, broken } = await loadConversations(store);
+    const registry = Registry.load(context, [...states, ...broken]);
     const starter = new Starter(context, registry, (pointer) => inbox.recover(pointer));
     const ownRequests = await OwnRequests.load(context, registry);
     const invitations = new Invitations(context, registry, {
@@ -207,6 +212,7 @@ export class RunningClient {
       ownRequests,
       invitations,
     });
+    await recovery.settle(context, registry, broken);
     return running;
   }
 
@@ -311,9 +317,16 @@ export class RunningClient {
     const { record } = conversation.state;
     if (record.subject.kind !== "group" || record.status !== "active") return;
     let box = this.#boxes.get(conversation.key);
-    if (box?.conversation !== conversation) box = new JoinRequests(this.context, conversation);
+    if (box?.conversation !== conversation || box.entered !== conversation.entered)
+      box = new JoinRequests(this.context, conversation);
     this.#boxes.set(conversation.key, box);
     await box.subscribe().catch(ifConnected(this.context.report));
+  }
+
+  /** The keys of a group are of no use here any more. */
+  repair(groupId: Uint8Array): void {
+    const conversation = this.registry.get(groupId);
+    if (conversation !== undefined) this.context.background(this.ownRequests.repair(conversation));
   }
 
   /** Resolves when there is a session: now, or with the next. */

@@ -1,4 +1,4 @@
-import { equalBytes } from "../../base/bytes.js";
+import { type Bytes, equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { type GroupState, readKeyPackage } from "../../mls/group/index.js";
@@ -7,9 +7,10 @@ import type { ResultOf } from "../../wire/requests.js";
 import type { Context } from "../context.js";
 import { presentDevices } from "./duties.js";
 import type { Action } from "./intent.js";
-import { identityIn } from "./leaves.js";
+import { identityIn, type Leaf, leafHash, leavesOf } from "./leaves.js";
+import { isAdmin } from "./policy.js";
 import type { Addition } from "./seal.js";
-import type { ConversationState } from "./state.js";
+import { type ConversationState, policyIn } from "./state.js";
 
 /**
  * The key packages that an `add` commits: the one of a join request, else one for each device of the user. Throws
@@ -23,13 +24,26 @@ export async function keyPackagesFor(
   // Who is leaving may come back: one commit removes the old leaf and adds the new one.
   const present = presentDevices(state.group as GroupState, state.access, context.identity.deviceId);
   if (action.request !== undefined) {
-    if (present.has(toHex(action.request.deviceId))) {
-      throw new SubrosaError("already-a-member", `${action.userId} is a member`);
+    const { deviceId, replaces } = action.request;
+    const replaced = new Set<string>();
+    if (present.has(toHex(deviceId))) {
+      const leaf = await leafToReplace(state.group as GroupState, {
+        userId: action.userId,
+        deviceId,
+        replaces,
+      });
+      if (leaf === undefined) throw new SubrosaError("already-a-member", `${action.userId} is a member`);
+      replaced.add(toHex(leaf.deviceId));
     }
     // What the request says of its user must be what the directory says.
     const account = await context.relay.request("fetchAccount", { userId: action.userId });
     await context.contacts.checkAccount(account, action.userId, action.expected);
-    return { keyPackages: [checkedKeyPackage(account, action.request)] };
+    // Others than admins take the place of a device, and of no other.
+    if (isAdmin(policyIn(state.group as GroupState), context.identity.userId)) {
+      for (const leaf of orphanedLeaves(state.group as GroupState, account))
+        replaced.add(toHex(leaf.deviceId));
+    }
+    return { keyPackages: [checkedKeyPackage(account, action.request)], replaced };
   }
   const found = await context.relay.request("fetchKeyPackages", { userId: action.userId });
   await context.contacts.checkAccount(found.account, action.userId, action.expected);
@@ -41,6 +55,26 @@ export async function keyPackagesFor(
     .map((device) => checkedKeyPackage(found.account, device));
   if (keyPackages.length === 0) throw new SubrosaError("already-a-member", `${action.userId} is a member`);
   return { keyPackages };
+}
+
+/** The leaf that a request for repair names, if it is there still. */
+export async function leafToReplace(
+  group: GroupState,
+  request: { readonly userId: string; readonly deviceId: Bytes; readonly replaces?: Bytes | undefined },
+): Promise<Leaf | undefined> {
+  const leaf = leavesOf(group).find(({ deviceId }) => equalBytes(deviceId, request.deviceId));
+  const node = leaf && group.tree.leaf(leaf.leafIndex);
+  if (leaf?.userId !== request.userId || node === undefined || request.replaces === undefined)
+    return undefined;
+  return equalBytes(await leafHash(node), request.replaces) ? leaf : undefined;
+}
+
+/** The leaves of a user whose devices the user's own list does not name any more. */
+export function orphanedLeaves(group: GroupState, account: Account): Leaf[] {
+  const listed = new Set(account.deviceList.list.devices.map(({ deviceId }) => toHex(deviceId)));
+  return leavesOf(group).filter(
+    ({ userId, deviceId }) => userId === account.userId && !listed.has(toHex(deviceId)),
+  );
 }
 
 /** The device's key package, if it is of that device in the account's own list. The engine checks the rest. */

@@ -6,7 +6,7 @@ import type { GroupState, StagedCommit } from "../../mls/group/index.js";
 import type { LeafIndex } from "../../mls/structs/indices.js";
 import { type AccessChange, encodeBundleHead } from "../../wire/entries.js";
 import { accessChanges, commitAuthenticatedData, wantedAccess } from "./access.js";
-import { type Leaf, leafAt, leavesOf } from "./leaves.js";
+import { identityIn, type Leaf, leafAt, leavesOf } from "./leaves.js";
 import { isAdmin, type Policy, policyExtension, policyOf } from "./policy.js";
 import type { AccessList } from "./record.js";
 import { policyIn } from "./state.js";
@@ -82,18 +82,24 @@ export async function checkCommit(
 function checkProposals(before: GroupState, staged: StagedCommit, policy: Policy, committer: Leaf): void {
   const admin = isAdmin(policy, committer.userId);
   const leaving = new Set(pendingLeaves(before));
+  const replaced = replacedDevices(before, staged);
   for (const { proposal } of staged.proposals) {
     switch (proposal.kind) {
-      case "add":
-        if (policy.kind === "group" && !admin && policy.join !== "open") refuse("only admins admit members");
+      case "add": {
+        const { deviceId } = identityIn(proposal.keyPackage.leafNode.credential);
+        const free = policy.kind === "direct" || policy.join === "open" || replaced.has(toHex(deviceId));
+        if (!admin && !free) refuse("only admins admit members");
         break;
+      }
       case "remove":
         if (leaving.delete(proposal.removed)) break;
         if (policy.kind === "direct") {
           if (leafAt(before, proposal.removed).userId !== committer.userId)
             refuse("removal in a direct conversation");
-        } else if (!admin && leafAt(before, proposal.removed).userId !== committer.userId) {
-          refuse("only admins remove members");
+        } else {
+          const { userId, deviceId } = leafAt(before, proposal.removed);
+          const free = userId === committer.userId || replaced.has(toHex(deviceId));
+          if (!admin && !free) refuse("only admins remove members");
         }
         break;
       case "groupContextExtensions":
@@ -105,6 +111,24 @@ function checkProposals(before: GroupState, staged: StagedCommit, policy: Policy
     }
   }
   if (leaving.size > 0) refuse("a proposal to leave was passed over");
+}
+
+/** Devices that a commit removes and adds in one: anyone may repair another, since nobody comes or goes by it. */
+function replacedDevices(before: GroupState, staged: StagedCommit): Set<string> {
+  const removed = new Map<string, Leaf>();
+  const replaced = new Set<string>();
+  for (const { proposal } of staged.proposals) {
+    if (proposal.kind !== "remove") continue;
+    const leaf = leafAt(before, proposal.removed);
+    removed.set(toHex(leaf.deviceId), leaf);
+  }
+  for (const { proposal } of staged.proposals) {
+    if (proposal.kind !== "add") continue;
+    const { deviceId, userId, accountKey } = identityIn(proposal.keyPackage.leafNode.credential);
+    const old = removed.get(toHex(deviceId));
+    if (old?.userId === userId && equalBytes(old.accountKey, accountKey)) replaced.add(toHex(deviceId));
+  }
+  return replaced;
 }
 
 /** The rules about who may be a leaf beside whom; also held when joining. */

@@ -20,10 +20,12 @@ export type Content =
       readonly sentAt: number;
       readonly ids: readonly Bytes[];
     }
+  /** Says nothing: it makes a conversation begin anew, so that the other side can send what was lost. */
+  | { readonly type: "hello"; readonly id: Bytes; readonly sentAt: number }
   /** An admin deletes the group. */
   | { readonly type: "close"; readonly id: Bytes; readonly sentAt: number };
 
-const TYPES = { text: 1, bytes: 2, delivered: 3, close: 4 } as const;
+const TYPES = { text: 1, bytes: 2, delivered: 3, close: 4, hello: 5 } as const;
 
 export function encodeContent(writer: Writer, content: Content): void {
   writer.u8(VERSION).u8(TYPES[content.type]).fixed(content.id).uint53(content.sentAt);
@@ -34,6 +36,7 @@ export function encodeContent(writer: Writer, content: Content): void {
       return void writer.opaque(content.bytes);
     case "delivered":
       return void writer.vector(content.ids, (w, id) => w.fixed(id));
+    case "hello":
     case "close":
       return;
   }
@@ -56,6 +59,8 @@ export function decodeContent(reader: Reader): Content {
         sentAt,
         ids: reader.vector((r) => r.fixed(MESSAGE_ID_LENGTH), MAX_RECEIPT_IDS),
       };
+    case TYPES.hello:
+      return { type: "hello", id, sentAt };
     case TYPES.close:
       return { type: "close", id, sentAt };
     default:

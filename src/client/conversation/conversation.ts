@@ -1,20 +1,22 @@
 import { equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
-import { SubrosaError } from "../../base/errors.js";
+import { type ErrorCode, SubrosaError } from "../../base/errors.js";
 import { SerialQueue } from "../../base/serial-queue.js";
 import type { LogEntry } from "../../wire/entries.js";
 import { EndReason } from "../../wire/frames.js";
-import { isSameCursor, type LogId } from "../../wire/identifiers.js";
-import { EntryKind, isHandshake, LogKind } from "../../wire/protocol.js";
-import type { Context } from "../context.js";
-import { announceEnd } from "./effects.js";
+import type { LogId } from "../../wire/identifiers.js";
+import { LogKind } from "../../wire/protocol.js";
+import type { Context, Effect } from "../context.js";
+import { nameHash } from "./directory-names.js";
+import { announceEnd, groupField } from "./effects.js";
 import type { Action, Intent } from "./intent.js";
 import { leavesOf } from "./leaves.js";
-import { contentDigests, nextCursor } from "./log-digest.js";
-import { endWithConversation, oweReceipts, receiveOwn, unseal } from "./own-entries.js";
-import { receiveEntry } from "./receive.js";
+import { endWithConversation, oweReceipts, sendAgain } from "./own-entries.js";
+import { receiveEntries } from "./receive-log.js";
+import { beginAnew, loseKeys } from "./repair.js";
+import { Restorer } from "./restorer.js";
 import { Sender } from "./sender.js";
-import type { ConversationState } from "./state.js";
+import { type ConversationState, forgetKeys, initialChanges } from "./state.js";
 import { Step } from "./step.js";
 
 /** How many entries one transaction takes in at most. */
@@ -24,6 +26,8 @@ const ACK_DELAY = 50;
 /** How long a log is left alone after the relay sent something senseless, in milliseconds. */
 const REREAD_DELAY = 1_000;
 const MAX_REREAD_DELAY = 10_000;
+/** How long a group that the relay does not know is waited for: its creator may bring it back. */
+const ABSENCE = 60_000;
 
 /**
  * One conversation: its state, its place in the group's log, and its part of the outbox. Everything that changes it
@@ -33,7 +37,10 @@ export class Conversation {
   readonly #context: Context;
   readonly #queue = new SerialQueue();
   readonly #sender: Sender;
+  readonly #restorer: Restorer;
   #state: ConversationState;
+  /** How often this device came into the conversation, counted in this process. */
+  entered = 0;
   #subscribed = false;
   /** The log's head as far as the relay has named it. */
   #head = 0;
@@ -42,11 +49,14 @@ export class Conversation {
   #rereadDelay = REREAD_DELAY;
   /** The relay has ended the log once without its entries saying why. */
   #endDoubted = false;
+  /** Since when the relay does not know the group. */
+  #absentSince: number | undefined;
 
   constructor(context: Context, state: ConversationState) {
     this.#context = context;
     this.#state = state;
     this.#sender = new Sender(context, this);
+    this.#restorer = new Restorer(context, this);
   }
 
   get state(): ConversationState {
@@ -61,9 +71,14 @@ export class Conversation {
     return toHex(this.#state.record.groupId);
   }
 
-  /** Whether the log has been read to its end in this session: only then is anything sealed. */
-  get isCurrent(): boolean {
+  /** Whether the log has been read to its end in this session. */
+  get #isRead(): boolean {
     return this.#subscribed && this.#state.place.cursor.seq >= this.#head;
+  }
+
+  /** Whether this device and the log are where the others are: only then is anything sealed. */
+  get isCurrent(): boolean {
+    return this.#isRead && this.#state.record.restoration === undefined;
   }
 
   /** Whether a leaf of the user bears this account key. */
@@ -88,7 +103,10 @@ export class Conversation {
       const result = await work(step);
       oweReceipts(this.#context, step, this.intents());
       const { status } = step.record;
-      if (status === "ended" && this.#state.record.status !== "ended") this.#endIntents(step);
+      if (status === "ended" && this.#state.record.status !== "ended") {
+        this.#endIntents(step);
+        await sendAgain(this.#context, step, this.#state.group);
+      }
       this.#state = await step.commit();
       step.runEffects();
       return result;
@@ -126,30 +144,59 @@ export class Conversation {
         log: this.log,
         cursor: this.#state.place.cursor,
       });
-      this.#subscribed = true;
-      this.#head = head.seq;
-      this.flush();
+      this.#follow(head.seq);
     } catch (error) {
       await this.#subscribeFailed(error);
     }
   }
 
+  #follow(head: number): void {
+    this.#subscribed = true;
+    this.#absentSince = undefined;
+    this.#head = head;
+    this.#proceed();
+  }
+
   async #subscribeFailed(error: unknown): Promise<void> {
     if (!SubrosaError.is(error) || error.code === "connection-failed" || error.code === "closed") return;
-    switch (error.code) {
+    const { code } = error;
+    switch (code) {
       case "unknown-group":
-      case "not-a-member":
-        await this.lose();
-        return;
-      case "cursor-mismatch":
+        return this.#absent();
+      case "cursor-mismatch": {
+        const head = await this.#restorer.begin();
+        if (head !== undefined) return this.#follow(head);
+        this.#context.report(error);
+        return this.#loseKeys(code);
+      }
       case "gap":
         this.#context.report(error);
-        await this.lose();
-        return;
+        return this.#loseKeys(code);
+      case "not-a-member":
+        // Nothing in the log says so. Whether it is true, the members know.
+        return this.#loseKeys(code);
       default:
         this.#context.report(error);
         this.#readAgain();
     }
+  }
+
+  async #loseKeys(code: ErrorCode): Promise<void> {
+    await this.step((step) => loseKeys(this.#context, step, code));
+  }
+
+  /** The relay does not know the group: it lost it, or it was told to forget it. */
+  async #absent(): Promise<void> {
+    const { subject, status, creator, groupId } = this.#state.record;
+    if (subject.kind === "direct" || status !== "active") return this.lose(undefined, true);
+    if (creator) {
+      await this.#context.relay.request("create", { groupId, nameHash: await nameHash(subject.name) });
+      return this.#subscribeFailed(new SubrosaError("cursor-mismatch", "the relay has lost the group"));
+    }
+    const now = this.#context.clock.now();
+    this.#absentSince ??= now;
+    if (now - this.#absentSince >= ABSENCE) return this.lose();
+    this.#readAgain();
   }
 
   /** The session ended: nothing is current until the next. */
@@ -157,17 +204,50 @@ export class Conversation {
     this.#subscribed = false;
     this.#rereadDelay = REREAD_DELAY;
     this.#sender.disconnected();
+    this.#restorer.stop();
+  }
+
+  /** Takes part in the conversation with the keys of a welcome; what waits goes on under them. */
+  async enter(state: ConversationState, changes: readonly Effect[]): Promise<void> {
+    await this.#queue.run(async () => {
+      const { record, place } = this.#state;
+      const unsealed = this.intents().map((intent) => this.#context.outbox.seal(intent, undefined));
+      await this.#context.write([...forgetKeys(record), ...initialChanges(state), ...unsealed, ...changes]);
+      this.#state = state;
+      this.#subscribed = false;
+      this.#sender.disconnected();
+      this.entered++;
+      const { repair } = record;
+      if (repair === undefined) return;
+      const unseen = repair.readded ? 0 : Math.max(0, state.place.cursor.seq - 1 - place.cursor.seq);
+      const missed = repair.missed + unseen;
+      if (missed > 0) {
+        this.#context.emit("undecryptable", { ...groupField(state), reason: repair.reason, missed });
+      }
+    });
+  }
+
+  /** The welcome that was to repair this conversation was none: whoever else is there is asked. */
+  async repairFailed(): Promise<void> {
+    await this.step((step) => {
+      const { repair } = step.record;
+      if (repair === undefined) return;
+      step.setRecord({ repair: { ...repair, readded: false } });
+      step.after(() => this.#context.repair(step.record.groupId));
+    });
   }
 
   /**
    * The relay does not have this conversation any more, or not for this device. Messages that wait in a direct one go
-   * into the next, unless `error` says why they must not.
+   * into the next, unless `error` says why they must not; `anew`: which is to begin whether any wait or not.
    */
-  async lose(error?: SubrosaError): Promise<void> {
+  async lose(error?: SubrosaError, anew = false): Promise<void> {
     await this.step((step) => {
-      if (step.record.status === "ended") return;
+      const { status, subject } = step.record;
+      if (status === "ended") return;
       announceEnd(this.#context, step, { lost: true });
       step.end(error);
+      if (anew && subject.kind === "direct") beginAnew(this.#context, step, subject.peer);
     });
   }
 
@@ -179,7 +259,7 @@ export class Conversation {
     for (let at = 0; at < entries.length; at += BATCH) {
       const batch = entries.slice(at, at + BATCH);
       batches.push(
-        this.step((step) => this.#receive(step, batch)).then(
+        this.step((step) => receiveEntries(this.#context, step, batch, this.#receiving)).then(
           () => this.#received(),
           (error: unknown) => this.#unreceived(error),
         ),
@@ -228,54 +308,11 @@ export class Conversation {
     this.#cancelReread = this.#context.clock.after(delay, () => this.#context.background(this.subscribe()));
   }
 
-  async #receive(step: Step, entries: readonly LogEntry[]): Promise<void> {
-    const first = step.place.cursor.seq + 1;
-    const isWhole = entries.every(({ seq }, at) => at === 0 || seq === (entries[at - 1]?.seq ?? 0) + 1);
-    if (!isWhole || (entries[0]?.seq ?? first) > first) {
-      throw new SubrosaError("protocol-error", "the relay left out entries of a log");
-    }
-    const digests = await contentDigests(entries);
-    for (const [index, entry] of entries.entries()) {
-      if (step.record.status === "ended") return;
-      const { cursor } = step.place;
-      if (entry.seq <= cursor.seq) continue;
-      const digest = digests[index] as Awaited<(typeof digests)[number]>;
-      const kind = entry.form === "full" ? entry.content.kind : entry.kind;
-      const entryId = entry.form === "full" ? entry.content.entryId : entry.entryId;
-      const next = await nextCursor(this.log, cursor, digest);
-      await this.#receiveOne(step, entry, toHex(entryId), digest);
-      step.advance(next, isHandshake(kind));
-    }
-  }
-
-  async #receiveOne(step: Step, entry: LogEntry, entryId: string, digest: Uint8Array): Promise<void> {
-    const intent = this.intents().find(
-      ({ sealed }) =>
-        sealed !== undefined && toHex(sealed.entryId) === entryId && equalBytes(sealed.contentDigest, digest),
-    );
-    const sealed = intent?.sealed;
-    // What was made for another place in the log is not in force here, whoever put it there.
-    if (intent !== undefined && sealed !== undefined && isSameCursor(sealed.after, step.place.handshake)) {
-      receiveOwn(this.#context, step, intent, sealed);
-      return;
-    }
-    if (entry.form === "full") {
-      const { kind } = entry.content;
-      if (isHandshake(kind)) this.#unsealAll(step);
-      await receiveEntry(this.#context, step, entry.content);
-      return;
-    }
-    // The relay withholds messages after we left, nothing else.
-    if (step.record.status === "leaving" && entry.kind === EntryKind.application) return;
-    throw new SubrosaError("protocol-error", "the relay withholds an entry");
-  }
-
-  /** Somebody's handshake entry came first: what was sealed for the place before it can never be taken. */
-  #unsealAll(step: Step): void {
-    for (const intent of this.intents()) {
-      if (intent.sealed !== undefined) unseal(this.#context, step, intent);
-    }
-  }
+  readonly #receiving = {
+    log: (): LogId => this.log,
+    intents: () => this.intents(),
+    restorer: () => this.#restorer,
+  };
 
   #received(): void {
     this.#rereadDelay = REREAD_DELAY;
@@ -283,7 +320,13 @@ export class Conversation {
       this.#cancelAck = undefined;
       this.#context.relay.ack(this.log, this.#state.place.cursor);
     });
-    this.flush();
+    this.#proceed();
+  }
+
+  /** What is next once the log was read: to put it back, if the relay has lost a part; else to send. */
+  #proceed(): void {
+    if (this.#state.record.restoration === undefined) this.flush();
+    else if (this.#isRead) this.#context.background(this.#restorer.proceed());
   }
 
   #endIntents(step: Step): void {
@@ -304,6 +347,7 @@ export class Conversation {
   stop(): void {
     this.#cancelAck?.();
     this.#cancelReread?.();
+    this.#restorer.stop();
     this.#sender.stop();
   }
 }

@@ -1,9 +1,11 @@
+import type { Bytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import type { GroupState, StagedCommit } from "../../mls/group/index.js";
 import type { LeafIndex } from "../../mls/structs/indices.js";
 import type { Context } from "../context.js";
 import { pendingLeaves } from "./commit-rules.js";
 import type { Content } from "./content.js";
+import { forgetMessage } from "./journal.js";
 import { type Leaf, leafAt, usersOf } from "./leaves.js";
 import type { Step } from "./step.js";
 
@@ -41,8 +43,12 @@ export function deliver(
 }
 
 /** A receiver says that it holds messages of ours. */
-export function noteReceipt(context: Context, step: Step, by: string, ids: readonly string[]): void {
+export function noteReceipt(context: Context, step: Step, by: string, received: readonly Bytes[]): void {
+  const { subject, groupId } = step.record;
+  const ids = received.map(toHex);
   step.change(...context.history.advance(ids, "delivered"));
+  // There is nobody else who could miss them.
+  if (subject.kind === "direct") step.change(...received.map((id) => forgetMessage(groupId, id)));
   step.after(() => context.emit("receipt", { ids, by, ...groupField(step), state: "delivered" }));
 }
 

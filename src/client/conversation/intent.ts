@@ -21,7 +21,13 @@ export type Action =
       readonly type: "add";
       readonly userId: string;
       readonly expected?: string;
-      readonly request?: { readonly id: Bytes; readonly deviceId: Bytes; readonly keyPackage: Bytes };
+      readonly request?: {
+        readonly id: Bytes;
+        readonly deviceId: Bytes;
+        readonly keyPackage: Bytes;
+        /** The hash of the leaf that the new one takes the place of. */
+        readonly replaces?: Bytes;
+      };
     }
   | { readonly type: "remove"; readonly userId: string }
   | { readonly type: "promote"; readonly userId: string }
@@ -70,7 +76,11 @@ function encodeAction(writer: Writer, action: Action): void {
       encodeName(writer, action.userId);
       writer.optional(action.expected, encodeName);
       return void writer.optional(action.request, (w, request) =>
-        w.fixed(request.id).fixed(request.deviceId).opaque(request.keyPackage),
+        w
+          .fixed(request.id)
+          .fixed(request.deviceId)
+          .opaque(request.keyPackage)
+          .optional(request.replaces, (v, hash) => v.fixed(hash)),
       );
     case "remove":
     case "promote":
@@ -92,11 +102,12 @@ function decodeAction(reader: Reader): Action {
     case ACTIONS.add: {
       const userId = decodeName(reader);
       const expected = reader.optional(decodeName);
-      const request = reader.optional((r) => ({
-        id: r.fixed(ENTRY_ID_LENGTH),
-        deviceId: r.fixed(DEVICE_ID_LENGTH),
-        keyPackage: r.opaque(),
-      }));
+      const request = reader.optional((r) => {
+        const id = r.fixed(ENTRY_ID_LENGTH);
+        const rest = { deviceId: r.fixed(DEVICE_ID_LENGTH), keyPackage: r.opaque() };
+        const replaces = r.optional((v) => v.fixed(DIGEST_LENGTH));
+        return { id, ...rest, ...(replaces && { replaces }) };
+      });
       return {
         type: "add",
         userId,

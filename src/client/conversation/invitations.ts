@@ -15,8 +15,8 @@ export class Invitations {
   readonly #context: Context;
   readonly #registry: Registry;
   readonly #options: InvitationOptions;
-  /** By conversation, not by group: who was removed may be invited again. */
-  readonly #shown = new WeakSet<Conversation>();
+  /** How often the user had come into each when it was shown: who was removed may be invited again. */
+  readonly #shown = new WeakMap<Conversation, number>();
 
   constructor(context: Context, registry: Registry, options: InvitationOptions) {
     this.#context = context;
@@ -33,8 +33,8 @@ export class Invitations {
       const { record, group } = conversation.state;
       const { subject, status, inviter } = record;
       if (status !== "invited" || subject.kind !== "group" || group === undefined) continue;
-      if (this.#shown.has(conversation)) continue;
-      this.#shown.add(conversation);
+      if (this.#shown.get(conversation) === conversation.entered) continue;
+      this.#shown.set(conversation, conversation.entered);
       const from = inviter ?? "";
       if (this.#options.automatic && this.#isVerified(conversation, from)) {
         void this.accept(conversation).catch((error: unknown) => this.#context.report(error));

@@ -27,6 +27,7 @@ import type { Context } from "../context.js";
 import type { JoinRequestEvent } from "../events.js";
 import { assertFingerprint, fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
+import { leafToReplace } from "./additions.js";
 import type { Conversation } from "./conversation.js";
 import { presentDevices } from "./duties.js";
 import { identityIn, leavesOf } from "./leaves.js";
@@ -34,23 +35,34 @@ import { contentDigests, nextCursor } from "./log-digest.js";
 import { isAdmin } from "./policy.js";
 import { policyIn } from "./state.js";
 
-/** How long an open group's members leave each other to admit someone, times their rank. */
-const OPEN_SPREAD = 500;
+/** How long members leave each other to admit someone whom any of them may admit, times their rank. */
+const TURN = 500;
+/** How often a member adds one device anew at most, in milliseconds. */
+const REPAIR_INTERVAL = 60_000;
 
-/** The request box of one group, for those of its members who may answer. */
+/**
+ * The request box of one group. Every member follows it, since any of them can add a member's device anew; what else is
+ * asked there is for those who may admit others.
+ */
 export class JoinRequests {
   readonly #context: Context;
   readonly conversation: Conversation;
+  /** As which of its stays in the conversation the user follows the box. */
+  readonly entered: number;
   readonly #queue = new SerialQueue();
   readonly #shown = new Set<string>();
   /** Requests by devices that are members still. */
   readonly #early = new Map<string, JoinRequest>();
+  /** When this member added devices anew, by device. */
+  readonly #repairs = new Map<string, number>();
   #cursor: Cursor | undefined;
-  #subscribed = false;
+  /** Whether the box is followed, and as somebody who may admit. */
+  #following: "answering" | "repairing" | undefined;
 
   constructor(context: Context, conversation: Conversation) {
     this.#context = context;
     this.conversation = conversation;
+    this.entered = conversation.entered;
   }
 
   get #groupId() {
@@ -74,10 +86,13 @@ export class JoinRequests {
   /** Follows the box and shows again what waits for an answer. */
   async subscribe(): Promise<void> {
     for (const [id, request] of this.#early) void this.#show(id, request);
-    if (this.#subscribed || !this.#mayAnswer()) return;
-    this.#subscribed = true;
+    if (this.conversation.state.record.status !== "active") return;
+    const following = this.#mayAnswer() ? "answering" : "repairing";
+    if (this.#following === following) return;
+    this.#following = following;
+    // Who may not admit has passed over what is for others, and reads it again when it may.
     const stored = await this.#context.store.get(layout.box(this.#groupId));
-    this.#cursor ??= stored === undefined ? START : decode(decodeCursor, stored);
+    this.#cursor = stored === undefined ? START : decode(decodeCursor, stored);
     const prefix = layout.request(this.#groupId, new Uint8Array(0));
     for (const [key, value] of await this.#context.store.list(prefix)) {
       if (value.length === 0) continue;
@@ -92,7 +107,7 @@ export class JoinRequests {
         await this.#context.relay.request("subscribe", { log: this.log, cursor: START });
         return;
       }
-      this.#subscribed = false;
+      this.#following = undefined;
       // What has become of this device's rights meanwhile, the group's own log says.
       const expected = ["connection-failed", "closed", "not-a-member", "unknown-group"];
       if (!expected.includes(error.code)) this.#context.report(error);
@@ -100,7 +115,7 @@ export class JoinRequests {
   }
 
   disconnected(): void {
-    this.#subscribed = false;
+    this.#following = undefined;
   }
 
   /** Takes in entries that the relay sent; resolves when they are done with. */
@@ -126,6 +141,7 @@ export class JoinRequests {
         // Signed with its id, so that what the relay says again is known by it, answered or not.
         if ((await this.#context.store.get(name)) !== undefined) continue;
         const request = await this.#checked(entry.content.payload, entry.content.entryId);
+        if (this.#following !== "answering" && request.replaces === undefined) continue;
         taken.push({ id: toHex(entry.content.entryId), request });
         changes.push({ put: name, value: encode(encodeJoinRequest, request) });
       } catch (error) {
@@ -133,8 +149,10 @@ export class JoinRequests {
       }
     }
     this.#cursor = cursor;
-    changes.push({ put: layout.box(this.#groupId), value: encode(encodeCursor, cursor) });
-    await this.#context.write(changes);
+    if (this.#following === "answering") {
+      changes.push({ put: layout.box(this.#groupId), value: encode(encodeCursor, cursor) });
+    }
+    if (changes.length > 0) await this.#context.write(changes);
     this.#context.relay.ack(this.log, cursor);
     for (const { id, request } of taken)
       void this.#show(id, request).catch((error) => this.#context.report(error));
@@ -162,8 +180,10 @@ export class JoinRequests {
   /** `stored`: it was there before this process began. */
   async #show(id: string, request: JoinRequest, stored = false): Promise<void> {
     const { state } = this.conversation;
-    if (state.group === undefined || !this.#mayAnswer()) return;
+    if (state.group === undefined || state.record.status !== "active") return;
     const requestId = fromHex(id);
+    if (request.replaces !== undefined && (await this.#repair(id, request))) return;
+    if (!this.#mayAnswer()) return;
     const present = presentDevices(state.group, state.access, this.#context.identity.deviceId);
     if (present.has(toHex(request.deviceId))) {
       // Answered by another; or by one who is about to leave, as the log will show.
@@ -176,8 +196,11 @@ export class JoinRequests {
     this.#shown.add(id);
     const policy = policyIn(state.group);
     if (policy.kind !== "group") return;
-    if (policy.join === "closed") return this.#reject(requestId);
-    if (policy.join === "open") return this.#admitInTurn(requestId, request);
+    // Who was removed meanwhile has nothing to be repaired, and was told so by this.
+    if (policy.join === "closed" || request.replaces !== undefined) return this.#reject(requestId);
+    if (policy.join === "open" || (await this.#isOwnDevice(request))) {
+      return this.#admitInTurn(requestId, request);
+    }
     const contact = this.#context.contacts.get(request.userId);
     const known = contact !== undefined && equalBytes(contact.pinnedKey, request.accountKey);
     if (contact !== undefined && !known) {
@@ -206,10 +229,44 @@ export class JoinRequests {
     this.#context.emit("joinRequest", event);
   }
 
+  /** A member asks to be added anew; any member does that. False: the leaf it names is not there. */
+  async #repair(id: string, request: JoinRequest): Promise<boolean> {
+    const { group } = this.conversation.state;
+    if (group === undefined) return false;
+    const leaf = await leafToReplace(group, request);
+    if (leaf === undefined || !equalBytes(leaf.accountKey, request.accountKey)) return false;
+    if (this.#shown.has(id) || leaf.leafIndex === group.ownLeafIndex) return true;
+    this.#shown.add(id);
+    const device = toHex(request.deviceId);
+    const { clock } = this.#context;
+    const since = clock.now() - (this.#repairs.get(device) ?? Number.NEGATIVE_INFINITY);
+    this.#repairs.set(device, clock.now());
+    const wait = since >= 0 && since < REPAIR_INTERVAL ? REPAIR_INTERVAL - since : 0;
+    const repair = () => this.#admitInTurn(fromHex(id), request);
+    if (wait === 0) repair();
+    else clock.after(wait, repair);
+    return true;
+  }
+
+  /** A user who is a member asks with another device of the account, which took the place of one that is lost. */
+  async #isOwnDevice(request: JoinRequest): Promise<boolean> {
+    const { group } = this.conversation.state;
+    if (group === undefined || !this.#isAdminHere()) return false;
+    return leavesOf(group).some(
+      (leaf) => leaf.userId === request.userId && equalBytes(leaf.accountKey, request.accountKey),
+    );
+  }
+
+  #isAdminHere(): boolean {
+    const { group } = this.conversation.state;
+    return group !== undefined && isAdmin(policyIn(group), this.#context.identity.userId);
+  }
+
   async #approve(requestId: Uint8Array, request: JoinRequest, expected?: string): Promise<void> {
-    const { userId, deviceId, keyPackage } = request;
+    const { userId, deviceId, keyPackage, replaces } = request;
     const id = requestId.slice();
-    const action = { type: "add", userId, request: { id, deviceId, keyPackage } } as const;
+    const asked = { id, deviceId, keyPackage, ...(replaces && { replaces }) };
+    const action = { type: "add", userId, request: asked } as const;
     try {
       await this.conversation.perform(expected === undefined ? action : { ...action, expected });
     } catch (error) {
@@ -230,16 +287,21 @@ export class JoinRequests {
     await this.#forget(requestId);
   }
 
-  /** In an open group the first member admits at once, the others only if that did not happen. */
-  async #admitInTurn(requestId: Uint8Array, request: JoinRequest): Promise<void> {
+  /** Where any member may admit, the first does so at once, the others only if that did not happen. */
+  #admitInTurn(requestId: Uint8Array, request: JoinRequest): void {
     const { group } = this.conversation.state;
     if (group === undefined) return;
-    const rank = leavesOf(group).findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex);
+    const others = leavesOf(group).filter(({ deviceId }) => !equalBytes(deviceId, request.deviceId));
+    const rank = others.findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex);
     const admit = () => {
-      this.#approve(requestId, request).catch((error: unknown) => this.#context.report(error));
+      this.#approve(requestId, request).catch((error: unknown) => {
+        // It waits in the box, and is taken up again with the next session.
+        if (SubrosaError.is(error) && error.code === "closed") return;
+        this.#context.report(error);
+      });
     };
     if (rank === 0) admit();
-    else this.#context.clock.after(OPEN_SPREAD * Math.min(rank, 20), admit);
+    else this.#context.clock.after(TURN * Math.min(rank, 20), admit);
   }
 
   /** The request was answered: its id stays, without it. */

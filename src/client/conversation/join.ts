@@ -1,4 +1,4 @@
-import { equalBytes } from "../../base/bytes.js";
+import { EMPTY, equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { decode, type Reader } from "../../codec/reader.js";
@@ -8,7 +8,7 @@ import { type GroupState, joinGroup, type KeyPackageBundle } from "../../mls/gro
 import type { LeafIndex } from "../../mls/structs/indices.js";
 import { decodeMlsMessage } from "../../mls/structs/message.js";
 import type { Change } from "../../stores/store.js";
-import type { Pointer } from "../../wire/entries.js";
+import { decodeJoinRequest, type EntryContent, type Pointer } from "../../wire/entries.js";
 import { decodeName, encodeName, isName } from "../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
@@ -19,7 +19,8 @@ import { acquaint } from "./acquaintance.js";
 import { checkLeaves } from "./commit-rules.js";
 import type { Conversation } from "./conversation.js";
 import { nameHash } from "./directory-names.js";
-import { authenticate, leafAt, leavesOf, usersOf } from "./leaves.js";
+import { keepHandshake } from "./journal.js";
+import { authenticate, type Leaf, leafAt, leafHash, leavesOf, ownLeafOf, usersOf } from "./leaves.js";
 import { isAdmin, type Policy } from "./policy.js";
 import type { ConversationRecord } from "./record.js";
 import type { Registry } from "./registry.js";
@@ -66,7 +67,11 @@ export async function joinByPointer(
   const known = registry.get(pointer.groupId)?.state;
   if (known !== undefined && known.record.status !== "ended") {
     // A pointer never takes the place of a live conversation: the log itself has to end that first.
-    return known.place.cursor.seq >= pointer.at.seq ? { type: "dropped" } : { type: "held" };
+    const { place, record } = known;
+    const isPast =
+      place.cursor.seq > pointer.at.seq || (isLive(record) && place.cursor.seq === pointer.at.seq);
+    if (isPast) return { type: "dropped" };
+    if (isLive(record)) return { type: "held" };
   }
   const { content, welcome, at } = await context.relay.request("fetchBundle", {
     groupId: pointer.groupId,
@@ -75,6 +80,8 @@ export async function joinByPointer(
   if (at.seq !== pointer.at.seq || !equalBytes(at.digest, pointer.at.digest)) {
     throw new SubrosaError("protocol-error", "the relay answered with another commit");
   }
+  // It was put back by somebody who had not the welcome: whoever made it may complete it.
+  if (welcome.length === 0 && content.bundle?.welcomeHash.length) return { type: "held" };
   if (!equalBytes(content.bundle?.welcomeHash ?? new Uint8Array(0), await sha256(welcome))) {
     throw new SubrosaError("protocol-error", "the welcome is not that of the commit");
   }
@@ -96,7 +103,10 @@ export async function joinByPointer(
   if (!equalBytes(group.groupContext.groupId, pointer.groupId)) {
     throw new SubrosaError("protocol-error", "the welcome is for another group");
   }
-  if (group.groupContext.epoch <= (known?.record.lastEpoch ?? -1n)) {
+  const asked = await ownRequest(context, pointer.groupId);
+  // A package that was made for this request can be in no welcome of before.
+  const isFresh = asked !== undefined && equalBytes(keyPackageIn(asked), bundle.bytes);
+  if (!isFresh && group.groupContext.epoch <= (known?.record.lastEpoch ?? -1n)) {
     throw new SubrosaError("protocol-error", "the welcome is to an epoch that has passed");
   }
   if (group.groupContext.extensions.length !== 1) {
@@ -106,8 +116,10 @@ export async function joinByPointer(
   }
   const policy = policyIn(group);
   checkLeaves(leavesOf(group), policy);
-  const by = leafAt(group, inviter.leaf as LeafIndex).userId;
-  if (policy.kind === "group" && policy.join !== "open" && !isAdmin(policy, by)) {
+  const signer = leafAt(group, inviter.leaf as LeafIndex);
+  const by = signer.userId;
+  const repairs = known !== undefined && isRepairedBy(known, signer);
+  if (policy.kind === "group" && policy.join !== "open" && !isAdmin(policy, by) && !repairs) {
     return {
       type: "dropped",
       error: new SubrosaError("not-an-admin", "invited by a member who must not invite"),
@@ -115,8 +127,44 @@ export async function joinByPointer(
   }
   return policy.kind === "direct"
     ? joinDirect(context, registry, pointer, group, bundle, policy)
-    : joinNamed(context, registry, pointer, group, bundle, policy, by);
+    : joinNamed(context, registry, { pointer, group, bundle, content, asked, by, repairs }, policy);
 }
+
+/** Whether a pointer has to wait for the log to end the conversation. */
+function isLive({ status }: ConversationRecord): boolean {
+  return status !== "ended" && status !== "repairing";
+}
+
+/** The signer of the welcome was a member of the group when this device could last read it. */
+function isRepairedBy({ record, group }: ConversationState, signer: Leaf): boolean {
+  if (record.status !== "repairing" || group === undefined) return false;
+  return leavesOf(group).some(
+    (leaf) =>
+      leaf.userId === signer.userId &&
+      equalBytes(leaf.deviceId, signer.deviceId) &&
+      equalBytes(leaf.accountKey, signer.accountKey),
+  );
+}
+
+async function ownRequest(context: Context, groupId: Uint8Array): Promise<OwnRequest | undefined> {
+  const stored = await context.store.get(layout.join(groupId));
+  return stored === undefined ? undefined : decode(decodeOwnRequest, stored);
+}
+
+function keyPackageIn(request: OwnRequest): Uint8Array {
+  return decode(decodeJoinRequest, request.payload).keyPackage;
+}
+
+/** What a conversation is entered with. */
+interface Joining {
+  readonly pointer: Pointer;
+  readonly group: GroupState;
+  readonly bundle: KeyPackageBundle;
+  /** The commit that added this device, kept for groups. */
+  readonly content?: EntryContent;
+}
+
+type NewRecord = Pick<ConversationRecord, "status" | "subject" | "inviter">;
 
 /** Our key package among those that the welcome has secrets for. */
 function findBundle(context: Context, welcome: Uint8Array): KeyPackageBundle | undefined {
@@ -148,13 +196,8 @@ async function joinDirect(
   const { binding } = await context.relay.request("resolveDirect", { userId: peer });
   if (binding === undefined || !equalBytes(binding.groupId, pointer.groupId)) return { type: "dropped" };
   const earlier = registry.direct(peer);
-  const record: ConversationRecord = {
-    groupId: pointer.groupId,
-    status: "active",
-    subject: { kind: "direct", peer },
-    refreshedAt: 0,
-  };
-  const conversation = await adopt(context, registry, pointer, group, bundle, record, []);
+  const record: NewRecord = { status: "active", subject: { kind: "direct", peer } };
+  const conversation = await adopt(context, registry, { pointer, group, bundle }, record, []);
   if (earlier !== undefined && earlier !== conversation) await earlier.lose();
   return { type: "joined", conversation };
 }
@@ -162,21 +205,21 @@ async function joinDirect(
 async function joinNamed(
   context: Context,
   registry: Registry,
-  pointer: Pointer,
-  group: GroupState,
-  bundle: KeyPackageBundle,
+  joining: Joining & {
+    readonly asked: OwnRequest | undefined;
+    readonly by: string;
+    readonly repairs: boolean;
+  },
   policy: Extract<Policy, { kind: "group" }>,
-  by: string,
 ): Promise<JoinResult> {
-  const stored = await context.store.get(layout.join(pointer.groupId));
-  const asked = stored === undefined ? undefined : decode(decodeOwnRequest, stored);
-  const { groupId } = await context.relay.request("resolveName", { nameHash: await nameHash(policy.name) });
+  const { pointer, group, asked, by, repairs } = joining;
   const bound = registry.named(policy.name);
+  const isBound = bound !== undefined && equalBytes(bound.state.record.groupId, pointer.groupId);
   if (
     !isName(policy.name) ||
-    !equalBytes(groupId, pointer.groupId) ||
+    !(isBound || (await isNameOf(context, policy.name, pointer.groupId))) ||
     (asked !== undefined && asked.name !== policy.name) ||
-    (bound !== undefined && !equalBytes(bound.state.record.groupId, pointer.groupId))
+    (bound !== undefined && !isBound)
   ) {
     return {
       type: "dropped",
@@ -190,17 +233,22 @@ async function joinNamed(
       error: new SubrosaError("identity-mismatch", "who admitted this user has not the expected fingerprint"),
     };
   }
-  const record: ConversationRecord = {
-    groupId: pointer.groupId,
-    status: asked === undefined ? "invited" : "active",
+  const isWanted = repairs || asked !== undefined;
+  const record: NewRecord = {
+    status: isWanted ? "active" : "invited",
     subject: { kind: "group", name: policy.name },
-    refreshedAt: 0,
-    ...(asked === undefined && { inviter: by }),
+    ...(!isWanted && { inviter: by }),
   };
   const changes = [{ delete: layout.join(pointer.groupId) }];
-  const conversation = await adopt(context, registry, pointer, group, bundle, record, changes);
-  if (asked !== undefined) context.emit("groupJoin", { group: policy.name, members: usersOf(group) });
+  const conversation = await adopt(context, registry, joining, record, changes);
+  if (asked !== undefined && !isBound)
+    context.emit("groupJoin", { group: policy.name, members: usersOf(group) });
   return { type: "joined", conversation };
+}
+
+async function isNameOf(context: Context, name: string, groupId: Uint8Array): Promise<boolean> {
+  const bound = await context.relay.request("resolveName", { nameHash: await nameHash(name) });
+  return equalBytes(bound.groupId, groupId);
 }
 
 /**
@@ -216,26 +264,35 @@ export async function hasFingerprint(group: GroupState, userId: string, expected
 async function adopt(
   context: Context,
   registry: Registry,
-  pointer: Pointer,
-  group: GroupState,
-  bundle: KeyPackageBundle,
-  record: ConversationRecord,
+  { pointer, group, bundle, content }: Joining,
+  record: NewRecord,
   changes: readonly Change[],
 ): Promise<Conversation> {
+  const known = registry.get(pointer.groupId);
+  const ownLeaf = ownLeafOf(group);
   const state: ConversationState = {
-    record,
+    record: {
+      ...record,
+      groupId: pointer.groupId,
+      refreshedAt: 0,
+      repairedAt: known?.state.record.repairedAt ?? 0,
+      grownAt: pointer.at.seq,
+      creator: false,
+      ...(ownLeaf && { leafHash: await leafHash(ownLeaf) }),
+    },
     group,
     place: { cursor: pointer.at, handshake: pointer.at, sentSinceRefresh: 0 },
     access: wantedAccess(leavesOf(group), policyIn(group)),
   };
-  // Whatever it still has to write comes before what this writes.
-  registry.get(pointer.groupId)?.stop();
-  await context.write([
-    ...initialChanges(state),
+  const handshake = { cursor: pointer.at, welcome: EMPTY, time: context.clock.now() };
+  const all = [
     ...changes,
+    ...(content === undefined ? [] : [keepHandshake(pointer.groupId, { ...handshake, content })]),
     ...context.keyPackages.used(bundle.ref),
     { delete: layout.pointer(pointer.groupId) },
-  ]);
+  ];
+  if (known === undefined) await context.write([...initialChanges(state), ...all]);
+  else await known.enter(state, all);
   if (record.status === "invited") context.delivery.hold(toHex(pointer.groupId));
-  return registry.add(context, state);
+  return known ?? registry.add(context, state);
 }

@@ -1,8 +1,11 @@
 import type { Bytes } from "../../base/bytes.js";
 import { equalBytes } from "../../base/bytes.js";
 import { SubrosaError } from "../../base/errors.js";
+import { sha256 } from "../../crypto/hash.js";
 import { type GroupState, type Identity, members } from "../../mls/group/index.js";
 import type { LeafIndex } from "../../mls/structs/indices.js";
+import type { LeafNode } from "../../mls/structs/leaf-node.js";
+import { encodedLeaf } from "../../mls/tree/node-bytes.js";
 import { type DeviceCredential, parseIdentity, verifyCredential } from "../identity/credential.js";
 
 /** A leaf of the tree with what its credential says; the engine had it authenticated before it got into the tree. */
@@ -26,6 +29,16 @@ export function leavesOf(group: GroupState): readonly Leaf[] {
 export function identityIn(credential: Identity["credential"]): DeviceCredential {
   if (credential.kind !== "basic") throw new SubrosaError("malformed", "not a basic credential");
   return parseIdentity(credential.identity);
+}
+
+/** This member's own leaf node. */
+export function ownLeafOf(group: GroupState): LeafNode | undefined {
+  return group.tree.leaf(group.ownLeafIndex);
+}
+
+/** What a request for repair names a leaf by. */
+export function leafHash(leafNode: LeafNode): Promise<Bytes> {
+  return sha256(encodedLeaf(leafNode));
 }
 
 /** The leaf at an index. */

@@ -85,6 +85,12 @@ export class Outbox {
     return this.#store(moved, moved);
   }
 
+  /** The change with which a message that was sent waits again, before all that came after it. */
+  revive(order: number, target: Target, action: Action): Effect {
+    const intent: Intent = { order, target, action };
+    return this.#store(intent, intent);
+  }
+
   /** The change that ends an intent; call {@link settle} when it is written. */
   end(intent: Intent): Effect {
     return {

@@ -1,23 +1,33 @@
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
-import { decodeStagedCommit, dropProposals } from "../../mls/group/index.js";
+import { decodeStagedCommit, dropProposals, type GroupState } from "../../mls/group/index.js";
+import type { Cursor } from "../../wire/identifiers.js";
 import { EntryKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
+import { fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
 import { ownLeaves } from "./commit-rules.js";
 import { MAX_RECEIPT_IDS, MESSAGE_ID_LENGTH } from "./content.js";
 import { announceEnd, groupField } from "./effects.js";
 import type { Intent, Sealed } from "./intent.js";
+import { forgetMessage, type KeptMessage, keepMessage, keptMessages } from "./journal.js";
 import { isMessage } from "./outbox.js";
 import { mergeCommit } from "./receive.js";
+import { policyIn } from "./state.js";
 import type { Step } from "./step.js";
 
 /** The log shows an entry of ours at the place for which it was made: it counts from here on. */
-export function receiveOwn(context: Context, step: Step, intent: Intent, sealed: Sealed): void {
+export function receiveOwn(
+  context: Context,
+  step: Step,
+  intent: Intent,
+  sealed: Sealed,
+  { seq }: Cursor,
+): void {
   const { action } = intent;
   switch (sealed.kind) {
     case EntryKind.application:
-      noteSent(context, step, intent);
+      noteSent(context, step, intent, { seq, entryId: sealed.entryId });
       break;
     case EntryKind.leave:
       hide(context, step);
@@ -42,8 +52,22 @@ export function receiveOwn(context: Context, step: Step, intent: Intent, sealed:
   }
 }
 
-function noteSent(context: Context, step: Step, { action }: Intent): void {
+function noteSent(
+  context: Context,
+  step: Step,
+  { action, order }: Intent,
+  place: Pick<KeptMessage, "seq" | "entryId">,
+): void {
   if (action.type !== "send" || !isMessage(action)) return;
+  const { content, expected } = action;
+  const kept = {
+    ...place,
+    order,
+    content,
+    time: context.clock.now(),
+    ...(expected !== undefined && { expected }),
+  };
+  step.change(keepMessage(step.record.groupId, kept));
   const ids = [toHex(action.content.id)];
   step.change(...context.history.advance(ids, "sent"));
   const by = context.identity.userId;
@@ -71,6 +95,16 @@ function dropOwnLeave(step: Step, { action }: Intent): void {
   const { group, record } = step;
   if (action.type !== "leave" || group === undefined || record.status === "leaving") return;
   step.propose(dropProposals(group, ownLeaves(group)), []);
+}
+
+/** A message that was sent, and that the relay has lost, cannot be sent again. */
+export function failKept(context: Context, step: Step, { content }: KeptMessage): void {
+  const ids = [toHex(content.id)];
+  const by = context.identity.userId;
+  step.change(...context.history.advance(ids, "failed"), forgetMessage(step.record.groupId, content.id));
+  step.after(() =>
+    context.emit("receipt", { ids, by, ...groupField(step), state: "failed", code: "data-lost" }),
+  );
 }
 
 /** An intent came to nothing; whoever waits for it, or sent it, is told why. */
@@ -101,6 +135,22 @@ export function endWithConversation(context: Context, step: Step, intent: Intent
   } else {
     const ended = new SubrosaError("not-a-member", "the conversation has ended");
     fail(context, step, intent, step.endedBy ?? ended);
+  }
+}
+
+/**
+ * What was sent in a direct conversation that is over, and is not known to have arrived, is sent in the next; to the
+ * account that it was sent to, and no other.
+ */
+export async function sendAgain(context: Context, step: Step, before: GroupState | undefined): Promise<void> {
+  const { subject, groupId } = step.record;
+  if (subject.kind !== "direct" || step.endedBy !== undefined || before === undefined) return;
+  const policy = policyIn(before);
+  const account = policy.kind === "direct" && policy.users.find(({ userId }) => userId === subject.peer);
+  if (!account) return;
+  const fingerprint = await fingerprintOf(subject.peer, account.accountKey);
+  for (const { order, content, expected = fingerprint } of await keptMessages(context.store, groupId)) {
+    step.change(context.outbox.revive(order, { userId: subject.peer }, { type: "send", content, expected }));
   }
 }
 

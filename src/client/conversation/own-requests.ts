@@ -1,4 +1,4 @@
-import { asBytes } from "../../base/bytes.js";
+import { asBytes, type Bytes } from "../../base/bytes.js";
 import { fromHex, toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { decode } from "../../codec/reader.js";
@@ -7,13 +7,16 @@ import { sign } from "../../crypto/signature.js";
 import { encodeJoinRequest, joinRequestToBeSigned } from "../../wire/entries.js";
 import { START } from "../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH, EntryKind, LogKind } from "../../wire/protocol.js";
-import type { Context } from "../context.js";
+import type { Context, Effect } from "../context.js";
 import { layout } from "../layout.js";
 import { type Deferred, deferred } from "../waiting.js";
 import type { Conversation } from "./conversation.js";
 import { nameHash } from "./directory-names.js";
 import { decodeOwnRequest, encodeOwnRequest, type OwnRequest } from "./join.js";
-import type { Registry } from "./registry.js";
+import { isMember, type Registry } from "./registry.js";
+
+/** How long to wait between two requests for repair of a group, in milliseconds. */
+const REPAIR_INTERVAL = 60_000;
 
 /** This user's requests to join groups, and who waits for their answers. */
 export class OwnRequests {
@@ -40,9 +43,54 @@ export class OwnRequests {
     if (this.#registry.named(name)?.state.record.status === "active") {
       throw new SubrosaError("already-a-member", `already a member of group ${JSON.stringify(name)}`);
     }
-    const { identity, relay, clock, keyPackages } = this.#context;
+    const { relay } = this.#context;
     const { groupId } = await relay.request("resolveName", { nameHash: await nameHash(name) });
     const key = toHex(groupId);
+    const waiting = this.#waiting.get(key) ?? deferred<void>();
+    this.#waiting.set(key, waiting);
+    const { request, changes } = await this.#make(groupId, name, {
+      ...(expected !== undefined && { expected }),
+    });
+    this.#requests.set(key, request);
+    await this.#context.write(changes);
+    await this.#send(key, request);
+    await waiting.promise;
+  }
+
+  /**
+   * Asks the members of a group whose keys are of no use here any more to add this device anew, in one commit. A request
+   * that has gone out stands; a new one is made after a while at the earliest.
+   */
+  async repair(conversation: Conversation): Promise<void> {
+    const { clock } = this.#context;
+    const { key } = conversation;
+    const { record } = conversation.state;
+    const { subject, groupId, leafHash: replaces } = record;
+    const standing = this.#requests.get(key);
+    if (standing !== undefined) return this.#send(key, standing);
+    if (subject.kind !== "group" || !isMember(record)) return;
+    const wait = record.repairedAt + REPAIR_INTERVAL - clock.now();
+    if (record.repairedAt > 0 && wait > 0 && wait <= REPAIR_INTERVAL) {
+      clock.after(wait, () => this.#context.background(this.repair(conversation)));
+      return;
+    }
+    const { request, changes } = await this.#make(groupId, subject.name, { ...(replaces && { replaces }) });
+    if (this.#requests.has(key)) return;
+    this.#requests.set(key, request);
+    await conversation.step((step) => {
+      step.setRecord({ repairedAt: clock.now() });
+      step.change(...changes);
+    });
+    await this.#send(key, request);
+  }
+
+  /** A signed request with a fresh key package, and what stores both. */
+  async #make(
+    groupId: Bytes,
+    name: string,
+    { replaces, expected }: { readonly replaces?: Bytes; readonly expected?: string },
+  ): Promise<{ request: OwnRequest; changes: Effect[] }> {
+    const { identity, clock, keyPackages } = this.#context;
     const { bundle, change } = await keyPackages.make(clock.now());
     const unsigned = {
       groupId,
@@ -50,20 +98,14 @@ export class OwnRequests {
       deviceId: identity.deviceId,
       accountKey: identity.account.accountKey,
       keyPackage: bundle.bytes,
+      ...(replaces && { replaces }),
     };
     const requestId = this.#context.randomId(ENTRY_ID_LENGTH);
     const signature = await sign(identity.accountPrivateKey, joinRequestToBeSigned(unsigned, requestId));
     const payload = encode(encodeJoinRequest, { ...unsigned, signature });
     const request: OwnRequest = { name, requestId, payload, ...(expected !== undefined && { expected }) };
-    const waiting = this.#waiting.get(key) ?? deferred<void>();
-    this.#waiting.set(key, waiting);
-    this.#requests.set(key, request);
-    await this.#context.write([
-      change,
-      { put: layout.join(groupId), value: encode(encodeOwnRequest, request) },
-    ]);
-    await this.#send(key, request);
-    await waiting.promise;
+    const stored = { put: layout.join(groupId), value: encode(encodeOwnRequest, request) };
+    return { request, changes: [change, stored] };
   }
 
   /** A session has begun: the relay may not have got what was asked in an earlier one. */
@@ -84,9 +126,7 @@ export class OwnRequests {
       if (!SubrosaError.is(error)) throw error;
       if (error.code === "connection-failed" || error.code === "closed") return;
       if (this.#requests.get(key) !== request) return;
-      this.#requests.delete(key);
-      await this.#context.write([{ delete: layout.join(log.id) }]);
-      this.#settle(key, error);
+      await this.#drop(key, error);
     }
   }
 
@@ -97,6 +137,10 @@ export class OwnRequests {
 
   failed(groupId: Uint8Array, error: SubrosaError): void {
     this.#settle(toHex(groupId), error);
+    const conversation = this.#registry.get(groupId);
+    if (conversation?.state.record.status !== "repairing") return;
+    this.#requests.delete(conversation.key);
+    this.#context.background(conversation.repairFailed());
   }
 
   /** A member refused. Only the request that stands counts; the relay could answer for it, but never for a member. */
@@ -104,12 +148,18 @@ export class OwnRequests {
     const key = toHex(groupId);
     const request = this.#requests.get(key);
     if (request === undefined || toHex(request.requestId) !== toHex(requestId)) return;
+    const reason = `the request to join ${JSON.stringify(request.name)} was refused`;
+    await this.#drop(key, new SubrosaError("join-rejected", reason));
+  }
+
+  async #drop(key: string, error: SubrosaError): Promise<void> {
+    const groupId = fromHex(key);
     this.#requests.delete(key);
     await this.#context.write([{ delete: layout.join(groupId) }]);
-    this.#settle(
-      key,
-      new SubrosaError("join-rejected", `the request to join ${JSON.stringify(request.name)} was refused`),
-    );
+    this.#settle(key, error);
+    const conversation = this.#registry.get(groupId);
+    // Nobody adds this device anew: the members have removed it, or the group is no more.
+    if (conversation?.state.record.status === "repairing") await conversation.lose();
   }
 
   #settle(key: string, error?: SubrosaError): void {

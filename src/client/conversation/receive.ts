@@ -1,5 +1,4 @@
 import { equalBytes } from "../../base/bytes.js";
-import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import {
   encodeRatchets,
@@ -20,8 +19,9 @@ import { checkCommit, pendingLeaves } from "./commit-rules.js";
 import { contentOf } from "./content.js";
 import { announceCommit, announceEnd, deliver, noteReceipt } from "./effects.js";
 import { isByLaterState } from "./later-state.js";
-import { authenticate, leafAt } from "./leaves.js";
+import { authenticate, leafAt, usersOf } from "./leaves.js";
 import { isAdmin } from "./policy.js";
+import { adds, loseKeys } from "./repair.js";
 import { policyIn } from "./state.js";
 import type { Step } from "./step.js";
 
@@ -37,8 +37,16 @@ export type Outcome =
   /** This member could not read it. */
   | "unreadable";
 
-/** Carries out one entry of somebody else (or of ours, before this process began) on a step. */
-export async function receiveEntry(context: Context, step: Step, content: EntryContent): Promise<Outcome> {
+/**
+ * Carries out one entry of somebody else (or of ours, before this process began) on a step. `mayRepeat`: the log is
+ * being read again, so that what cannot be read may be what was read before.
+ */
+export async function receiveEntry(
+  context: Context,
+  step: Step,
+  content: EntryContent,
+  mayRepeat = false,
+): Promise<Outcome> {
   const group = step.group;
   if (group === undefined) return "void";
   try {
@@ -59,6 +67,7 @@ export async function receiveEntry(context: Context, step: Step, content: EntryC
       if (!(await isByLaterState(group, content.payload))) return "duplicate";
       throw new SubrosaError("store-outdated", "this device has sent more than this state of it knows");
     }
+    if (mayRepeat && content.kind === EntryKind.application) return "duplicate";
     return refused(context, step, content, error);
   } finally {
     // The relay has carried out a commit's access changes whatever its members think of it.
@@ -77,10 +86,8 @@ function refused(context: Context, step: Step, content: EntryContent, error: Sub
   step.after(() => context.report(error));
   // Only this member cannot read the path: the others go on without it (RFC 9420 §7.5).
   if (error.rule === UNREADABLE_PATH) {
-    step.after(() => context.emit("undecryptable", { ...group, reason: error.code }));
     // What this member would say from its old epoch nobody could read, and its commits would confuse the relay.
-    announceEnd(context, step, { lost: true });
-    step.end();
+    loseKeys(context, step, error.code);
     return "unreadable";
   }
   return "void";
@@ -112,8 +119,10 @@ async function receiveApplication(
     case "bytes":
       deliver(context, step, sender, content);
       break;
+    case "hello":
+      break;
     case "delivered":
-      noteReceipt(context, step, sender.userId, content.ids.map(toHex));
+      noteReceipt(context, step, sender.userId, content.ids);
       break;
     case "close":
       if (!isAdmin(policyIn(group), sender.userId)) {
@@ -156,6 +165,11 @@ async function receiveCommit(
   if (result.kind !== "commit") throw new SubrosaError("invalid-message", "not a commit", { rule: "commit" });
   step.ratchet({ ...group, secretTree: result.state.secretTree }, result.changes);
   await checkCommit(group, step.access, result.staged, bundle);
+  if (result.staged.selfRemoved && adds(bundle, context.identity.deviceId)) {
+    // Removed and added anew in one: a pointer to the keys is on its way.
+    loseKeys(context, step, "removed", true);
+    return "processed";
+  }
   mergeCommit(context, step, group, result.staged, false);
   return "processed";
 }
@@ -176,6 +190,10 @@ export function mergeCommit(
   }
   const after = merge(staged);
   step.merge(after, encodeRatchets(after.secretTree), own);
+  const known = new Set(usersOf(before));
+  if (usersOf(after).some((userId) => !known.has(userId))) {
+    step.setRecord({ grownAt: step.place.cursor.seq + 1 });
+  }
   announceCommit(context, step, before, after, staged);
   // What one thinks of the members is one's own affair: it does not keep the commit from being merged.
   step.after(() => context.background(acquaint(context, after)));

@@ -1,18 +1,40 @@
 import type { Bytes } from "../../base/bytes.js";
-import { toHex } from "../../base/encoding.js";
+import { fromUtf8, toHex, toUtf8 } from "../../base/encoding.js";
+import { ERROR_CODES, type ErrorCode } from "../../base/errors.js";
 import type { Reader } from "../../codec/reader.js";
 import type { Writer } from "../../codec/writer.js";
 import { type Cursor, decodeCursor, decodeName, encodeCursor, encodeName } from "../../wire/identifiers.js";
-import { DEVICE_ID_LENGTH, GROUP_ID_LENGTH, Role } from "../../wire/protocol.js";
+import { DEVICE_ID_LENGTH, DIGEST_LENGTH, GROUP_ID_LENGTH, Role } from "../../wire/protocol.js";
 
 /**
  * Where a conversation stands:
  * `creating`: the relay has not confirmed it; `active`; `invited`: followed, but shown only after acceptance;
- * `leaving`: hidden, followed until a commit removes this device; `ended`: nothing but its history is left.
+ * `leaving`: hidden, followed until a commit removes this device; `ended`: nothing but its history is left;
+ * `repairing`: this device's keys are of no use any more, and it waits for another member to add it anew.
  */
-export type Status = "creating" | "active" | "invited" | "leaving" | "ended";
+export type Status = "creating" | "active" | "invited" | "leaving" | "ended" | "repairing";
 
-const STATUSES = ["creating", "active", "invited", "leaving", "ended"] as const;
+const STATUSES = ["creating", "active", "invited", "leaving", "ended", "repairing"] as const;
+
+/** What is known of a repair while it lasts. */
+export interface Repair {
+  /** Why the keys are of no use. */
+  readonly reason: ErrorCode;
+  /** Messages that went by and could not be read. */
+  readonly missed: number;
+  /** The log has shown the commit that adds this device anew; what follows it is readable. */
+  readonly readded: boolean;
+}
+
+/** While the relay's log is put back to what it was before the relay lost a part of it. */
+export interface Restoration {
+  /** Where reading began anew. */
+  readonly from: number;
+  /** Entries up to this number may be ones that were processed before. */
+  readonly until: number;
+  /** The handshake entries that the log has shown again, of those kept (see `Journal`). */
+  readonly matched: number;
+}
 
 /** What is known of a conversation beside its keys; written when it changes. */
 export interface ConversationRecord {
@@ -25,10 +47,20 @@ export interface ConversationRecord {
   readonly inviter?: string | undefined;
   /** The last epoch of a conversation that has ended: no welcome leads back before it. */
   readonly lastEpoch?: bigint;
+  /** This device created the group, and can do so again if the relay has lost it. */
+  readonly creator: boolean;
   /** Of a direct conversation that is being created: which one of its two users it is. */
   readonly generation?: number;
   /** Milliseconds since 1970 of this device's last own commit; 0 if it has made none since it joined. */
   readonly refreshedAt: number;
+  /** SHA-256 of this device's leaf node: what a request for repair names. */
+  readonly leafHash?: Bytes;
+  /** Milliseconds since 1970 of the last request for repair; 0 if there was none. */
+  readonly repairedAt: number;
+  /** Where in the log somebody joined last: what was sent before is not for everyone there is now. */
+  readonly grownAt: number;
+  readonly repair?: Repair | undefined;
+  readonly restoration?: Restoration | undefined;
 }
 
 export function encodeConversationRecord(writer: Writer, record: ConversationRecord): void {
@@ -38,6 +70,20 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
   writer.optional(record.inviter, encodeName);
   writer.optional(record.generation, (w, generation) => w.uint53(generation));
   writer.optional(record.lastEpoch, (w, epoch) => w.u64(epoch)).uint53(record.refreshedAt);
+  writer
+    .optional(record.leafHash, (w, hash) => w.fixed(hash))
+    .uint53(record.repairedAt)
+    .uint53(record.grownAt);
+  writer.u8(record.creator ? 1 : 0);
+  writer.optional(record.repair, (w, repair) =>
+    w
+      .opaque(toUtf8(repair.reason))
+      .uint53(repair.missed)
+      .u8(repair.readded ? 1 : 0),
+  );
+  writer.optional(record.restoration, (w, { from, until, matched }) =>
+    w.uint53(from).uint53(until).uint53(matched),
+  );
 }
 
 export function decodeConversationRecord(reader: Reader): ConversationRecord {
@@ -50,6 +96,21 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
   const inviter = reader.optional(decodeName);
   const generation = reader.optional((r) => r.uint53());
   const lastEpoch = reader.optional((r) => r.u64());
+  const refreshedAt = reader.uint53();
+  const leafHash = reader.optional((r) => r.fixed(DIGEST_LENGTH));
+  const repairedAt = reader.uint53();
+  const grownAt = reader.uint53();
+  const creator = reader.u8() === 1;
+  const repair = reader.optional((r) => ({
+    reason: codeOf(fromUtf8(r.opaque(64))),
+    missed: r.uint53(),
+    readded: r.u8() === 1,
+  }));
+  const restoration = reader.optional((r) => ({
+    from: r.uint53(),
+    until: r.uint53(),
+    matched: r.uint53(),
+  }));
   return {
     groupId,
     status,
@@ -57,8 +118,18 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     ...(inviter !== undefined && { inviter }),
     ...(generation !== undefined && { generation }),
     ...(lastEpoch !== undefined && { lastEpoch }),
-    refreshedAt: reader.uint53(),
+    refreshedAt,
+    repairedAt,
+    grownAt,
+    creator,
+    ...(leafHash && { leafHash }),
+    ...(repair && { repair }),
+    ...(restoration && { restoration }),
   };
+}
+
+function codeOf(text: string): ErrorCode {
+  return ERROR_CODES.find((code) => code === text) ?? "internal";
 }
 
 /** How far this device has come in a group's log. */

@@ -1,19 +1,21 @@
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
-import type { StoreSession } from "../../stores/store.js";
 import type { Context } from "../context.js";
-import { layout } from "../layout.js";
 import { Conversation } from "./conversation.js";
-import { type ConversationState, loadState } from "./state.js";
+import type { ConversationRecord } from "./record.js";
+import type { ConversationState } from "./state.js";
+
+/** Whether the app sees the group as one that this user is in. */
+export function isMember({ status }: Pick<ConversationRecord, "status">): boolean {
+  return status === "active" || status === "repairing";
+}
 
 /** All conversations of this device, by group id, name and user. */
 export class Registry {
   readonly #byId = new Map<string, Conversation>();
 
-  static async load(store: StoreSession, context: Context): Promise<Registry> {
+  static load(context: Context, states: readonly ConversationState[]): Registry {
     const registry = new Registry();
-    const records = await store.list(layout.conversations);
-    const states = await Promise.all(records.map(([, value]) => loadState(store, value)));
     for (const state of states) registry.add(context, state);
     return registry;
   }
@@ -55,7 +57,7 @@ export class Registry {
   /** The group of a name that this user is a member of; throws `not-a-member`. */
   active(name: string): Conversation {
     const conversation = this.named(name);
-    if (conversation?.state.record.status !== "active") {
+    if (conversation === undefined || !isMember(conversation.state.record)) {
       throw new SubrosaError("not-a-member", `not a member of group ${JSON.stringify(name)}`);
     }
     return conversation;

@@ -69,6 +69,8 @@ export async function sealLeave(context: Context, step: Step, intent: Intent): P
 /** The key packages that an `add` brings, validated by the engine when they are committed. */
 export interface Addition {
   readonly keyPackages: readonly Bytes[];
+  /** Devices whose leaves go in the same commit: the new ones take their places. */
+  readonly replaced?: ReadonlySet<string>;
 }
 
 /** Makes the commit of an intent. Throws what keeps it from being possible, for whoever asked. */
@@ -79,12 +81,7 @@ export async function sealCommit(
   addition: Addition = { keyPackages: [] },
 ): Promise<void> {
   const group = step.group as GroupState;
-  const plan = planCommit(
-    group,
-    intent.action,
-    addition.keyPackages.map(readKeyPackage),
-    context.identity.userId,
-  );
+  const plan = planCommit(group, intent.action, addition, context.identity.userId);
   const changes = accessChanges(step.access, wantedAccess(plan.leaves, plan.policy), plan.readded);
   const {
     staged,
@@ -122,7 +119,8 @@ interface Plan {
   readonly readded: ReadonlySet<string>;
 }
 
-function planCommit(group: GroupState, action: Action, keyPackages: KeyPackage[], self: string): Plan {
+function planCommit(group: GroupState, action: Action, addition: Addition, self: string): Plan {
+  const keyPackages = addition.keyPackages.map(readKeyPackage);
   const policy = policyIn(group);
   const leaves = leavesOf(group);
   const removed = new Set<number>(pendingLeaves(group));
@@ -148,7 +146,17 @@ function planCommit(group: GroupState, action: Action, keyPackages: KeyPackage[]
       break;
     case "add":
     case "start":
-      if (policy.kind === "group" && policy.join !== "open" && !isAdmin(policy, self)) {
+      for (const leaf of leaves) {
+        if (!addition.replaced?.has(toHex(leaf.deviceId)) || removed.has(leaf.leafIndex)) continue;
+        proposals.push({ kind: "remove", removed: leaf.leafIndex });
+        removed.add(leaf.leafIndex);
+      }
+      if (
+        policy.kind === "group" &&
+        policy.join !== "open" &&
+        !isAdmin(policy, self) &&
+        !keyPackages.every((keyPackage) => addition.replaced?.has(deviceOf(keyPackage)))
+      ) {
         throw new SubrosaError("not-an-admin", "only admins admit members to this group");
       }
       break;
@@ -167,6 +175,10 @@ function planCommit(group: GroupState, action: Action, keyPackages: KeyPackage[]
   const earlier = new Set(leaves.map((leaf) => toHex(leaf.deviceId)));
   const readded = new Set(added.map((leaf) => toHex(leaf.deviceId)).filter((device) => earlier.has(device)));
   return { proposals, leaves: after, policy: policyAfter, readded };
+}
+
+function deviceOf({ leafNode }: KeyPackage): string {
+  return toHex(identityIn(leafNode.credential).deviceId);
 }
 
 async function seal(

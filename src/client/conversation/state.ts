@@ -97,7 +97,7 @@ export function initialChanges(state: ConversationState): Change[] {
   ];
 }
 
-/** Deletes every secret of a conversation that has ended. */
+/** Deletes every secret of a conversation that has ended or begins anew, and what was kept of its log. */
 export function forgetKeys(record: ConversationRecord): Change[] {
   const { groupId } = record;
   return [
@@ -106,5 +106,6 @@ export function forgetKeys(record: ConversationRecord): Change[] {
     { deletePrefix: layout.ratchets(groupId) },
     { deletePrefix: `${layout.requests}${toHex(groupId)}/` },
     { delete: layout.box(groupId) },
+    { deletePrefix: layout.handshakesOf(groupId) },
   ];
 }

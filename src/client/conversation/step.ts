@@ -1,6 +1,6 @@
 import { type Bytes, EMPTY } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
-import type { SubrosaError } from "../../base/errors.js";
+import type { ErrorCode, SubrosaError } from "../../base/errors.js";
 import type { GroupState } from "../../mls/group/index.js";
 import type { RatchetChange } from "../../mls/schedule/secret-tree.js";
 import type { Cursor } from "../../wire/identifiers.js";
@@ -8,6 +8,7 @@ import type { Context, Effect } from "../context.js";
 import { layout } from "../layout.js";
 import { applyAccess } from "./access.js";
 import type { Intent } from "./intent.js";
+import { leafHash, ownLeafOf } from "./leaves.js";
 import type { AccessList, ConversationRecord, Place, Status } from "./record.js";
 import { seenKey } from "./seen-set.js";
 import {
@@ -79,6 +80,11 @@ export class Step {
     this.setRecord({ status });
   }
 
+  /** Where the log goes on, of which the relay has lost a part. */
+  moveTo(cursor: Cursor): void {
+    this.#place = { ...this.#place, cursor, handshake: cursor };
+  }
+
   /** Moves behind an entry; `handshake` if the append rule counts it. */
   advance(cursor: Cursor, handshake: boolean): void {
     this.#place = { ...this.#place, cursor, ...(handshake && { handshake: cursor }) };
@@ -127,9 +133,25 @@ export class Step {
   end(error?: SubrosaError): void {
     this.endedBy = error;
     const lastEpoch = this.#group?.groupContext.epoch;
-    this.setRecord({ status: "ended", ...(lastEpoch !== undefined && { lastEpoch }) });
+    this.setRecord({
+      status: "ended",
+      repair: undefined,
+      restoration: undefined,
+      ...(lastEpoch !== undefined && { lastEpoch }),
+    });
     this.#group = undefined;
     this.#ratchets.clear();
+  }
+
+  /** This device's keys are of no use any more; until it is added anew, what is written waits. */
+  startRepair(reason: ErrorCode, readded: boolean): void {
+    const lastEpoch = this.#group?.groupContext.epoch;
+    this.setRecord({
+      status: "repairing",
+      repair: { reason, missed: 0, readded },
+      restoration: undefined,
+      ...(lastEpoch !== undefined && { lastEpoch }),
+    });
   }
 
   /** An intent came to its end. */
@@ -159,9 +181,12 @@ export class Step {
   /** Writes everything; then the new state, after which {@link runEffects} is due. */
   async commit(): Promise<ConversationState> {
     const changes = this.#changes;
+    if (this.#newEpoch) await this.#noteLeaf();
     if (this.#record !== this.#before.record) changes.push(recordChange(this.#record));
     if (this.#record.status === "ended") {
-      if (this.#before.record.status !== "ended") changes.push(...forgetKeys(this.#record));
+      if (this.#before.record.status !== "ended") {
+        changes.push(...forgetKeys(this.#record), { deletePrefix: layout.keptOf(this.#record.groupId) });
+      }
     } else {
       if (this.#place !== this.#before.place) changes.push(placeChange(this.#record, this.#place));
       if (this.#newEpoch && this.#group !== undefined) {
@@ -171,6 +196,14 @@ export class Step {
     }
     if (changes.length > 0) await this.#context.write(changes);
     return { record: this.#record, place: this.#place, access: this.#access, group: this.#group };
+  }
+
+  /** Keeps the hash of this device's leaf beside its keys: who has lost these can still ask for repair. */
+  async #noteLeaf(): Promise<void> {
+    const leaf = this.#group && ownLeafOf(this.#group);
+    const before = this.#before.group && ownLeafOf(this.#before.group);
+    if (leaf === undefined || (leaf === before && this.#record.leafHash !== undefined)) return;
+    this.setRecord({ leafHash: await leafHash(leaf) });
   }
 
   runEffects(): void {

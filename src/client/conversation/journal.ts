@@ -1,0 +1,110 @@
+import type { Bytes } from "../../base/bytes.js";
+import { decode, type Reader } from "../../codec/reader.js";
+import { encode, type Writer } from "../../codec/writer.js";
+import type { Change, StoreSession } from "../../stores/store.js";
+import { decodeEntryContent, type EntryContent, encodeEntryContent } from "../../wire/entries.js";
+import { type Cursor, decodeCursor, decodeName, encodeCursor, encodeName } from "../../wire/identifiers.js";
+import { ENTRY_ID_LENGTH } from "../../wire/protocol.js";
+import type { Context } from "../context.js";
+import { DAY, layout } from "../layout.js";
+import { type Content, decodeContent, encodeContent } from "./content.js";
+
+/** How long handshake entries and sent messages are kept: as long as a relay keeps entries. */
+const KEPT_FOR = 30 * DAY;
+
+/** A handshake entry as it stood in the log. All of it is what the relay has too. */
+export interface KeptHandshake {
+  readonly cursor: Cursor;
+  readonly content: EntryContent;
+  /** Of commits that this device made; others know only its hash. */
+  readonly welcome: Bytes;
+  /** Milliseconds since 1970 when it was processed. */
+  readonly time: number;
+}
+
+/** A message of this device that the log has shown, until it is known to be delivered. */
+export interface KeptMessage {
+  /** Of the intent that it was. */
+  readonly order: number;
+  readonly content: Content;
+  readonly expected?: string;
+  /** Where it stood in the log, under which id. */
+  readonly seq: number;
+  readonly entryId: Bytes;
+  readonly time: number;
+}
+
+function encodeHandshake(writer: Writer, kept: KeptHandshake): void {
+  encodeCursor(writer.u8(1), kept.cursor);
+  encodeEntryContent(writer, kept.content);
+  writer.opaque(kept.welcome).uint53(kept.time);
+}
+
+function decodeHandshake(reader: Reader): KeptHandshake {
+  if (reader.u8() !== 1) reader.fail("unknown version of handshake");
+  const cursor = decodeCursor(reader);
+  const content = decodeEntryContent(reader);
+  return { cursor, content, welcome: reader.opaque(), time: reader.uint53() };
+}
+
+function encodeMessage(writer: Writer, kept: KeptMessage): void {
+  writer.u8(1).uint53(kept.order).uint53(kept.seq).uint53(kept.time).fixed(kept.entryId);
+  writer.optional(kept.expected, encodeName);
+  encodeContent(writer, kept.content);
+}
+
+function decodeMessage(reader: Reader): KeptMessage {
+  if (reader.u8() !== 1) reader.fail("unknown version of sent message");
+  const order = reader.uint53();
+  const seq = reader.uint53();
+  const time = reader.uint53();
+  const entryId = reader.fixed(ENTRY_ID_LENGTH);
+  const expected = reader.optional(decodeName);
+  const content = decodeContent(reader);
+  return { order, seq, time, entryId, content, ...(expected !== undefined && { expected }) };
+}
+
+/** The change that keeps a handshake entry. */
+export function keepHandshake(groupId: Bytes, kept: KeptHandshake): Change {
+  return { put: layout.handshake(groupId, kept.cursor.seq), value: encode(encodeHandshake, kept) };
+}
+
+export function keepMessage(groupId: Bytes, kept: KeptMessage): Change {
+  return { put: layout.keptMessage(groupId, kept.content.id), value: encode(encodeMessage, kept) };
+}
+
+/** A message has arrived where it was to go. */
+export function forgetMessage(groupId: Bytes, id: Bytes): Change {
+  return { delete: layout.keptMessage(groupId, id) };
+}
+
+/** The kept handshake entries of a group, oldest first. */
+export async function keptHandshakes(store: StoreSession, groupId: Bytes): Promise<KeptHandshake[]> {
+  const found = await store.list(layout.handshakesOf(groupId));
+  return found.map(([, value]) => decode(decodeHandshake, value));
+}
+
+/** The kept messages to a group or user, in the order in which they were sent. */
+export async function keptMessages(store: StoreSession, groupId: Bytes): Promise<KeptMessage[]> {
+  const found = await store.list(layout.keptOf(groupId));
+  return found.map(([, value]) => decode(decodeMessage, value)).sort((a, b) => a.order - b.order);
+}
+
+/** Forgets what no relay has any more either. The newest handshake of each group stays: it is where to read from. */
+export async function pruneJournal(context: Context): Promise<void> {
+  const oldest = context.clock.now() - KEPT_FOR;
+  const old: Change[] = [];
+  let group = "";
+  let last: { readonly key: string; readonly time: number } | undefined;
+  for (const [key, value] of await context.store.list(layout.handshakes)) {
+    const { time } = decode(decodeHandshake, value);
+    const of = key.slice(0, key.lastIndexOf("/"));
+    if (last !== undefined && of === group && last.time < oldest) old.push({ delete: last.key });
+    group = of;
+    last = { key, time };
+  }
+  for (const [key, value] of await context.store.list(layout.kept)) {
+    if (decode(decodeMessage, value).time < oldest) old.push({ delete: key });
+  }
+  if (old.length > 0) await context.write(old);
+}

@@ -1,0 +1,109 @@
+import { EMPTY, equalBytes } from "../../base/bytes.js";
+import { toHex } from "../../base/encoding.js";
+import { SubrosaError } from "../../base/errors.js";
+import { sha256 } from "../../crypto/hash.js";
+import type { EntryContent, LogEntry } from "../../wire/entries.js";
+import { type Cursor, isSameCursor, type LogId } from "../../wire/identifiers.js";
+import { EntryKind, isHandshake } from "../../wire/protocol.js";
+import type { Context } from "../context.js";
+import type { Intent, Sealed } from "./intent.js";
+import { keepHandshake } from "./journal.js";
+import { contentDigests, nextCursor } from "./log-digest.js";
+import { receiveOwn, unseal } from "./own-entries.js";
+import { receiveEntry } from "./receive.js";
+import { passBy } from "./repair.js";
+import type { Restorer } from "./restorer.js";
+import type { Step } from "./step.js";
+
+/** What the entries of a log are received with. */
+export interface Receiving {
+  readonly log: () => LogId;
+  /** Those of the conversation, as they stand when they are asked for. */
+  readonly intents: () => readonly Intent[];
+  readonly restorer: () => Pick<Restorer, "receive">;
+}
+
+/** Carries out entries of a group's log on a step, in order. Throws `protocol-error` where they are not what follows. */
+export async function receiveEntries(
+  context: Context,
+  step: Step,
+  entries: readonly LogEntry[],
+  receiving: Receiving,
+): Promise<void> {
+  const first = step.place.cursor.seq + 1;
+  const isWhole = entries.every(({ seq }, at) => at === 0 || seq === (entries[at - 1]?.seq ?? 0) + 1);
+  if (!isWhole || (entries[0]?.seq ?? first) > first) {
+    throw new SubrosaError("protocol-error", "the relay left out entries of a log");
+  }
+  const digests = await contentDigests(entries);
+  for (const [index, entry] of entries.entries()) {
+    const { status, repair } = step.record;
+    // What follows the commit that adds this device anew is read with the keys that it brings.
+    if (status === "ended" || repair?.readded) return;
+    const { cursor } = step.place;
+    if (entry.seq <= cursor.seq) continue;
+    const digest = digests[index] as Awaited<(typeof digests)[number]>;
+    const next = await nextCursor(receiving.log(), cursor, digest);
+    await receiveOne(context, step, entry, digest, next, receiving);
+    const kind = entry.form === "full" ? entry.content.kind : entry.kind;
+    step.advance(next, isHandshake(kind));
+  }
+}
+
+async function receiveOne(
+  context: Context,
+  step: Step,
+  entry: LogEntry,
+  digest: Uint8Array,
+  at: Cursor,
+  receiving: Receiving,
+): Promise<void> {
+  if (step.record.status === "repairing") return passBy(context, step, entry);
+  if (step.record.restoration !== undefined) {
+    if ((await receiving.restorer().receive(step, entry, digest, at)) === "known") return;
+    if ((step.record.status as string) === "repairing") return;
+  }
+  const entryId = toHex(entry.form === "full" ? entry.content.entryId : entry.entryId);
+  const intent = receiving
+    .intents()
+    .find(
+      ({ sealed }) =>
+        sealed !== undefined && toHex(sealed.entryId) === entryId && equalBytes(sealed.contentDigest, digest),
+    );
+  const sealed = intent?.sealed;
+  // What was made for another place in the log is not in force here, whoever put it there.
+  if (intent !== undefined && sealed !== undefined && isSameCursor(sealed.after, step.place.handshake)) {
+    receiveOwn(context, step, intent, sealed, at);
+    if (isHandshake(sealed.kind)) await keepOwn(context, step, sealed, at);
+    return;
+  }
+  if (entry.form === "full") {
+    const { content } = entry;
+    if (isHandshake(content.kind)) {
+      // Somebody's handshake entry came first: what was sealed for the place before it can never be taken.
+      for (const other of receiving.intents()) {
+        if (other.sealed !== undefined) unseal(context, step, other);
+      }
+    }
+    const mayRepeat = at.seq <= (step.record.restoration?.until ?? 0);
+    await receiveEntry(context, step, content, mayRepeat);
+    if (isHandshake(content.kind)) keep(context, step, content, at);
+    return;
+  }
+  // The relay withholds messages after we left, nothing else.
+  if (step.record.status === "leaving" && entry.kind === EntryKind.application) return;
+  throw new SubrosaError("protocol-error", "the relay withholds an entry");
+}
+
+async function keepOwn(context: Context, step: Step, sealed: Sealed, at: Cursor): Promise<void> {
+  const { kind, entryId, payload, bundle } = sealed;
+  if (bundle === undefined) return keep(context, step, { kind, entryId, payload }, at);
+  const welcomeHash = bundle.welcome.length === 0 ? EMPTY : await sha256(bundle.welcome);
+  const content = { kind, entryId, payload, bundle: { access: bundle.access, welcomeHash } };
+  keep(context, step, content, at, bundle.welcome);
+}
+
+function keep(context: Context, step: Step, content: EntryContent, cursor: Cursor, welcome = EMPTY): void {
+  if (step.record.status === "ended" || step.record.subject.kind === "direct") return;
+  step.change(keepHandshake(step.record.groupId, { cursor, content, welcome, time: context.clock.now() }));
+}

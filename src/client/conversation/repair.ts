@@ -1,0 +1,56 @@
+import { equalBytes } from "../../base/bytes.js";
+import type { ErrorCode } from "../../base/errors.js";
+import type { BundleHead, LogEntry } from "../../wire/entries.js";
+import { EntryKind } from "../../wire/protocol.js";
+import type { Context } from "../context.js";
+import { MESSAGE_ID_LENGTH } from "./content.js";
+import { announceEnd } from "./effects.js";
+import type { Repair } from "./record.js";
+import type { Step } from "./step.js";
+
+/**
+ * This device cannot go on with its keys. In a group it waits to be added anew by another member; a direct conversation
+ * begins anew. `readded`: the log has shown already that it was.
+ */
+export function loseKeys(context: Context, step: Step, reason: ErrorCode, readded = false): void {
+  const { subject, status, groupId } = step.record;
+  if (status === "ended" || status === "repairing") return;
+  if (subject.kind === "direct") {
+    step.end();
+    beginAnew(context, step, subject.peer);
+  } else if (status === "active") {
+    step.startRepair(reason, readded);
+    if (!readded) step.after(() => context.repair(groupId));
+  } else {
+    announceEnd(context, step, { lost: true });
+    step.end();
+  }
+}
+
+/** A direct conversation starts with the next message: this one says nothing, but lets the other side send again. */
+export function beginAnew(context: Context, step: Pick<Step, "change">, peer: string): void {
+  const { randomId, clock, outbox } = context;
+  const content = { type: "hello", id: randomId(MESSAGE_ID_LENGTH), sentAt: clock.now() } as const;
+  step.change(outbox.add({ userId: peer }, { type: "send", content }).change);
+}
+
+/** An entry that this device cannot read any more, or not yet. */
+export function passBy(context: Context, step: Step, entry: LogEntry): void {
+  const repair = step.record.repair as Repair;
+  const kind = entry.form === "full" ? entry.content.kind : entry.kind;
+  if (kind === EntryKind.application) {
+    step.setRecord({ repair: { ...repair, missed: repair.missed + 1 } });
+  } else if (kind === EntryKind.close) {
+    announceEnd(context, step, { lost: true });
+    step.end();
+  } else if (entry.form === "full" && adds(entry.content.bundle, context.identity.deviceId)) {
+    step.setRecord({ repair: { ...repair, readded: true } });
+  }
+}
+
+/** Whether a commit asks the relay to let a device in. */
+export function adds(bundle: BundleHead | undefined, deviceId: Uint8Array): boolean {
+  return (
+    bundle?.access.some((change) => change.type === "add" && equalBytes(change.deviceId, deviceId)) ?? false
+  );
+}

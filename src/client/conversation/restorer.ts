@@ -1,0 +1,193 @@
+import { EMPTY, equalBytes } from "../../base/bytes.js";
+import { toHex } from "../../base/encoding.js";
+import { SubrosaError } from "../../base/errors.js";
+import type { LogEntry } from "../../wire/entries.js";
+import { type Cursor, START } from "../../wire/identifiers.js";
+import { EntryKind, isHandshake } from "../../wire/protocol.js";
+import type { Context } from "../context.js";
+import { layout } from "../layout.js";
+import type { Conversation } from "./conversation.js";
+import { type KeptHandshake, keepHandshake, keptHandshakes, keptMessages } from "./journal.js";
+import { contentDigest } from "./log-digest.js";
+import { failKept, unseal } from "./own-entries.js";
+import type { Restoration } from "./record.js";
+import { loseKeys } from "./repair.js";
+import type { Step } from "./step.js";
+
+/** How long others may take to put back what this device cannot, before it asks to be added anew. */
+const PATIENCE = 60_000;
+/** How long a commit's maker is waited for, who has its welcome. */
+const MAKER_FIRST = 2_000;
+
+/**
+ * Puts a group's log back to what it was before the relay lost the end of it: handshake entries as they were, in order;
+ * then the messages of this device that are missing, under their ids. Whoever got one before knows it by its id.
+ */
+export class Restorer {
+  readonly #context: Context;
+  readonly #conversation: Conversation;
+  /** The handshake entries that this device has processed, while the log is being put back. */
+  #kept: readonly KeptHandshake[] | undefined;
+  /** Ids of the entries that the log still has. */
+  readonly #present = new Set<string>();
+  #cancelWait: (() => void) | undefined;
+  #cancelPatience: (() => void) | undefined;
+  #putting = false;
+
+  constructor(context: Context, conversation: Conversation) {
+    this.#context = context;
+    this.#conversation = conversation;
+  }
+
+  /** Finds the newest place that relay and device both know; resolves to the log's head, or nothing if there is none. */
+  async begin(): Promise<number | undefined> {
+    const { state, log } = this.#conversation;
+    const { record, place } = state;
+    if (record.status !== "active" || record.subject.kind !== "group") return undefined;
+    const kept = await keptHandshakes(this.#context.store, record.groupId);
+    const places = [START, ...kept.map(({ cursor }) => cursor)];
+    for (let at = places.length - 1; at >= 0; at--) {
+      const cursor = places[at] as Cursor;
+      if (cursor.seq >= place.cursor.seq && cursor.seq > 0) continue;
+      try {
+        const { head } = await this.#context.relay.request("subscribe", { log, cursor });
+        this.#kept = kept;
+        this.#present.clear();
+        await this.#conversation.step((step) => {
+          step.moveTo(cursor);
+          step.setRecord({ restoration: { from: cursor.seq, until: head.seq, matched: at } });
+          for (const intent of this.#conversation.intents()) {
+            if (intent.sealed !== undefined) unseal(this.#context, step, intent);
+          }
+        });
+        this.#context.report(new SubrosaError("data-lost", "the relay has lost the end of a group's log"));
+        return head.seq;
+      } catch (error) {
+        if (!SubrosaError.is(error) || (error.code !== "cursor-mismatch" && error.code !== "gap"))
+          throw error;
+      }
+    }
+    return undefined;
+  }
+
+  /** An entry of the log while it is being put back. `known`: it was processed before, or cannot be. */
+  async receive(step: Step, entry: LogEntry, digest: Uint8Array, at: Cursor): Promise<"known" | "new"> {
+    const restoration = step.record.restoration as Restoration;
+    const { until, matched } = restoration;
+    const kind = entry.form === "full" ? entry.content.kind : entry.kind;
+    const entryId = entry.form === "full" ? entry.content.entryId : entry.entryId;
+    const { groupId } = step.record;
+    const kept = await this.#load();
+    const next = kept[matched];
+    if (!isHandshake(kind)) {
+      this.#present.add(toHex(entryId));
+      // A message from before the last commit that this device has seen: received then, or not to be read any more.
+      return next !== undefined || (at.seq <= until && entry.form === "short") ? "known" : "new";
+    }
+    if (next === undefined) return "new";
+    if (!equalBytes(await contentDigest(next.content), digest)) {
+      // The others went on without what this device knows.
+      loseKeys(this.#context, step, "cursor-mismatch");
+      return "known";
+    }
+    const moved = { ...next, cursor: at };
+    if (next.cursor.seq !== at.seq) step.change({ delete: layout.handshake(groupId, next.cursor.seq) });
+    step.change(keepHandshake(groupId, moved));
+    step.setRecord({ restoration: { ...restoration, matched: matched + 1 } });
+    step.after(() => {
+      this.#kept = kept.map((one) => (one === next ? moved : one));
+      this.#stopWaiting();
+    });
+    return "known";
+  }
+
+  async #load(): Promise<readonly KeptHandshake[]> {
+    this.#kept ??= await keptHandshakes(this.#context.store, this.#conversation.state.record.groupId);
+    return this.#kept;
+  }
+
+  /** The log was read to its end: puts back the next entry that is missing, or what is left to do. */
+  async proceed(): Promise<void> {
+    const { restoration } = this.#conversation.state.record;
+    if (restoration === undefined || this.#putting) return;
+    const kept = await this.#load();
+    const next = kept[restoration.matched];
+    if (next === undefined) return this.#finish();
+    if (this.#cancelWait !== undefined) return;
+    this.#cancelPatience ??= this.#context.clock.after(PATIENCE, () => {
+      this.#cancelPatience = undefined;
+      this.#context.background(
+        this.#conversation.step((step) => loseKeys(this.#context, step, "cursor-mismatch")),
+      );
+    });
+    // Only who leaves can say so. The others put it back, or remove the leaver without.
+    if (next.content.kind === EntryKind.leave) return;
+    const isWhole = next.welcome.length > 0 || (next.content.bundle?.welcomeHash ?? EMPTY).length === 0;
+    if (isWhole) return this.#put(next);
+    this.#cancelWait = this.#context.clock.after(MAKER_FIRST, () => {
+      this.#cancelWait = undefined;
+      this.#context.background(this.#put(next));
+    });
+  }
+
+  async #put({ content, welcome }: KeptHandshake): Promise<void> {
+    const { log, state } = this.#conversation;
+    const { kind, entryId, payload, bundle } = content;
+    const hash = welcome.length === 0 && bundle !== undefined && bundle.welcomeHash.length > 0;
+    const entry = {
+      kind,
+      entryId,
+      payload,
+      ...(bundle && {
+        bundle: { access: bundle.access, welcome, ...(hash && { welcomeHash: bundle.welcomeHash }) },
+      }),
+    };
+    this.#putting = true;
+    try {
+      await this.#context.relay.request("append", { log, after: state.place.handshake, entry });
+    } catch (error) {
+      if (!SubrosaError.is(error)) throw error;
+      if (error.code === "connection-failed" || error.code === "closed" || error.code === "stale") return;
+      // Others may have the right to it; if nobody has, this device asks to be added anew.
+      this.#context.report(error);
+    } finally {
+      this.#putting = false;
+    }
+  }
+
+  /** Everybody is where the log is again: what it lost of this device's messages is sent once more. */
+  async #finish(): Promise<void> {
+    const { groupId, grownAt } = this.#conversation.state.record;
+    const kept = await keptMessages(this.#context.store, groupId);
+    await this.#conversation.step((step) => {
+      const { restoration } = step.record;
+      if (restoration === undefined) return;
+      for (const message of kept) {
+        if (message.seq <= restoration.from || this.#present.has(toHex(message.entryId))) continue;
+        // Somebody joined since who was not meant to read it.
+        if (message.seq < grownAt) failKept(this.#context, step, message);
+        else {
+          const { order, content, expected } = message;
+          const action = { type: "send", content, ...(expected !== undefined && { expected }) } as const;
+          step.change(this.#context.outbox.revive(order, { groupId }, action));
+        }
+      }
+      step.setRecord({ restoration: undefined, grownAt: Math.min(grownAt, restoration.until) });
+    });
+    this.#kept = undefined;
+    this.#present.clear();
+    this.#stopWaiting();
+    this.#conversation.flush();
+  }
+
+  #stopWaiting(): void {
+    this.#cancelWait?.();
+    this.#cancelPatience?.();
+    this.#cancelWait = undefined;
+    this.#cancelPatience = undefined;
+  }
+
+  stop(): void {
+    this.#stopWaiting();
+  }
+}
