@@ -144,6 +144,10 @@ export const DEFAULT_LIMITS: RelayLimits = {
   heartbeatInterval: 30_000,
 };
 
+/** What the relay waits for with a timer; none waits longer than 24 days. */
+const TIMED = ["upgradeTimeout", "authenticationTimeout", "maintenanceInterval", "heartbeatInterval"];
+const MAX_TIMER = 2 ** 31 - 1;
+
 /** The defaults with what is given; throws `invalid-argument` for a name that is no limit or a value that is none. */
 export function completeLimits(given: Partial<RelayLimits> = {}): RelayLimits {
   for (const [name, value] of Object.entries(given)) {
@@ -154,7 +158,9 @@ export function completeLimits(given: Partial<RelayLimits> = {}): RelayLimits {
     if (typeof value !== "number" || Number.isNaN(value) || value < 0)
       throw new SubrosaError("invalid-argument", `limits: ${name} must be a number, and not negative`);
   }
-  const defined = Object.entries(given).filter(([, value]) => value !== undefined);
+  const defined = Object.entries(given)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => [name, TIMED.includes(name) ? Math.min(value, MAX_TIMER) : value]);
   return { ...DEFAULT_LIMITS, ...(Object.fromEntries(defined) as Partial<RelayLimits>) };
 }
 
