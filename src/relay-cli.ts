@@ -4,7 +4,9 @@ import { VERSION } from "./base/version.js";
 import { backupLmdb, openLmdbStorage } from "./relay/embedded/open.js";
 import type { LogRecord } from "./relay/operation/log.js";
 import { HELP, listLimits, readSettings, type Settings } from "./relay/operation/settings.js";
+import { openRedisStorage } from "./relay/redis/open.js";
 import { isFenced, Relay } from "./relay/server.js";
+import type { RelayStorage } from "./relay/storage.js";
 
 function fail(message: string): never {
   process.stderr.write(`subrosa-relay: ${message}\n`);
@@ -19,9 +21,20 @@ function existing(data: string | undefined, command: string): Promise<string> {
   );
 }
 
-async function removeUser(userId: string | undefined, data: string | undefined): Promise<void> {
+function openRedis({ redis, redisReplicas }: Settings): Promise<RelayStorage> {
+  const print = (text: string) => process.stderr.write(`subrosa-relay: ${text}\n`);
+  return openRedisStorage(redis, {
+    onWarning: (message) => print(`warning: ${message}`),
+    onError: (error) => print(String((error as Error)?.stack ?? error)),
+    ...(redisReplicas !== undefined && { waitReplicas: redisReplicas }),
+  });
+}
+
+async function removeUser(userId: string | undefined, settings: Settings): Promise<void> {
   if (userId === undefined) fail("remove-user needs a NAME");
-  const storage = await openLmdbStorage(await existing(data, "remove-user"), { claim: false });
+  const storage = await (settings.redis.length > 0
+    ? openRedis(settings)
+    : openLmdbStorage(await existing(settings.data, "remove-user"), { claim: false }));
   const removed = await storage.removeUser(userId);
   await storage.close();
   if (!removed) fail(`there is no user ${userId}`);
@@ -39,7 +52,7 @@ function printer(settings: Settings): (record: LogRecord) => void {
   if (settings.log === "json") return (record) => process.stdout.write(`${JSON.stringify(record)}\n`);
   return ({ time, level, event, ...details }) => {
     if (event === "listening") {
-      const memory = settings.data === undefined ? " (in memory)" : "";
+      const memory = settings.data === undefined && settings.redis.length === 0 ? " (in memory)" : "";
       const metrics = details.metricsUrl === undefined ? "" : `, metrics on ${details.metricsUrl}`;
       process.stdout.write(`relay listening on ${details.url}${memory}${metrics}\n`);
     } else {
@@ -51,6 +64,8 @@ function printer(settings: Settings): (record: LogRecord) => void {
 
 async function serve(settings: Settings): Promise<void> {
   const { port, host, data, name, origin, metricsPort, metricsHost, limits } = settings;
+  if (data !== undefined && settings.redis.length > 0) fail("--data: not with --redis");
+  const storage = settings.redis.length > 0 ? await openRedis(settings) : undefined;
   const relay = new Relay({
     port,
     host,
@@ -59,6 +74,7 @@ async function serve(settings: Settings): Promise<void> {
     logAddresses: settings.logAddresses,
     onLog: printer(settings),
     ...(data !== undefined && { data }),
+    ...(storage !== undefined && { storage }),
     ...(name.length > 0 && { name }),
     ...(origin.length > 0 && { origins: origin }),
     ...(metricsPort !== undefined && { metricsPort }),
@@ -71,7 +87,8 @@ async function serve(settings: Settings): Promise<void> {
   const stop = () => {
     if (stopping) process.exit(1);
     stopping = true;
-    relay.drain(settings.drain).then(
+    const drained = relay.drain(settings.drain).then(() => storage?.close());
+    drained.then(
       () => process.exit(0),
       (error) => fail(String(error)),
     );
@@ -89,7 +106,7 @@ async function main(): Promise<void> {
   else {
     const [command, argument, ...rest] = settings.command;
     if (command === undefined) await serve(settings);
-    else if (command === "remove-user" && rest.length === 0) await removeUser(argument, settings.data);
+    else if (command === "remove-user" && rest.length === 0) await removeUser(argument, settings);
     else if (command === "backup" && rest.length === 0) await backup(argument, settings.data);
     else fail(`unknown command ${settings.command.join(" ")}; see --help`);
   }

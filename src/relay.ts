@@ -6,5 +6,6 @@ export { backupLmdb, openLmdbStorage, openMemoryStorage } from "./relay/embedded
 export { DEFAULT_LIMITS, type RelayLimits } from "./relay/limits.js";
 export type { LogRecord, LogSink } from "./relay/operation/log.js";
 export type { RelayOptions } from "./relay/options.js";
+export { openRedisStorage, type RedisOptions } from "./relay/redis/open.js";
 export { Relay } from "./relay/server.js";
 export type * from "./relay/storage.js";

@@ -74,6 +74,8 @@ export class RelayCore {
   readonly #log: Log;
   readonly #sessions = new Set<Session>();
   readonly #devices = new Map<string, Session>();
+  /** Ends what a storage that several relays share does for a session. */
+  readonly #leave = new Map<Session, () => void>();
   readonly #maintenance: Maintenance;
   readonly #unwatch: () => void;
   /** Connections by address, those of them that have not authenticated, and sessions by user. */
@@ -95,7 +97,7 @@ export class RelayCore {
         // A hook that fails while it is told of a failure has nobody left to tell.
       }
     };
-    const hub = new Hub(limits.maxFrameBytes, report);
+    const hub = new Hub(limits.maxFrameBytes, report, storage.follow?.bind(storage));
     this.#services = {
       storage,
       limits,
@@ -227,6 +229,11 @@ export class RelayCore {
     const name = toHex(deviceId);
     this.#devices.get(name)?.close(CloseCode.replaced, "a newer session of this device");
     this.#devices.set(name, session);
+    const leave = this.#services.storage.enter?.(deviceId, (why) => {
+      if (why === "revoked") session.close(CloseCode.revoked, "the device list holds this device no more");
+      else session.close(CloseCode.replaced, "a newer session of this device");
+    });
+    if (leave !== undefined) this.#leave.set(session, leave);
     void this.#endRevoked(userId).catch(this.#services.report);
   }
 
@@ -250,6 +257,8 @@ export class RelayCore {
       return;
     }
     this.#users.remove(sender.userId);
+    this.#leave.get(session)?.();
+    this.#leave.delete(session);
     if (this.#devices.get(toHex(sender.deviceId)) === session) this.#devices.delete(toHex(sender.deviceId));
   }
 }

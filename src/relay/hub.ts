@@ -13,10 +13,18 @@ export class Hub {
   readonly #logs = new Map<string, Set<Subscription>>();
   readonly #maxRunBytes: number;
   readonly #report: (error: unknown) => void;
+  /** Tells a storage that several relays share which logs have readers here. */
+  readonly #follow: (log: LogId) => () => void;
+  readonly #followed = new Map<string, () => void>();
   /** What was announced and not passed on yet, in order for each log. */
   #news = new Map<string, Run[]>();
 
-  constructor(maxFrameBytes: number, report: (error: unknown) => void) {
+  constructor(
+    maxFrameBytes: number,
+    report: (error: unknown) => void,
+    follow: (log: LogId) => () => void = () => () => {},
+  ) {
+    this.#follow = follow;
     this.#maxRunBytes = Math.min(MAX_RUN_BYTES, maxFrameBytes / 4);
     this.#report = report;
   }
@@ -27,6 +35,7 @@ export class Hub {
     if (readers === undefined) {
       readers = new Set();
       this.#logs.set(key, readers);
+      this.#followed.set(key, this.#followWhole(subscription.log));
     }
     readers.add(subscription);
   }
@@ -35,12 +44,28 @@ export class Hub {
     const key = logKey(subscription.log);
     const readers = this.#logs.get(key);
     readers?.delete(subscription);
-    if (readers?.size === 0) this.#logs.delete(key);
+    if (readers?.size !== 0) return;
+    this.#logs.delete(key);
+    this.#followed.get(key)?.();
+    this.#followed.delete(key);
+  }
+
+  /** Who may read a request box follows from its group's log. */
+  #followWhole(log: LogId): () => void {
+    const ends = [this.#follow(log)];
+    if (log.kind === LogKind.requestBox) ends.push(this.#follow({ kind: LogKind.group, id: log.id }));
+    return () => {
+      for (const end of ends) end();
+    };
   }
 
   /** Passes an entry on to the log's readers, together with those that are announced right after it. */
   announce(appended: Appended): void {
     const key = logKey(appended.log);
+    if (appended.lost) {
+      for (const reader of this.#logs.get(key) ?? []) reader.lost();
+      return;
+    }
     const runs = this.#news.get(key);
     if (runs?.at(-1)?.take(appended)) return;
     const run = new Run(appended, this.#maxRunBytes);

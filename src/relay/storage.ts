@@ -203,10 +203,10 @@ export interface RelayStorage {
    */
   follow?(log: LogId): () => void;
   /**
-   * Of storages that several relays share: a session of the device begins here. Calls `replaced` when a newer one
-   * begins at another relay. The result ends it.
+   * Of storages that several relays share: a session of the device begins here. Calls `ended` when a newer one
+   * begins at another relay, or the device's user revokes it there. The result ends it.
    */
-  enter?(deviceId: Bytes, replaced: () => void): () => void;
+  enter?(deviceId: Bytes, ended: (why: "replaced" | "revoked") => void): () => void;
   /** Drops what is too old, acked by all, or over the byte cap; one bounded step. True if it went round all logs. */
   prune(command: PruneCommand): Promise<boolean>;
   /** Rejects while the storage cannot serve: the relay is not ready then. Absent: it always can. */

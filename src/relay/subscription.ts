@@ -78,6 +78,11 @@ export class Subscription {
     );
   }
 
+  /** Entries that were announced are gone: the reader comes again and is told of it. */
+  lost(): void {
+    if (!this.#over) this.#reader.close(CloseCode.internal, "the relay lost entries of a log");
+  }
+
   /** Ends it without a word. */
   stop(): void {
     this.#over = true;

@@ -16,6 +16,17 @@ const SETTINGS = [
   { flag: "host", value: "HOST", help: "address to listen on (default 127.0.0.1: this machine only)" },
   { flag: "data", value: "FOLDER", help: "where to keep everything (default: in memory, gone at the end)" },
   {
+    flag: "redis",
+    value: "URL",
+    many: true,
+    help: "keep everything in Redis 7 or later, so that several relays can share it: a server, all servers of a replicated one, or some of a cluster",
+  },
+  {
+    flag: "redis-replicas",
+    value: "NUMBER",
+    help: "replicas that must have a change before it is answered (default: one, while there are any)",
+  },
+  {
     flag: "name",
     value: "NAME",
     many: true,
@@ -65,6 +76,8 @@ export interface Settings {
   readonly port: number;
   readonly host: string;
   readonly data: string | undefined;
+  readonly redis: readonly string[];
+  readonly redisReplicas: number | undefined;
   readonly name: readonly string[];
   readonly origin: readonly string[];
   readonly trustProxy: number;
@@ -108,6 +121,8 @@ export function readSettings(args: readonly string[], environment: NodeJS.Proces
     port: number("port", 65_535) ?? 8787,
     host: text("host") ?? "127.0.0.1",
     data: text("data"),
+    redis: list("redis"),
+    redisReplicas: number("redis-replicas", 100),
     name: list("name"),
     origin: list("origin"),
     trustProxy: number("trust-proxy", 100) ?? 0,
@@ -173,7 +188,7 @@ function readLimits(assignments: readonly string[]): Partial<RelayLimits> {
 const WIDTH = 26;
 
 export const HELP = `Usage: subrosa-relay [options]
-       subrosa-relay remove-user NAME --data FOLDER
+       subrosa-relay remove-user NAME --data FOLDER | --redis URL
        subrosa-relay backup TARGET --data FOLDER
 
 Starts a relay: it passes on and keeps what Subrosa clients encrypted.

@@ -17,9 +17,12 @@ const MAX_ATTEMPTS = 32;
 /** Accounts, devices and key packages. An account and each of its devices lie in slots of their own. */
 export class Directory {
   readonly #records: RecordsLink;
+  readonly #revoked: (tag: string) => Promise<void>;
 
-  constructor(records: RecordsLink) {
+  /** `revoked` is called with the slot of each device that was removed from its user's list. */
+  constructor(records: RecordsLink, revoked: (tag: string) => Promise<void>) {
     this.#records = records;
+    this.#revoked = revoked;
   }
 
   async admit(command: AdmitCommand): Promise<{ registered: boolean; keyPackages: number }> {
@@ -99,8 +102,10 @@ export class Directory {
     if (!(await this.#records.commit(snapshot, { tag, values, outbox: [] }))) return false;
     for (const [key, value] of values) {
       snapshot.values.set(key, value);
-      // Where the last resort goes the others go too.
-      if (key.startsWith("l") && value === undefined) await this.#records.delete(tag, "k");
+      // Where the last resort goes the others go too, and the device itself.
+      if (!key.startsWith("l") || value !== undefined) continue;
+      await this.#records.delete(tag, "k");
+      await this.#revoked(tag);
     }
     return true;
   }

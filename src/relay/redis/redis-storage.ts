@@ -111,7 +111,7 @@ export class RedisStorage implements RelayStorage {
       deliver: (tag, items) => this.#errands.deliver(tag, items),
       report,
     });
-    this.#directory = new Directory(this.#records);
+    this.#directory = new Directory(this.#records, (tag) => this.#sessions.revoke(tag));
     this.#retention = new Retention(this.#records, this.#slots, this.#errands, nodeName);
     this.#sessions = new Sessions({ node: nodeName, link, names, report });
     this.#scheduleCheck();
@@ -308,8 +308,8 @@ export class RedisStorage implements RelayStorage {
     return this.#feeds.follow(log);
   }
 
-  enter(deviceId: Bytes, replaced: () => void): () => void {
-    return this.#sessions.enter(deviceId, replaced);
+  enter(deviceId: Bytes, ended: (why: "replaced" | "revoked") => void): () => void {
+    return this.#sessions.enter(deviceId, ended);
   }
 
   prune(command: PruneCommand): Promise<boolean> {

@@ -7,7 +7,7 @@ import { ENTER } from "./scripts.js";
 interface Entered {
   /** Grows from session to session of the device, over all nodes; unknown before Redis has given it. */
   number: number | undefined;
-  readonly replaced: () => void;
+  readonly ended: (why: "replaced" | "revoked") => void;
 }
 
 export interface SessionOptions {
@@ -16,6 +16,8 @@ export interface SessionOptions {
   readonly names: Names;
   readonly report: (error: unknown) => void;
 }
+
+const REVOKED = "revoked";
 
 /** Finds out that a newer session of a device has begun at another node. */
 export class Sessions {
@@ -27,9 +29,9 @@ export class Sessions {
     options.link.onGap(() => void this.check().catch(options.report));
   }
 
-  enter(deviceId: Bytes, replaced: () => void): () => void {
+  enter(deviceId: Bytes, ended: (why: "replaced" | "revoked") => void): () => void {
     const tag = deviceTag(deviceId);
-    const entered: Entered = { number: undefined, replaced };
+    const entered: Entered = { number: undefined, ended };
     this.#entered.set(tag, entered);
     this.#begin(tag, entered).catch(this.#options.report);
     return () => {
@@ -60,16 +62,28 @@ export class Sessions {
 
   #heard(tag: string, message: string): void {
     const [node, number] = message.split(" ");
-    if (node !== this.#options.node) this.#newest(tag, Number(number));
+    if (number === REVOKED) this.#end(tag, "revoked");
+    else if (node !== this.#options.node) this.#newest(tag, Number(number));
+  }
+
+  /** Ends the session of a device that its user's list holds no more, wherever it is. */
+  async revoke(tag: string): Promise<void> {
+    const message = `${this.#options.node} ${REVOKED}`;
+    await this.#options.link.command(tag, ["SPUBLISH", this.#channel(tag), message]);
   }
 
   #newest(tag: string, number: number): void {
     const entered = this.#entered.get(tag);
     // Without a number it will look once it has one.
-    if (entered?.number === undefined || entered.number >= number) return;
+    if (entered?.number !== undefined && entered.number < number) this.#end(tag, "replaced");
+  }
+
+  #end(tag: string, why: "replaced" | "revoked"): void {
+    const entered = this.#entered.get(tag);
+    if (entered === undefined) return;
     this.#entered.delete(tag);
     void this.#options.link.unsubscribe(this.#channel(tag)).catch(this.#options.report);
-    entered.replaced();
+    entered.ended(why);
   }
 
   async #compare(tag: string, entered: Entered): Promise<void> {
