@@ -18,7 +18,8 @@ export async function listenHttp(host: string, port: number, listener: RequestLi
 export function stopServer(server: HttpServer | HttpsServer): Promise<void> {
   return new Promise((resolve) => {
     server.close(() => resolve());
-    server.closeIdleConnections();
+    // WebSockets are none of its connections any more.
+    server.closeAllConnections();
   });
 }
 
