@@ -137,10 +137,12 @@ export class Sender {
     if (intents.some(({ sealed }) => sealed !== undefined && sealed.kind !== EntryKind.application)) return;
 
     const waiting = intents.filter(({ sealed }) => sealed === undefined);
+    if (waiting.some(({ action }) => action.type === "refresh")) return this.#lostRefresh(waiting);
     // Before it is accepted, an invitation is only followed; to refuse it is to leave.
     const first = status === "invited" ? waiting.find(({ action }) => action.type === "leave") : waiting[0];
     const due = this.#due(state);
     if (first === undefined) {
+      if (this.#inFlight.size === 0) this.#skipRefresh = false;
       if (due === "must" && status === "active") await this.#settle();
       return;
     }
@@ -221,6 +223,15 @@ export class Sender {
     await this.#sealAlone(intent);
   }
 
+  /** Somebody's commit came before ours: whether new keys are still wanted is decided anew, once the messages are out. */
+  async #lostRefresh(waiting: readonly Intent[]): Promise<void> {
+    this.#skipRefresh = true;
+    this.#again = true;
+    await this.#conversation.step((step) => {
+      for (const intent of waiting) if (intent.action.type === "refresh") step.endIntent(intent);
+    });
+  }
+
   async #sealMessages(waiting: readonly Intent[]): Promise<void> {
     const end = waiting.findIndex((intent) => !isSend(intent) || isClose(intent));
     const messages = (end < 0 ? waiting : waiting.slice(0, end)) as readonly SendIntent[];
@@ -237,7 +248,6 @@ export class Sender {
       }
       step.countSent(sealed.length);
     });
-    if (sealed.length > 0) this.#skipRefresh = false;
     for (const intent of sealed) if (intent.sealed !== undefined) this.#send(intent, intent.sealed);
     if (sealed.length > 0 && sealed.length < messages.length) this.#again = true;
   }
