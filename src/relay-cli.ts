@@ -21,11 +21,14 @@ function existing(data: string | undefined, command: string): Promise<string> {
   );
 }
 
-function openRedis({ redis, redisReplicas }: Settings): Promise<RelayStorage> {
-  const print = (text: string) => process.stderr.write(`subrosa-relay: ${text}\n`);
+function openRedis(settings: Settings): Promise<RelayStorage> {
+  const { redis, redisReplicas } = settings;
+  const print = printer(settings);
+  const write = (level: "warn" | "error", detail: string) =>
+    print({ time: new Date().toISOString(), level, event: "storage", detail });
   return openRedisStorage(redis, {
-    onWarning: (message) => print(`warning: ${message}`),
-    onError: (error) => print(String((error as Error)?.stack ?? error)),
+    onWarning: (message) => write("warn", message),
+    onError: (error) => write("error", String((error as Error)?.stack ?? error)),
     ...(redisReplicas !== undefined && { waitReplicas: redisReplicas }),
   });
 }

@@ -185,7 +185,21 @@ function readLimits(assignments: readonly string[]): Partial<RelayLimits> {
   return limits;
 }
 
-const WIDTH = 26;
+/** Columns of the help: where its right one begins, and where it ends. */
+const MARGIN = 27;
+const COLUMNS = 80;
+
+/** One setting of the help, broken into lines. */
+function describe(setting: Setting): string {
+  const left = `  --${setting.flag}${setting.value === undefined ? "" : ` ${setting.value}`}`;
+  const lines = [left.padEnd(MARGIN)];
+  for (const word of `${setting.help}${setting.many ? "; may be given several times" : ""}`.split(" ")) {
+    const line = lines.at(-1) as string;
+    if (line.length + word.length >= COLUMNS && line.trim() !== "") lines.push(" ".repeat(MARGIN) + word);
+    else lines[lines.length - 1] = line.length <= MARGIN ? line + word : `${line} ${word}`;
+  }
+  return lines.map((line) => `${line}\n`).join("");
+}
 
 export const HELP = `Usage: subrosa-relay [options]
        subrosa-relay remove-user NAME --data FOLDER | --redis URL
@@ -193,13 +207,7 @@ export const HELP = `Usage: subrosa-relay [options]
 
 Starts a relay: it passes on and keeps what Subrosa clients encrypted.
 
-${[...SETTINGS, ...PRINTS]
-  .map((setting: Setting) => {
-    const left = `  --${setting.flag}${setting.value === undefined ? "" : ` ${setting.value}`}`;
-    const right = `${setting.help}${setting.many ? "; may be given several times" : ""}`;
-    return `${left.padEnd(WIDTH)} ${right}\n`;
-  })
-  .join("")}
+${[...SETTINGS, ...PRINTS].map(describe).join("")}
 Each of them but the last three can be an environment variable too, e.g.
 SUBROSA_RELAY_METRICS_PORT=9090; several values are separated by commas.
 

@@ -1,0 +1,127 @@
+import { describe, expect, it } from "vitest";
+import { DEFAULT_LIMITS } from "../../../src/relay/limits.js";
+import { HELP, listLimits, readSettings } from "../../../src/relay/operation/settings.js";
+
+const invalid = (message: string) =>
+  expect.objectContaining({ code: "invalid-argument", message: expect.stringContaining(message) });
+
+describe("settings", () => {
+  it("have safe defaults", () => {
+    expect(readSettings([], { PATH: "/bin" })).toEqual({
+      command: [],
+      print: undefined,
+      port: 8787,
+      host: "127.0.0.1",
+      data: undefined,
+      redis: [],
+      redisReplicas: undefined,
+      name: [],
+      origin: [],
+      trustProxy: 0,
+      limits: {},
+      metricsPort: undefined,
+      metricsHost: undefined,
+      drain: 5000,
+      log: "text",
+      logAddresses: false,
+    });
+  });
+
+  it("come from flags and from the environment, flags first", () => {
+    const environment = {
+      SUBROSA_RELAY_PORT: "1",
+      SUBROSA_RELAY_HOST: "::",
+      SUBROSA_RELAY_DATA: "/data",
+      SUBROSA_RELAY_REDIS: "redis://a,redis://b",
+      SUBROSA_RELAY_REDIS_REPLICAS: "2",
+      SUBROSA_RELAY_NAME: "a.example, b.example",
+      SUBROSA_RELAY_ORIGIN: "https://a.example",
+      SUBROSA_RELAY_TRUST_PROXY: "2",
+      SUBROSA_RELAY_LIMIT: "maxConnections=7,retention=Infinity",
+      SUBROSA_RELAY_METRICS_PORT: "9090",
+      SUBROSA_RELAY_METRICS_HOST: "10.0.0.1",
+      SUBROSA_RELAY_DRAIN: "0.5",
+      SUBROSA_RELAY_LOG: "json",
+      SUBROSA_RELAY_LOG_ADDRESSES: "true",
+    };
+    const expected = {
+      command: [],
+      print: undefined,
+      port: 1,
+      host: "::",
+      data: "/data",
+      redis: ["redis://a", "redis://b"],
+      redisReplicas: 2,
+      name: ["a.example", "b.example"],
+      origin: ["https://a.example"],
+      trustProxy: 2,
+      limits: { maxConnections: 7, retention: Number.POSITIVE_INFINITY },
+      metricsPort: 9090,
+      metricsHost: "10.0.0.1",
+      drain: 500,
+      log: "json",
+      logAddresses: true,
+    };
+    expect(readSettings([], environment)).toEqual(expected);
+    const flags = [
+      ...["--port", "0", "--name", "c.example", "--name", "d.example", "--limit", "maxGroups=3"],
+      ...["--log", "text", "remove-user", "bob"],
+    ];
+    expect(readSettings(flags, environment)).toEqual({
+      ...expected,
+      port: 0,
+      name: ["c.example", "d.example"],
+      limits: { maxGroups: 3 },
+      log: "text",
+      command: ["remove-user", "bob"],
+    });
+    expect(readSettings([], { SUBROSA_RELAY_LOG_ADDRESSES: "0" }).logAddresses).toBe(false);
+  });
+
+  it.each([
+    [["--nonsense"], {}, "--nonsense"],
+    [["--port", "x"], {}, "--port"],
+    [["--port", ""], {}, "--port"],
+    [["--port", "65536"], {}, "--port"],
+    [["--metrics-port", "-1"], {}, "--metrics-port"],
+    [["--trust-proxy", "1.5"], {}, "--trust-proxy"],
+    [["--drain", "soon"], {}, "--drain"],
+    [["--log", "xml"], {}, "--log"],
+    [["--limit", "maxNothing=1"], {}, "maxNothing"],
+    [["--limit", "toString=1"], {}, "toString"],
+    [["--limit", "maxGroups"], {}, "maxGroups"],
+    [["--limit", "maxGroups=-1"], {}, "maxGroups"],
+    [["--limit", "maxGroups=many"], {}, "maxGroups"],
+    [["--log-addresses=yes"], {}, "--log-addresses"],
+    [[], { SUBROSA_RELAY_PROT: "1" }, "SUBROSA_RELAY_PROT"],
+    [[], { SUBROSA_RELAY_HELP: "1" }, "SUBROSA_RELAY_HELP"],
+    [[], { SUBROSA_RELAY_LOG_ADDRESSES: "perhaps" }, "SUBROSA_RELAY_LOG_ADDRESSES"],
+    [[], { SUBROSA_RELAY_PORT: "http" }, "--port"],
+  ])("refuse what they do not understand: %j %j", (args, environment, named) => {
+    expect(() => readSettings(args, environment)).toThrow(invalid(named));
+  });
+
+  it("are all in the help, and all limits in their list", () => {
+    const flags = Object.keys(readSettings([], {}))
+      .filter((name) => !["command", "print"].includes(name))
+      .map((name) =>
+        name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`).replace(/^limits$/, "limit"),
+      );
+    for (const flag of [...flags, "limits", "help", "version"]) expect(HELP).toContain(`  --${flag}`);
+    for (const command of ["remove-user", "backup"]) expect(HELP).toContain(`subrosa-relay ${command}`);
+    expect(Math.max(...HELP.split("\n").map((line) => line.length))).toBeLessThanOrEqual(80);
+    const listed = listLimits().trim().split("\n");
+    expect(
+      readSettings(
+        listed.flatMap((line) => ["--limit", line]),
+        {},
+      ).limits,
+    ).toEqual(DEFAULT_LIMITS);
+  });
+
+  it("know what is only to be printed", () => {
+    expect(readSettings(["-h"], {}).print).toBe("help");
+    expect(readSettings(["--version"], {}).print).toBe("version");
+    expect(readSettings(["--limits"], {}).print).toBe("limits");
+  });
+});
