@@ -28,9 +28,14 @@ export async function buildCli(): Promise<{ path: string; dispose: () => Promise
 export class RelayProcess {
   readonly child: ChildProcess;
   output = "";
+  #closed = false;
 
-  constructor(cli: string, args: readonly string[]) {
-    this.child = spawn(process.execPath, [cli, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  constructor(cli: string, args: readonly string[], environment: Readonly<Record<string, string>> = {}) {
+    const env = { ...process.env, ...environment };
+    this.child = spawn(process.execPath, [cli, ...args], { stdio: ["ignore", "pipe", "pipe"], env });
+    this.child.once("close", () => {
+      this.#closed = true;
+    });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream?.on("data", (data) => {
         this.output += data;
@@ -40,9 +45,14 @@ export class RelayProcess {
 
   /** Resolves to the URL that it prints. */
   async url(): Promise<string> {
+    return (await this.says(/listening on (ws:[^\s,]+)/))[1] as string;
+  }
+
+  /** Resolves when it has printed this; rejects if it ends before. */
+  async says(pattern: RegExp): Promise<RegExpExecArray> {
     for (;;) {
-      const match = /listening on (ws:\S+)/.exec(this.output);
-      if (match) return match[1] as string;
+      const match = pattern.exec(this.output);
+      if (match) return match;
       if (this.child.exitCode !== null) throw new Error(`the relay ended: ${this.output}`);
       await Promise.race([
         once(this.child.stdout as NodeJS.ReadableStream, "data"),
@@ -57,7 +67,8 @@ export class RelayProcess {
   }
 
   async ended(): Promise<number | null> {
-    if (this.child.exitCode === null && this.child.signalCode === null) await once(this.child, "exit");
+    // "close" comes after the last of its output.
+    if (!this.#closed) await once(this.child, "close");
     return this.child.exitCode;
   }
 }

@@ -1,0 +1,169 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { randomBytes } from "../../src/crypto/random.js";
+import { Client } from "../../src/index.js";
+import { backupLmdb, Relay } from "../../src/relay.js";
+import { type Cursor, START } from "../../src/wire/identifiers.js";
+import { CloseCode } from "../../src/wire/protocol.js";
+import { chain, groupLog, makeUser, message, RawClient } from "./raw-client.js";
+import { buildCli, RelayProcess } from "./relay-process.js";
+
+let cli: Awaited<ReturnType<typeof buildCli>>;
+let data: string;
+const running: RelayProcess[] = [];
+
+beforeAll(async () => {
+  cli = await buildCli();
+});
+afterAll(() => cli.dispose());
+beforeEach(async () => {
+  data = await mkdtemp(join(tmpdir(), "subrosa-relay-"));
+  return async () => {
+    for (const process of running.splice(0)) await process.signal("SIGKILL");
+    await rm(data, { recursive: true });
+  };
+});
+
+function run(args: readonly string[], environment: Record<string, string> = {}): RelayProcess {
+  const process = new RelayProcess(cli.path, args, environment);
+  running.push(process);
+  return process;
+}
+
+describe("subrosa-relay", () => {
+  it("is configured by the environment, and writes records of JSON", async () => {
+    const process = run([], {
+      SUBROSA_RELAY_PORT: "0",
+      SUBROSA_RELAY_DATA: join(data, "kept"),
+      SUBROSA_RELAY_LIMIT: "maxConnectionsPerUser=0",
+      SUBROSA_RELAY_METRICS_PORT: "0",
+      SUBROSA_RELAY_LOG: "json",
+    });
+    await process.says(/"listening"/);
+    const { url, metricsUrl } = JSON.parse(process.output) as { url: string; metricsUrl: string };
+    const client = new RawClient(url, await makeUser("alice"));
+    await client.authenticate();
+    expect((await client.closed()).code).toBe(CloseCode.rateLimited);
+    expect(await (await fetch(metricsUrl)).text()).toContain('refusals_total{code="rate-limited"} 1\n');
+    expect(await process.signal("SIGTERM")).toBe(0);
+    const records = process.output
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(records.map(({ event }) => event)).toEqual([
+      "listening",
+      "draining",
+      "limited",
+      "limited",
+      "closed",
+    ]);
+    expect(process.output).not.toContain("alice");
+  });
+
+  it("refuses misspelt settings before it does anything", async () => {
+    const process = run([], { SUBROSA_RELAY_PROT: "1" });
+    expect(await process.ended()).toBe(1);
+    expect(process.output).toBe("subrosa-relay: there is no setting SUBROSA_RELAY_PROT; see --help\n");
+    for (const flag of ["--help", "--limits"]) {
+      const shown = run([flag]);
+      expect(await shown.ended()).toBe(0);
+      expect(shown.output).toContain(flag === "--help" ? "--metrics-port" : "maxConnections=10000");
+    }
+  });
+
+  it("drains on SIGTERM while people write, who lose nothing and find its successor", async () => {
+    const args = ["--data", data, "--drain", "0.3", "--name", "relay.example:80", "--name"];
+    let process = run([...args, "unused.example", "--port", "0"]);
+    const first = await process.url();
+    const port = new URL(first).port;
+    await process.signal("SIGTERM");
+    process = run([...args, `127.0.0.1:${port}`, "--port", port]);
+    const url = await process.url();
+    const [alice, bob] = [new Client({ url, userId: "alice" }), new Client({ url, userId: "bob" })];
+    const received: unknown[] = [];
+    let heard = () => {};
+    bob.on("message", ({ content }) => {
+      received.push(content);
+      heard();
+    });
+    await Promise.all([alice.connect(), bob.connect()]);
+    const sent = Array.from({ length: 60 }, (_, i) => `message ${i}`);
+    for (const [i, text] of sent.entries()) {
+      await alice.sendDirectMessage("bob", text);
+      if (i === 20) {
+        expect(await process.signal("SIGTERM")).toBe(0);
+        process = run([...args, `127.0.0.1:${port}`, "--port", port]);
+        await process.url();
+      }
+    }
+    while (received.length < sent.length) {
+      await new Promise<void>((resolve) => {
+        heard = resolve;
+      });
+    }
+    expect(received).toEqual(sent);
+    await Promise.all([alice.close(), bob.close()]);
+  });
+
+  it("ends at once on a second signal", async () => {
+    const process = run(["--port", "0", "--drain", "3600"]);
+    const url = await process.url();
+    const [a, b] = await Promise.all([makeUser("a"), makeUser("b")]);
+    const first = await RawClient.connect(url, a);
+    await RawClient.connect(url, b);
+    process.child.kill("SIGINT");
+    await first.closed();
+    expect(await process.signal("SIGTERM")).toBe(1);
+  });
+
+  it("copies its data while it runs; what was acknowledged before is in the copy, and a relay goes on with it", async () => {
+    const process = run(["--port", "0", "--data", data]);
+    const alice = await makeUser("alice");
+    const a = await RawClient.connect(await process.url(), alice);
+    const log = groupLog(randomBytes(32));
+    await a.request("create", { groupId: log.id });
+    const acknowledged: Cursor[] = [];
+    let writing = true;
+    const written = (async () => {
+      for (let i = 0; writing; i++) acknowledged.push(await a.append(log, START, message(`${i}`)));
+    })();
+    while (acknowledged.length < 50) await a.request("listGroups", {});
+    const target = join(data, "copy");
+    const before = acknowledged.length;
+    const copy = run(["backup", target, "--data", data]);
+    expect(await copy.ended()).toBe(0);
+    expect(copy.output).toBe(`copied to ${target}\n`);
+    writing = false;
+    await written;
+    expect(await readdir(target)).toEqual(["data.mdb"]);
+    const again = run(["backup", target, "--data", data]);
+    expect(await again.ended()).toBe(1);
+    expect(again.output).toContain("is not empty");
+    expect(await run(["backup", join(data, "other"), "--data", join(data, "none")]).ended()).toBe(1);
+    expect(await run(["backup"]).ended()).toBe(1);
+
+    const restored = new Relay({ data: target });
+    const reader = await RawClient.connect((await restored.listen()).url, alice);
+    const { head } = await reader.subscribe(log);
+    expect(head.seq).toBeGreaterThanOrEqual(before);
+    const entries = await reader.untilEntries(log, head.seq);
+    expect(await chain(log, entries)).toEqual(acknowledged[head.seq - 1]);
+    expect((await reader.append(log, START, message("on"))).seq).toBe(head.seq + 1);
+    await restored.close();
+    await a.close();
+  });
+
+  it("copies what nobody uses, too, by its function", async () => {
+    const relay = new Relay({ data: join(data, "kept") });
+    await RawClient.connect((await relay.listen()).url, await makeUser("alice"));
+    await relay.close();
+    await backupLmdb(join(data, "kept"), join(data, "copy"));
+    const restored = new Relay({ data: join(data, "copy") });
+    const stranger = new RawClient((await restored.listen()).url, await makeUser("alice"));
+    await stranger.authenticate();
+    expect((await stranger.frame("refuse")).code).toBe("user-id-taken");
+    await restored.close();
+  });
+});
