@@ -2,7 +2,7 @@ import { systemClock } from "../base/clock.js";
 import { toHex } from "../base/encoding.js";
 import { SubrosaError } from "../base/errors.js";
 import { randomBytes } from "../crypto/random.js";
-import type { Store, StoreSession } from "../stores/store.js";
+import type { Store } from "../stores/store.js";
 import type { LinkEnd } from "../transport/link.js";
 import { listenForWake } from "../transport/wake-signals.js";
 import { webSocketConnector } from "../transport/websocket.js";
@@ -10,7 +10,7 @@ import type { LogEntry } from "../wire/entries.js";
 import type { EndReason, Ready } from "../wire/frames.js";
 import type { LogId } from "../wire/identifiers.js";
 import { LogKind } from "../wire/protocol.js";
-import type { Context, Effect } from "./context.js";
+import type { Context } from "./context.js";
 import { acquaint } from "./conversation/acquaintance.js";
 import type { Conversation } from "./conversation/conversation.js";
 import { Inbox } from "./conversation/inbox.js";
@@ -33,6 +33,8 @@ import { reconcile } from "./reconciliation.js";
 import { loadConversations } from "./recovery/broken-conversations.js";
 import { GuardedStore } from "./recovery/guarded-store.js";
 import { Recovery } from "./recovery/recovery.js";
+import { writing } from "./recovery/writing.js";
+import { asError, ifConnected } from "./reporting.js";
 import { Incarnation } from "./session/incarnation.js";
 import { RelaySession } from "./session/relay-session.js";
 
@@ -55,7 +57,8 @@ export class RunningClient {
   readonly #handler: RunningHandler;
   readonly #inbox: Inbox;
   readonly #boxes = new Map<string, JoinRequests>();
-  readonly #store: StoreSession;
+  readonly #store: GuardedStore;
+  readonly #reload: (store: GuardedStore) => Promise<RunningClient>;
   readonly #stopWaking: () => void;
   readonly #waitingForSession: (() => void)[] = [];
   readonly #supply: PackageSupply;
@@ -66,6 +69,8 @@ export class RunningClient {
 
   private constructor(parts: {
     context: Context;
+    store: GuardedStore;
+    reload: (store: GuardedStore) => Promise<RunningClient>;
     registry: Registry;
     starter: Starter;
     inbox: Inbox;
@@ -81,7 +86,8 @@ export class RunningClient {
     this.invitations = parts.invitations;
     this.#handler = parts.handler;
     this.#inbox = parts.inbox;
-    this.#store = parts.context.store;
+    this.#store = parts.store;
+    this.#reload = parts.reload;
     this.#registered = parts.registered;
     this.#supply = new PackageSupply(parts.context);
     this.#stopWaking = listenForWake(() => this.#wake());
@@ -108,23 +114,21 @@ export class RunningClient {
     store: GuardedStore,
     seams: Seams,
     handler: RunningHandler,
+    outdated = false,
   ): Promise<RunningClient> {
     const clock = seams.clock ?? systemClock;
     const random = seams.random ?? Math.random;
     const randomId = seams.randomId ?? randomBytes;
     const { ack = {}, token } = options;
-    const write = async (changes: readonly Effect[]) => {
-      try {
-        await store.write(changes);
-        for (const { applied } of changes) applied?.();
-      } catch (error) {
-        if (SubrosaError.is(error) && error.code !== "closed") handler.fatal(error);
-        throw error;
-      }
-    };
-    store.onLost((error) => handler.fatal(error));
+    const fatal = (error: SubrosaError) => handler.fatal(error);
+    const write = writing(store, {
+      full: (error) => relay.interrupt(error),
+      room: () => relay.wake(),
+      fatal,
+    });
+    store.onLost(fatal);
     const report = (error: unknown) => handler.emit("error", asError(error));
-    const recovery = new Recovery(store, { userId: options.userId, randomId, now: clock.now() });
+    const recovery = new Recovery(store, { userId: options.userId, randomId, now: clock.now(), outdated });
     const identity = await recovery.identity();
     const incarnation = await Incarnation.load(store, write, randomId);
     let running: RunningClient | undefined;
@@ -204,6 +208,8 @@ export class RunningClient {
     });
     running = new RunningClient({
       context,
+      store,
+      reload: (session) => RunningClient.#load(options, session, seams, handler, true),
       registry,
       starter,
       inbox,
@@ -359,25 +365,32 @@ export class RunningClient {
 
   /** Ends everything; what is not written now stays as it was. */
   async stop(): Promise<void> {
+    await this.#halt(new SubrosaError("closed", "the client was closed"));
+    await this.#store.close();
+  }
+
+  /**
+   * This state is an older copy: ends it, and opens the store again, for another device of the user if that may be.
+   * Throws what opening throws; then the store is closed.
+   */
+  async renew(): Promise<RunningClient> {
+    await this.#halt(new SubrosaError("store-outdated", "another device has taken the place of this one"));
+    const session = this.#store.successor();
+    try {
+      // What was still being written comes first.
+      await session.write([]);
+      return await this.#reload(session);
+    } catch (error) {
+      await session.close().catch(() => {});
+      throw error;
+    }
+  }
+
+  async #halt(reason: SubrosaError): Promise<void> {
     this.#stopWaking();
     for (const conversation of this.registry.all()) conversation.stop();
     this.context.relay.close();
-    this.context.outbox.abandon(new SubrosaError("closed", "the client was closed"));
+    this.context.outbox.abandon(reason);
     await Promise.all(this.registry.all().map((conversation) => conversation.idle()));
-    await this.#store.close();
   }
-}
-
-/** Errors of a session that ended are nobody's concern: the next one starts anew. */
-function ifConnected(report: (error: unknown) => void): (error: unknown) => undefined {
-  return (error) => {
-    if (!SubrosaError.is(error) || (error.code !== "connection-failed" && error.code !== "closed"))
-      report(error);
-  };
-}
-
-function asError(error: unknown): SubrosaError {
-  return SubrosaError.is(error)
-    ? error
-    : new SubrosaError("internal", "an unexpected error", { cause: error });
 }

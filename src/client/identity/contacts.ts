@@ -74,6 +74,8 @@ export class Contacts {
   /** Users whose offered identity was told of in this process. */
   readonly #announced = new Set<string>();
   #next = 1;
+  /** How many there should be besides; who they were is not known. */
+  #missing = 0;
 
   private constructor(write: (changes: readonly Change[]) => Promise<void>, listener: ContactsListener) {
     this.#write = write;
@@ -92,7 +94,21 @@ export class Contacts {
       contacts.#byUser.set(contact.userId, contact);
       contacts.#next = Math.max(contacts.#next, number + 1);
     }
+    const stored = await store.get(layout.contactCount);
+    const count = stored === undefined ? 0 : decode((reader) => reader.uint53(), stored);
+    contacts.#missing = Math.max(0, count - contacts.#byUser.size);
     return contacts;
+  }
+
+  /** How many contacts were lost from the store. */
+  get missing(): number {
+    return this.#missing;
+  }
+
+  /** The change that notes how many there are. */
+  countChange(more = 0): Change {
+    const count = this.#byUser.size + more;
+    return { put: layout.contactCount, value: encode((writer) => void writer.uint53(count), undefined) };
   }
 
   get(userId: string): Contact | undefined {
@@ -106,7 +122,8 @@ export class Contacts {
   }
 
   async #put(contact: Contact): Promise<void> {
-    await this.#write([this.#change(contact)]);
+    const isNew = !this.#byUser.has(contact.userId);
+    await this.#write([this.#change(contact), ...(isNew ? [this.countChange(1)] : [])]);
     this.#byUser.set(contact.userId, contact);
   }
 

@@ -2,6 +2,8 @@ import type { Bytes } from "../../base/bytes.js";
 import { SubrosaError } from "../../base/errors.js";
 import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
+import { sha256 } from "../../crypto/hash.js";
+import { publicKeyOf, scalarOfPkcs8 } from "../../crypto/p256.js";
 import { randomBytes } from "../../crypto/random.js";
 import {
   exportSignaturePrivateKey,
@@ -9,7 +11,7 @@ import {
   importSignaturePrivateKey,
   sign,
 } from "../../crypto/signature.js";
-import type { StoreSession } from "../../stores/store.js";
+import type { Change, StoreSession } from "../../stores/store.js";
 import {
   type Account,
   certificateToBeSigned,
@@ -17,8 +19,10 @@ import {
   decodeAccount,
   deviceListToBeSigned,
   encodeAccount,
+  encodeSignedDeviceList,
 } from "../../wire/identity.js";
 import { DEVICE_ID_LENGTH, DIGEST_LENGTH, PUBLIC_KEY_LENGTH } from "../../wire/protocol.js";
+import { layout } from "../layout.js";
 import { credentialIdentity } from "./credential.js";
 
 /** This device's account, keys and certificate. */
@@ -35,9 +39,9 @@ export interface OwnIdentity {
   readonly credential: Bytes;
 }
 
-const RECORD = "identity";
-const ACCOUNT_KEY = "account-key";
-const DEVICE_KEY = "device-key";
+const RECORD = layout.identity;
+const ACCOUNT_KEY = layout.accountKey;
+const DEVICE_KEY = layout.deviceKey;
 
 interface IdentityRecord {
   readonly account: Account;
@@ -62,21 +66,21 @@ function decodeRecord(reader: Reader): IdentityRecord {
   };
 }
 
-/** The identity in the store, made anew on first use. Throws `store-failed` when a part of it is missing. */
+/** The identity in the store, made on first use. Throws `store-damaged` when a part of it is missing. */
 export async function loadIdentity(
   store: StoreSession,
   userId: string,
   randomId: (length: number) => Bytes = randomBytes,
 ): Promise<OwnIdentity> {
-  if (store.firstUse || (await store.get(RECORD)) === undefined)
-    await createIdentity(store, userId, randomId(DEVICE_ID_LENGTH));
+  if (store.firstUse) await store.write(await newAccount(userId, randomId(DEVICE_ID_LENGTH)));
   const [record, accountKey, devicePrivateKey] = await Promise.all([
     store.get(RECORD),
     store.get(ACCOUNT_KEY),
     store.getKey(DEVICE_KEY),
   ]);
-  if (record === undefined || accountKey === undefined || devicePrivateKey === undefined) {
-    throw new SubrosaError("store-failed", "a part of the identity is missing from the store");
+  if (accountKey === undefined) throw accountKeyGone();
+  if (record === undefined || devicePrivateKey === undefined) {
+    throw new SubrosaError("store-damaged", "a part of the identity is missing from the store");
   }
   const { account, deviceId, deviceKey, certificate } = decode(decodeRecord, record);
   if (account.userId !== userId) throw new SubrosaError("store-failed", "the store holds another user");
@@ -91,33 +95,86 @@ export async function loadIdentity(
   };
 }
 
-async function createIdentity(store: StoreSession, userId: string, deviceId: Bytes): Promise<void> {
-  // Extractable only until they are stored: the account key as an encrypted record, so that it can go into a recovery
-  // file, the device key as one that never leaves.
-  const [account, device] = await Promise.all([
-    generateSignatureKeyPair({ extractable: true }),
-    generateSignatureKeyPair({ extractable: true }),
-  ]);
-  const list: DeviceList = {
-    userId,
-    version: 1,
-    previous: new Uint8Array(DIGEST_LENGTH),
-    devices: [{ deviceId, deviceKey: device.publicKey }],
-  };
-  const [certificate, signature, accountKey] = await Promise.all([
-    sign(account.privateKey, certificateToBeSigned({ userId, deviceId, deviceKey: device.publicKey })),
-    sign(account.privateKey, deviceListToBeSigned(list)),
-    exportSignaturePrivateKey(account.privateKey),
+/** Whether this device's identity can be read. */
+export async function isWholeIdentity(store: StoreSession): Promise<boolean> {
+  const [record, deviceKey] = await Promise.all([store.get(RECORD), store.getKey(DEVICE_KEY)]);
+  return record !== undefined && readAccount(record) !== undefined && deviceKey !== undefined;
+}
+
+async function newAccount(userId: string, deviceId: Bytes): Promise<Change[]> {
+  // Extractable only until it is stored: as an encrypted record, so that it can go into a recovery file.
+  const { privateKey, publicKey } = await generateSignatureKeyPair({ extractable: true });
+  const previous = new Uint8Array(DIGEST_LENGTH);
+  const device = await newDevice({ userId, privateKey, publicKey }, deviceId, { version: 1, previous });
+  return [{ put: ACCOUNT_KEY, value: await exportSignaturePrivateKey(privateKey) }, ...device];
+}
+
+/**
+ * The changes by which another device takes the place of this one, by itself in the account's next device list. Throws
+ * `store-damaged` when the account's key is gone. `now`: milliseconds since 1970.
+ */
+export async function replaceDevice(
+  store: StoreSession,
+  userId: string,
+  deviceId: Bytes,
+  now: number,
+): Promise<Change[]> {
+  const [record, accountKey] = await Promise.all([store.get(RECORD), store.get(ACCOUNT_KEY)]);
+  if (accountKey === undefined) throw accountKeyGone();
+  const privateKey = await importSignaturePrivateKey(accountKey);
+  const known = record && readAccount(record);
+  if (known !== undefined && known.userId !== userId) {
+    throw new SubrosaError("store-failed", "the store holds another user");
+  }
+  const publicKey = known?.accountKey ?? (await publicKeyOf(scalarOfPkcs8(accountKey)));
+  // Without the last list its version is not known; seconds are more than versions ever come to.
+  const next =
+    known === undefined
+      ? { version: Math.floor(now / 1000), previous: new Uint8Array(DIGEST_LENGTH) }
+      : {
+          version: known.deviceList.list.version + 1,
+          previous: await sha256(encode(encodeSignedDeviceList, known.deviceList)),
+        };
+  return newDevice({ userId, privateKey, publicKey }, deviceId, next);
+}
+
+function readAccount(record: Uint8Array): Account | undefined {
+  try {
+    return decode(decodeRecord, record).account;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A device, the only one of its account's list of this version. */
+async function newDevice(
+  account: { readonly userId: string; readonly privateKey: CryptoKey; readonly publicKey: Bytes },
+  deviceId: Bytes,
+  { version, previous }: Pick<DeviceList, "version" | "previous">,
+): Promise<Change[]> {
+  const { userId, privateKey, publicKey: accountKey } = account;
+  // Extractable only until it is stored, as one that never leaves.
+  const { publicKey: deviceKey, ...device } = await generateSignatureKeyPair({ extractable: true });
+  const list: DeviceList = { userId, version, previous, devices: [{ deviceId, deviceKey }] };
+  const [certificate, signature] = await Promise.all([
+    sign(privateKey, certificateToBeSigned({ userId, deviceId, deviceKey })),
+    sign(privateKey, deviceListToBeSigned(list)),
   ]);
   const record: IdentityRecord = {
-    account: { userId, accountKey: account.publicKey, deviceList: { list, signature } },
+    account: { userId, accountKey, deviceList: { list, signature } },
     deviceId,
-    deviceKey: device.publicKey,
+    deviceKey,
     certificate,
   };
-  await store.write([
+  return [
     { put: RECORD, value: encode(encodeRecord, record) },
-    { put: ACCOUNT_KEY, value: accountKey },
     { putKey: DEVICE_KEY, privateKey: device.privateKey },
-  ]);
+  ];
+}
+
+function accountKeyGone(): SubrosaError {
+  return new SubrosaError(
+    "store-damaged",
+    "the account's key is gone from the store: the user needs a new account, in a new store",
+  );
 }

@@ -30,6 +30,12 @@ function decodeRecord(reader: Reader): IncarnationRecord {
   return { number: reader.uint53(), outdated: reader.u8() === 1 };
 }
 
+/** Whether the relay has seen a later state of this device than the one in the store. */
+export async function isOutdated(store: StoreSession): Promise<boolean> {
+  const stored = await store.get(layout.incarnation);
+  return stored !== undefined && decode(decodeRecord, stored).outdated;
+}
+
 /**
  * Counts the openings of this state that have met the relay, not those without a session: else a copy would catch up
  * with the original by being opened often enough. A copy that was refused stays refused, for the same reason.
@@ -67,7 +73,10 @@ export class Incarnation {
         new SubrosaError("store-outdated", "the relay has seen a later state of this device than this one"),
       );
     }
-    this.#claim ??= this.#next();
+    this.#claim ??= this.#next().catch((error: unknown) => {
+      this.#claim = undefined;
+      throw error;
+    });
     return this.#claim;
   }
 
@@ -78,11 +87,12 @@ export class Incarnation {
 
   /** The relay has refused the claim. */
   async refused(): Promise<void> {
-    await this.#store({ ...this.#record, outdated: true });
+    this.#record = { ...this.#record, outdated: true };
+    await this.#store(this.#record);
   }
 
   async #store(record: IncarnationRecord): Promise<void> {
-    this.#record = record;
     await this.#write([{ put: layout.incarnation, value: encode(encodeRecord, record) }]);
+    this.#record = record;
   }
 }

@@ -125,6 +125,11 @@ export class RelaySession {
     this.#link.close();
   }
 
+  /** Ends the session, and takes it up again after a while: what it was about could not be done here. */
+  interrupt(error: SubrosaError): void {
+    this.#link.drop(BROKEN, "nothing can be taken in now", error);
+  }
+
   /**
    * Asks the relay. Throws the refusal's code, `connection-failed` when the session ends before the answer
    * (it may have been carried out), `queue-full` when too much waits to be sent.

@@ -1,0 +1,154 @@
+import { type Bytes, EMPTY } from "../../base/bytes.js";
+import type { PlatformCryptoKey } from "../../base/crypto-key.js";
+import { SubrosaError } from "../../base/errors.js";
+import type { Change, ListOptions, StoreSession } from "../../stores/store.js";
+import { layout } from "../layout.js";
+
+/** What nothing else could make good: it is stored twice. Prefixes end with a slash. */
+const TWINNED: readonly string[] = [
+  layout.accountKey,
+  layout.identity,
+  layout.deviceKey,
+  layout.incarnation,
+  layout.seenSecret,
+  layout.contacts,
+  layout.contactCount,
+  layout.conversations,
+];
+/** What is of no use by halves: whoever reads it decides what its damage means. */
+const STRICT: readonly string[] = [layout.places, layout.epochs, layout.allRatchets];
+
+const covers = (kinds: readonly string[], key: string): boolean =>
+  kinds.some((kind) => (kind.endsWith("/") ? key.startsWith(kind) : key === kind));
+
+const copyOf = (key: string): string => layout.copies + key;
+
+function isDamage(error: unknown): boolean {
+  return SubrosaError.is(error) && error.code === "store-damaged";
+}
+
+/**
+ * A store session that goes on without the records that are damaged, and remembers which. What cannot be done without
+ * is written twice, in the same transaction, and read from whichever of the two is whole.
+ */
+export class GuardedStore implements StoreSession {
+  readonly #inner: StoreSession;
+  /** Records that are not what was stored, and of which there is no other copy. */
+  readonly damaged = new Set<string>();
+  /** Records of which one of the two copies is gone, with what the other holds. */
+  readonly halved = new Map<string, Bytes>();
+
+  #retired = false;
+
+  constructor(inner: StoreSession) {
+    this.#inner = inner;
+  }
+
+  /** The same records for whoever comes next: nothing more is written through this one, nor read. */
+  successor(): GuardedStore {
+    this.#retired = true;
+    return new GuardedStore(this.#inner);
+  }
+
+  #assertInUse(): void {
+    if (this.#retired) throw new SubrosaError("closed", "the store is another's now");
+  }
+
+  get owner(): number {
+    return this.#inner.owner;
+  }
+
+  get firstUse(): boolean {
+    return this.#inner.firstUse;
+  }
+
+  async get(key: string): Promise<Bytes | undefined> {
+    this.#assertInUse();
+    if (covers(STRICT, key)) return this.#inner.get(key);
+    const value = await this.#read(key);
+    if (value !== undefined || !covers(TWINNED, key)) return value;
+    const copy = await this.#read(copyOf(key));
+    if (copy !== undefined) this.#noteHalf(key, copy);
+    return copy;
+  }
+
+  async #read(key: string): Promise<Bytes | undefined> {
+    try {
+      return await this.#inner.get(key);
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      // That there is such a record is all that is ever asked of these.
+      if (key.startsWith(layout.seen)) return EMPTY;
+      this.damaged.add(key);
+      return undefined;
+    }
+  }
+
+  #noteHalf(key: string, value: Bytes): void {
+    this.damaged.delete(key);
+    this.halved.set(key, value);
+  }
+
+  async getKey(key: string): Promise<PlatformCryptoKey | undefined> {
+    this.#assertInUse();
+    const read = async (at: string) => {
+      try {
+        return await this.#inner.getKey(at);
+      } catch (error) {
+        if (!isDamage(error)) throw error;
+        return undefined;
+      }
+    };
+    return (await read(key)) ?? (covers(TWINNED, key) ? read(copyOf(key)) : undefined);
+  }
+
+  async list(prefix: string, options: ListOptions = {}): Promise<[key: string, value: Bytes][]> {
+    this.#assertInUse();
+    if (covers(STRICT, prefix)) return this.#inner.list(prefix, options);
+    const damaged = (key: string) => void this.damaged.add(key);
+    const found = await this.#inner.list(prefix, { ...options, damaged });
+    if (!covers(TWINNED, prefix)) return found;
+    const whole = new Set(found.map(([key]) => key));
+    for (const [copy, value] of await this.#inner.list(copyOf(prefix), { damaged })) {
+      const key = copy.slice(layout.copies.length);
+      if (whole.has(key)) continue;
+      this.#noteHalf(key, value);
+      found.push([key, value]);
+    }
+    return found.sort(([a], [b]) => (a < b ? -1 : 1));
+  }
+
+  async write(changes: readonly Change[]): Promise<void> {
+    this.#assertInUse();
+    await this.#inner.write(changes.flatMap(twice));
+  }
+
+  async close(): Promise<void> {
+    if (!this.#retired) await this.#inner.close();
+  }
+
+  onLost(listener: (error: SubrosaError) => void): () => void {
+    return this.#inner.onLost((error) => {
+      if (!this.#retired) listener(error);
+    });
+  }
+}
+
+/** A change with the same one of the copy. */
+function twice(change: Change): Change[] {
+  if ("put" in change) {
+    return covers(TWINNED, change.put)
+      ? [change, { put: copyOf(change.put), value: change.value }]
+      : [change];
+  }
+  if ("putKey" in change) {
+    const { putKey, privateKey } = change;
+    return covers(TWINNED, putKey) ? [change, { putKey: copyOf(putKey), privateKey }] : [change];
+  }
+  if ("delete" in change) {
+    return covers(TWINNED, change.delete) ? [change, { delete: copyOf(change.delete) }] : [change];
+  }
+  return covers(TWINNED, change.deletePrefix)
+    ? [change, { deletePrefix: copyOf(change.deletePrefix) }]
+    : [change];
+}

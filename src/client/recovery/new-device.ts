@@ -1,0 +1,138 @@
+import type { Bytes } from "../../base/bytes.js";
+import { toHex } from "../../base/encoding.js";
+import type { ErrorCode } from "../../base/errors.js";
+import { decode, type Reader } from "../../codec/reader.js";
+import { encode } from "../../codec/writer.js";
+import type { Change } from "../../stores/store.js";
+import { DEVICE_ID_LENGTH } from "../../wire/protocol.js";
+import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
+import { decodeIntent, encodeIntent, type Intent } from "../conversation/intent.js";
+import { keptMessages } from "../conversation/journal.js";
+import { isMessage } from "../conversation/outbox.js";
+import { type ConversationRecord, decodeConversationRecord } from "../conversation/record.js";
+import { recordChange } from "../conversation/state.js";
+import { replaceDevice } from "../identity/own-identity.js";
+import { layout } from "../layout.js";
+import type { GuardedStore } from "./guarded-store.js";
+
+export interface NewDeviceOptions {
+  readonly userId: string;
+  readonly reason: ErrorCode;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  readonly randomId: (length: number) => Bytes;
+}
+
+/** What only the old device could use, and must never be used again. The places in the logs stay. */
+const OF_THE_DEVICE: readonly string[] = [
+  layout.epochs,
+  layout.allRatchets,
+  layout.keyPackages,
+  layout.pointers,
+  layout.joins,
+  layout.requests,
+  layout.boxes,
+  layout.handshakes,
+];
+
+/**
+ * Everything by which another device takes the place of this one: keys and state of the old one go, what the user has
+ * stays. Groups wait to be joined anew, direct conversations begin anew. Throws `store-damaged` when the account's key
+ * is gone.
+ */
+export async function enrolAnew(
+  store: GuardedStore,
+  { userId, reason, now, randomId }: NewDeviceOptions,
+): Promise<{ changes: Change[]; conversations: number }> {
+  const device = await replaceDevice(store, userId, randomId(DEVICE_ID_LENGTH), now);
+  const records = await readAll(store, layout.conversations, decodeConversationRecord);
+  const intents = await readAll(store, layout.intents, decodeIntent);
+  const orders = intents.map(({ value }) => value.order);
+  const changes: Change[] = [
+    ...device,
+    { delete: layout.incarnation },
+    { delete: layout.inbox },
+    ...OF_THE_DEVICE.map((deletePrefix) => ({ deletePrefix })),
+  ];
+  const groups = new Map<string, ConversationRecord>();
+  const waiting: Intent[] = [];
+  let conversations = 0;
+  for (const { value: record } of records) {
+    const { status, subject, groupId } = record;
+    groups.set(toHex(groupId), record);
+    if (status === "ended") continue;
+    if (subject.kind === "group" && (status === "active" || status === "repairing")) {
+      changes.push(recordChange(toBeJoined(record, reason)));
+      conversations++;
+      continue;
+    }
+    changes.push(recordChange({ ...record, status: "ended", repair: undefined, restoration: undefined }));
+    changes.push({ delete: layout.place(groupId) });
+    if (subject.kind === "group") continue;
+    conversations++;
+    const target = { userId: subject.peer };
+    for (const { order, content, expected } of await keptMessages(store, groupId)) {
+      waiting.push({
+        order,
+        target,
+        action: { type: "send", content, ...(expected !== undefined && { expected }) },
+      });
+    }
+    changes.push({ deletePrefix: layout.keptOf(groupId) });
+    const order = Math.max(0, ...orders, ...waiting.map((intent) => intent.order)) + 1;
+    const content = { type: "hello", id: randomId(MESSAGE_ID_LENGTH), sentAt: now } as const;
+    waiting.push({ order, target, action: { type: "send", content } });
+  }
+  for (const { key, value: intent } of intents) {
+    const moved = unsealed(intent, groups);
+    if (moved === undefined) changes.push({ delete: key });
+    else waiting.push(moved);
+  }
+  for (const intent of waiting) {
+    changes.push({ put: layout.intent(intent.order), value: encode(encodeIntent, intent) });
+  }
+  return { changes, conversations };
+}
+
+/** The record of a group that another device of this user was in. */
+function toBeJoined(record: ConversationRecord, reason: ErrorCode): ConversationRecord {
+  const { leafHash: _, ...rest } = record;
+  return {
+    ...rest,
+    status: "repairing",
+    repair: { reason, missed: 0, readded: false },
+    restoration: undefined,
+    creator: false,
+    repairedAt: 0,
+  };
+}
+
+/** What waits, without the bytes that the old device made of it; undefined for what only concerned that one. */
+function unsealed(
+  { order, target, action }: Intent,
+  groups: ReadonlyMap<string, ConversationRecord>,
+): Intent | undefined {
+  if (action.type === "start" || action.type === "refresh") return undefined;
+  if ("userId" in target) return { order, target, action };
+  const subject = groups.get(toHex(target.groupId))?.subject;
+  if (subject === undefined) return undefined;
+  if (subject.kind === "group") return { order, target, action };
+  return isMessage(action) ? { order, target: { userId: subject.peer }, action } : undefined;
+}
+
+/** The records that can be read; the others are noted as damaged. */
+async function readAll<T>(
+  store: GuardedStore,
+  prefix: string,
+  decoder: (reader: Reader) => T,
+): Promise<{ key: string; value: T }[]> {
+  const found: { key: string; value: T }[] = [];
+  for (const [key, bytes] of await store.list(prefix)) {
+    try {
+      found.push({ key, value: decode(decoder, bytes) });
+    } catch {
+      store.damaged.add(key);
+    }
+  }
+  return found;
+}
