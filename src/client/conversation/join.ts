@@ -119,6 +119,9 @@ export async function joinByPointer(
   const signer = leafAt(group, inviter.leaf as LeafIndex);
   const by = signer.userId;
   const repairs = known !== undefined && isRepairedBy(known, signer);
+  // A repair is what this device asked for, or what the log has shown; anything else is an invitation.
+  const isRepair = repairs && (isFresh || known.record.repair?.readded === true);
+  const isWanted = known?.record.status === "repairing" ? isRepair : asked !== undefined;
   if (policy.kind === "group" && policy.join !== "open" && !isAdmin(policy, by) && !repairs) {
     return {
       type: "dropped",
@@ -127,7 +130,7 @@ export async function joinByPointer(
   }
   return policy.kind === "direct"
     ? joinDirect(context, registry, pointer, group, bundle, policy)
-    : joinNamed(context, registry, { pointer, group, bundle, content, asked, by, repairs }, policy);
+    : joinNamed(context, registry, { pointer, group, bundle, content, asked, by, isWanted }, policy);
 }
 
 /** Whether a pointer has to wait for the log to end the conversation. */
@@ -208,11 +211,12 @@ async function joinNamed(
   joining: Joining & {
     readonly asked: OwnRequest | undefined;
     readonly by: string;
-    readonly repairs: boolean;
+    /** It leads to where the user asked to be; else it is an invitation. */
+    readonly isWanted: boolean;
   },
   policy: Extract<Policy, { kind: "group" }>,
 ): Promise<JoinResult> {
-  const { pointer, group, asked, by, repairs } = joining;
+  const { pointer, group, asked, by, isWanted } = joining;
   const bound = registry.named(policy.name);
   const isBound = bound !== undefined && equalBytes(bound.state.record.groupId, pointer.groupId);
   if (
@@ -233,16 +237,15 @@ async function joinNamed(
       error: new SubrosaError("identity-mismatch", "who admitted this user has not the expected fingerprint"),
     };
   }
-  const isWanted = repairs || asked !== undefined;
   const record: NewRecord = {
     status: isWanted ? "active" : "invited",
     subject: { kind: "group", name: policy.name },
     ...(!isWanted && { inviter: by }),
   };
   const changes = [{ delete: layout.join(pointer.groupId) }];
+  if (isBound && !isWanted) context.emit("groupLeave", { group: policy.name, reason: "lost" });
   const conversation = await adopt(context, registry, joining, record, changes);
-  if (asked !== undefined && !isBound)
-    context.emit("groupJoin", { group: policy.name, members: usersOf(group) });
+  if (isWanted && !isBound) context.emit("groupJoin", { group: policy.name, members: usersOf(group) });
   return { type: "joined", conversation };
 }
 

@@ -33,6 +33,8 @@ export class Restorer {
   #cancelWait: (() => void) | undefined;
   #cancelPatience: (() => void) | undefined;
   #putting = false;
+  /** The entry whose maker has been waited for. */
+  #waited: KeptHandshake | undefined;
 
   constructor(context: Context, conversation: Conversation) {
     this.#context = context;
@@ -124,9 +126,11 @@ export class Restorer {
     if (next.content.kind === EntryKind.leave) return;
     const isWhole = next.welcome.length > 0 || (next.content.bundle?.welcomeHash ?? EMPTY).length === 0;
     if (isWhole) return this.#put(next);
+    if (this.#waited === next) return this.#put(next);
     this.#cancelWait = this.#context.clock.after(MAKER_FIRST, () => {
       this.#cancelWait = undefined;
-      this.#context.background(this.#put(next));
+      this.#waited = next;
+      this.#context.background(this.proceed());
     });
   }
 
@@ -148,8 +152,11 @@ export class Restorer {
     } catch (error) {
       if (!SubrosaError.is(error)) throw error;
       if (error.code === "connection-failed" || error.code === "closed" || error.code === "stale") return;
-      // Others may have the right to it; if nobody has, this device asks to be added anew.
-      this.#context.report(error);
+      // Others may have the right to it, or who is added by it may still have to register again.
+      this.#cancelWait ??= this.#context.clock.after(MAKER_FIRST, () => {
+        this.#cancelWait = undefined;
+        this.#context.background(this.proceed());
+      });
     } finally {
       this.#putting = false;
     }
