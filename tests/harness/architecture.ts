@@ -33,6 +33,7 @@ const PACKAGES: Record<string, RegExp> = {
   idb: /^stores\//,
   ws: /^relay\//,
   lmdb: /^(relay\/|stores\/(node|lmdb))/,
+  redis: /^relay\/redis\//,
 };
 
 const MAX_LINES = 400;

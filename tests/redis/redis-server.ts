@@ -20,20 +20,23 @@ export async function freePort(): Promise<number> {
 /** A `redis-server` of its own, in a folder of its own, that writes to the disk before it answers. */
 export class RedisServer {
   readonly port: number;
+  /** Where the servers of a cluster tell each other who they are. */
+  readonly clusterPort: number;
   readonly #folder: string;
   readonly #args: readonly string[];
   #child: ChildProcess | undefined;
   output = "";
 
-  private constructor(port: number, folder: string, args: readonly string[]) {
+  private constructor(port: number, clusterPort: number, folder: string, args: readonly string[]) {
     this.port = port;
+    this.clusterPort = clusterPort;
     this.#folder = folder;
     this.#args = args;
   }
 
   static async start(...args: string[]): Promise<RedisServer> {
     const folder = await mkdtemp(join(tmpdir(), "subrosa-redis-"));
-    const server = new RedisServer(await freePort(), folder, args);
+    const server = new RedisServer(await freePort(), await freePort(), folder, args);
     await server.run();
     return server;
   }
@@ -48,7 +51,7 @@ export class RedisServer {
       [
         ...["--port", String(this.port), "--bind", "127.0.0.1", "--dir", this.#folder, "--save", ""],
         ...["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"],
-        ...this.#args,
+        ...["--cluster-port", String(this.clusterPort), ...this.#args],
       ],
       { stdio: ["ignore", "pipe", "pipe"] },
     );
@@ -106,10 +109,20 @@ export const pause = (): Promise<void> => new Promise((resolve) => setTimeout(re
 
 /** Three primaries that share all slots. */
 export async function startCluster(): Promise<RedisServer[]> {
-  const servers = await Promise.all(
-    [1, 2, 3].map(async () =>
-      RedisServer.start("--cluster-enabled", "yes", "--cluster-port", String(await freePort())),
-    ),
-  );
+  const servers = await Promise.all([1, 2, 3].map(() => RedisServer.start("--cluster-enabled", "yes")));
+  const [first] = servers;
+  const third = 16384 / 3;
+  for (const [i, server] of servers.entries()) {
+    await server.command("CLUSTER", "SET-CONFIG-EPOCH", String(i + 1));
+    const [from, to] = [Math.ceil(i * third), Math.ceil((i + 1) * third) - 1];
+    await server.command("CLUSTER", "ADDSLOTSRANGE", String(from), String(to));
+  }
+  for (const server of servers.slice(1)) {
+    await server.command("CLUSTER", "MEET", "127.0.0.1", String(first?.port), String(first?.clusterPort));
+  }
+  for (const server of servers) {
+    const whole = /cluster_state:ok[\s\S]*cluster_known_nodes:3/;
+    while (!whole.test(String(await server.command("CLUSTER", "INFO")))) await pause();
+  }
   return servers;
 }

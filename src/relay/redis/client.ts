@@ -29,6 +29,43 @@ export function connectionTo(redis: Redis, url: string) {
   });
 }
 
+export type Cluster = ReturnType<typeof clusterOf>;
+
+/** The connections to a cluster, found by some of its servers, which all have the first one's credentials. */
+export function clusterOf(redis: Redis, urls: readonly string[]) {
+  const { username, password, protocol } = new URL(urls[0] as string);
+  const { RESP, commandOptions, ...rest } = clientOptions(redis);
+  const credentials = {
+    ...(username !== "" && { username: decodeURIComponent(username) }),
+    ...(password !== "" && { password: decodeURIComponent(password) }),
+  };
+  const socket = protocol === "rediss:" ? { ...socketOptions, tls: true as const } : socketOptions;
+  return redis.createCluster({
+    RESP,
+    commandOptions,
+    rootNodes: urls.map((url) => ({ url, socket: { ...socketOptions, reconnectStrategy: false as const } })),
+    defaults: { ...rest, ...credentials, socket },
+  });
+}
+
+/** Whether the first server that answers is part of a cluster; throws what the last one said if none answers. */
+export async function isCluster(redis: Redis, urls: readonly string[]): Promise<boolean> {
+  let failure: unknown;
+  for (const url of urls) {
+    const client = connectionTo(redis, url);
+    client.on("error", () => {});
+    try {
+      await client.connect();
+      return /cluster_enabled:1/.test(String(await client.sendCommand(["INFO", "cluster"])));
+    } catch (error) {
+      failure = error;
+    } finally {
+      if (client.isOpen) client.destroy();
+    }
+  }
+  throw failure;
+}
+
 /** Throws `missing-dependency` where the optional package `redis` is not installed. */
 export async function importRedis(): Promise<Redis> {
   try {

@@ -1,4 +1,7 @@
+import type { Clock } from "../../base/clock.js";
+import type { Redis } from "./client.js";
 import type { Script } from "./scripts.js";
+import type { Connection, ReplicationOptions } from "./writer.js";
 
 export type Argument = string | Buffer;
 
@@ -8,6 +11,15 @@ export interface ScriptCall {
   readonly script: Script;
   readonly keys: readonly string[];
   readonly args: readonly Argument[];
+}
+
+export interface LinkOptions extends ReplicationOptions {
+  readonly urls: readonly string[];
+  readonly redis: Redis;
+  readonly clock: Clock;
+  readonly report: (error: unknown) => void;
+  /** Is given a connection to each server that is going to be used. */
+  readonly inspect: (connection: Connection, url: string) => Promise<void>;
 }
 
 /**

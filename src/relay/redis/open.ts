@@ -2,8 +2,10 @@ import { type Clock, systemClock } from "../../base/clock.js";
 import { assertArgument } from "../../base/errors.js";
 import { randomBytes } from "../../crypto/random.js";
 import type { RelayStorage } from "../storage.js";
-import { importRedis } from "./client.js";
+import { importRedis, isCluster } from "./client.js";
+import { ClusterLink } from "./cluster-link.js";
 import { inspectServer } from "./inspect.js";
+import type { LinkOptions } from "./link.js";
 import { NODE_ID_LENGTH } from "./news.js";
 import { Names } from "./places.js";
 import { RedisStorage } from "./redis-storage.js";
@@ -43,7 +45,7 @@ export async function openRedisStorage(
   const redis = await importRedis();
   const report = (error: unknown) => options.onError?.(error);
   const warn = (message: string) => options.onWarning?.(message);
-  const link = new SingleLink({
+  const linkOptions: LinkOptions = {
     urls,
     redis,
     clock,
@@ -51,7 +53,8 @@ export async function openRedisStorage(
     replicas: waitReplicas,
     replicaTimeout: waitTimeout,
     inspect: (connection, at) => inspectServer(connection, at, warn),
-  });
+  };
+  const link = (await isCluster(redis, urls)) ? new ClusterLink(linkOptions) : new SingleLink(linkOptions);
   await link.open();
   const node = randomBytes(NODE_ID_LENGTH);
   return new RedisStorage({ link, names: new Names(prefix), node, clock, report, waits: waitReplicas !== 0 });

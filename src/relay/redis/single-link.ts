@@ -1,18 +1,8 @@
-import type { Clock } from "../../base/clock.js";
 import { SubrosaError } from "../../base/errors.js";
-import { type Client, connectionTo, type Redis } from "./client.js";
-import type { Argument, RedisLink, ScanPlace, ScriptCall } from "./link.js";
+import { type Client, connectionTo } from "./client.js";
+import type { Argument, LinkOptions, RedisLink, ScanPlace, ScriptCall } from "./link.js";
 import { ALL_SCRIPTS } from "./scripts.js";
-import { type Connection, type ReplicationOptions, ScriptRunner, WriteQueue } from "./writer.js";
-
-export interface LinkOptions extends ReplicationOptions {
-  readonly urls: readonly string[];
-  readonly redis: Redis;
-  readonly clock: Clock;
-  readonly report: (error: unknown) => void;
-  /** Is given a connection to each server that is going to be used. */
-  readonly inspect: (connection: Connection, url: string) => Promise<void>;
-}
+import { type Connection, ScriptRunner, WriteQueue } from "./writer.js";
 
 /** Milliseconds a command waits for the connection to come back, and between two attempts to make one. */
 const PATIENCE = 5_000;
