@@ -5,6 +5,7 @@ import type { Connector } from "../transport/transport.js";
 import type { WebSocketConstructor } from "../transport/websocket.js";
 import { assertName } from "../wire/identifiers.js";
 import { assertOptions } from "./arguments.js";
+import type { TabPlatform } from "./tabs/platform.js";
 
 /** What a client is made from. Only `url` and `userId` are required. */
 export interface ClientOptions {
@@ -47,6 +48,8 @@ export interface Seams {
   /** From 0 up to, not including, 1; for jitter. */
   readonly random?: () => number;
   readonly connector?: Connector;
+  /** What tabs find each other by; the store must let one of them take it over from another. */
+  readonly tabs?: TabPlatform;
 }
 
 export const DEFAULT_MAX_MESSAGE_BYTES = 768 * 1024;

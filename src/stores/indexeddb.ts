@@ -6,12 +6,14 @@ import { checkName, endOfPrefix, type Records, Space } from "./records.js";
 import { structuredCloneSealing } from "./sealing.js";
 import { RecordSession, storeError } from "./session.js";
 import type { Store, StoreSession } from "./store.js";
-import { takeTabLock } from "./tab-lock.js";
+import { stealTabLock, takeTabLock } from "./tab-lock.js";
 
 export interface IndexedDbStoreOptions {
   /** Milliseconds to wait for another tab that may be about to go, such as this page before a reload; default 2,000. */
   readonly patience?: number;
   readonly clock?: Clock;
+  /** Whether the store is taken from a tab that has it open: for whoever has seen to it that this one may. Default: false. */
+  readonly takeOver?: boolean;
 }
 
 /** Version of the layout below; a database with a greater one is `store-outdated` to us. */
@@ -39,8 +41,11 @@ export function indexedDbStore(options: IndexedDbStoreOptions = {}): Store {
     async open(name, { signal } = {}) {
       checkName(name);
       assertNotAborted(signal);
-      const { patience = 2_000, clock } = options;
-      const release = await takeTabLock(`subrosa:${name}`, { patience, clock, signal });
+      const { patience = 2_000, clock, takeOver = false } = options;
+      const lock = `subrosa:${name}`;
+      const release = takeOver
+        ? await stealTabLock(lock)
+        : await takeTabLock(lock, { patience, clock, signal });
       try {
         assertNotAborted(signal);
         if (release === undefined) throw inUse();

@@ -1,10 +1,16 @@
 import { type Clock, systemClock } from "../base/clock.js";
 
+interface LockOptions {
+  readonly ifAvailable?: boolean;
+  readonly steal?: boolean;
+  readonly signal?: AbortSignal;
+}
+
 /** The part of the Web Locks API that is used. */
 interface Locks {
   request(
     name: string,
-    options: { ifAvailable?: boolean; signal?: AbortSignal },
+    options: LockOptions,
     callback: (lock: unknown) => Promise<void> | void,
   ): Promise<void>;
 }
@@ -22,7 +28,7 @@ export interface TabLockOptions {
  */
 export async function takeTabLock(name: string, options: TabLockOptions): Promise<(() => void) | undefined> {
   const { patience, clock = systemClock, signal } = options;
-  const locks = (globalThis as { navigator?: { locks?: Locks | null } }).navigator?.locks;
+  const locks = tabLocks();
   if (!locks) return () => {};
   const atOnce = await hold(locks, name, { ifAvailable: true });
   if (atOnce !== undefined || signal?.aborted) return atOnce;
@@ -38,12 +44,18 @@ export async function takeTabLock(name: string, options: TabLockOptions): Promis
   }
 }
 
+/** Takes the lock `name` from whoever holds it; the result gives it back. */
+export async function stealTabLock(name: string): Promise<() => void> {
+  const locks = tabLocks();
+  return (locks && (await hold(locks, name, { steal: true }))) ?? (() => {});
+}
+
+function tabLocks(): Locks | null | undefined {
+  return (globalThis as { navigator?: { locks?: Locks | null } }).navigator?.locks;
+}
+
 /** Requests a lock and keeps it until the result is called; undefined if it was not granted. */
-function hold(
-  locks: Locks,
-  name: string,
-  options: { ifAvailable?: boolean; signal?: AbortSignal },
-): Promise<(() => void) | undefined> {
+function hold(locks: Locks, name: string, options: LockOptions): Promise<(() => void) | undefined> {
   return new Promise((resolve, reject) => {
     const request = locks.request(name, options, (lock) => {
       if (lock === null) return resolve(undefined);

@@ -75,6 +75,11 @@ export class LocalCore implements Core {
     return toHex(this.running.context.identity.deviceId);
   }
 
+  /** Whether there is such a call. */
+  has(name: string): name is CallName {
+    return Object.hasOwn(this.#calls, name);
+  }
+
   call<Name extends CallName>(name: Name, ...args: Parameters<Calls[Name]>): ReturnType<Calls[Name]> {
     return (this.#calls[name] as (...args: Parameters<Calls[Name]>) => ReturnType<Calls[Name]>)(...args);
   }
@@ -137,7 +142,7 @@ export class LocalCore implements Core {
         await contacts.accept(userId, fingerprint);
         await running.identityAccepted(userId);
       },
-      answer: async (handle, accept, fingerprint) => this.handles.get(handle)?.(accept, fingerprint),
+      answer: (handle, accept, fingerprint) => this.handles.answer(handle, accept, fingerprint),
       flush: () => this.#flush(),
     };
   }

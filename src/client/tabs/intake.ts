@@ -1,0 +1,45 @@
+import type { Message } from "../events.js";
+
+/** How many messages that the app is done with are remembered. One of each conversation can come again at most. */
+const MAX_REMEMBERED = 4096;
+
+/**
+ * Hands messages to the app of this tab, once each, whichever tab owns the store meanwhile: what the app is busy with
+ * is not handed over again, nor what it is done with.
+ */
+export class Intake {
+  readonly #deliver: (message: Message) => Promise<void>;
+  readonly #busy = new Map<string, Promise<void>>();
+  readonly #done = new Set<string>();
+
+  constructor(deliver: (message: Message) => Promise<void>) {
+    this.#deliver = deliver;
+  }
+
+  /** Resolves when the app is done with the message; rejects when it did not take it. */
+  take(message: Message): Promise<void> {
+    // A message's id is its sender's to choose.
+    const key = JSON.stringify([message.from, message.group ?? null, message.id]);
+    if (this.#done.has(key)) return Promise.resolve();
+    const busy = this.#busy.get(key);
+    if (busy !== undefined) return busy;
+    const taking = this.#deliver(message)
+      .then(() => this.#remember(key))
+      .finally(() => this.#busy.delete(key));
+    this.#busy.set(key, taking);
+    return taking;
+  }
+
+  #remember(key: string): void {
+    this.#done.add(key);
+    for (const oldest of this.#done) {
+      if (this.#done.size <= MAX_REMEMBERED) break;
+      this.#done.delete(oldest);
+    }
+  }
+
+  /** Resolves when the app is done with all that it has. */
+  async idle(): Promise<void> {
+    await Promise.allSettled(this.#busy.values());
+  }
+}

@@ -1,0 +1,70 @@
+import type { Clock } from "../../base/clock.js";
+import { SubrosaError } from "../../base/errors.js";
+import { usersOf } from "../conversation/leaves.js";
+import type { CallName, Calls } from "./core.js";
+import type { LocalCore } from "./local-core.js";
+
+/** How often is looked for what no event tells, and how long for what may not come, in milliseconds. */
+const LOOK_EVERY = 250;
+const LOOK_FOR = 10_000;
+
+/** Carries out a call that an earlier owner may have carried out: what was done then counts as done. */
+export async function callAgain<Name extends CallName>(
+  core: LocalCore,
+  name: Name,
+  args: Parameters<Calls[Name]>,
+): Promise<unknown> {
+  const { registry } = core.running;
+  const { clock } = core.running.context;
+  const group = String(args[0]);
+  const statusOf = () => registry.named(group)?.state.record.status;
+  const call = () => core.call(name, ...args);
+  switch (name) {
+    case "createGroup":
+      await pause(clock, () => statusOf() !== "creating");
+      return statusOf() === "active" ? undefined : call();
+    case "joinGroup":
+      return statusOf() === "active" ? undefined : unless("already-a-member", call);
+    case "invite":
+      return unless("already-a-member", call);
+    case "remove": {
+      const state = registry.named(group)?.state.group;
+      const isGone = state !== undefined && !usersOf(state).includes(String(args[1]));
+      return isGone ? undefined : call();
+    }
+    case "leaveGroup":
+    case "deleteGroup":
+      return unless("not-a-member", call);
+    default:
+      return call();
+  }
+}
+
+/** An answer to what an owner before this one has shown: waits until this one shows it too. */
+export async function answer(
+  core: LocalCore,
+  handle: string,
+  accept: boolean,
+  fingerprint: string | undefined,
+): Promise<void> {
+  const { clock } = core.running.context;
+  if (!core.handles.has(handle)) {
+    await core.running.connected();
+    const end = clock.now() + LOOK_FOR;
+    await pause(clock, () => core.handles.has(handle) || clock.now() >= end);
+  }
+  await core.handles.answer(handle, accept, fingerprint);
+}
+
+async function unless(code: SubrosaError["code"], call: () => Promise<unknown>): Promise<unknown> {
+  try {
+    return await call();
+  } catch (error) {
+    if (SubrosaError.is(error) && error.code === code) return undefined;
+    throw error;
+  }
+}
+
+async function pause(clock: Clock, isOver: () => boolean): Promise<void> {
+  while (!isOver()) await new Promise<void>((resolve) => clock.after(LOOK_EVERY, resolve));
+}
