@@ -21,6 +21,9 @@ export const USERS = [
   "lea",
 ] as const;
 
+/** Takes part for the first time. */
+export const NEWCOMER = "newcomer";
+
 const START = 1_700_000_000_000;
 
 interface Base {

@@ -31,7 +31,7 @@ export interface Life extends Process {
   /** False once another process has taken the store over: what this one's app still hears counts for nothing. */
   attached: boolean;
   /** Requests that it sent, for the network to repeat. */
-  readonly requests: Uint8Array[];
+  requests: Uint8Array[];
   /** Frames with entries that it got on its present connection. */
   entries: Uint8Array[];
   /** The app is closing the client. */

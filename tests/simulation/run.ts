@@ -1,7 +1,7 @@
 import { toHex } from "../../src/base/encoding.js";
 import { nameHash } from "../../src/client/conversation/directory-names.js";
 import { layout } from "../../src/client/layout.js";
-import { USERS, worldOf } from "./base.js";
+import { NEWCOMER, USERS, worldOf } from "./base.js";
 import { FAULTS, type FaultKind, Faults } from "./faults.js";
 import { History, type Manner } from "./history.js";
 import { problemsOf } from "./oracle.js";
@@ -41,7 +41,7 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<R
       ? 6 + random.below(3)
       : 9 + random.below(4);
   const users = shuffled(random, USERS).slice(0, Math.min(count, 12));
-  if (random.chance(0.15)) users[0] = "newcomer";
+  if (random.chance(0.15)) users[0] = NEWCOMER;
   const faults = new Faults(random, ratesOf(random), random.below(3) === 0 ? 0 : random.below(24));
   const world = await worldOf(users, {
     random,
@@ -206,7 +206,11 @@ async function heal(world: World, users: readonly string[], history: History): P
 function isSettled(world: World, users: readonly string[]): boolean {
   return users.every((user) => {
     const { life, place } = world.device(user);
-    const left = [layout.intents, layout.pointers, layout.joins, layout.pending];
-    return life?.client.state === "connected" && left.every((prefix) => place.under(prefix).length === 0);
+    const left = [layout.intents, layout.pointers, layout.pending];
+    const asking = place.under(layout.joins).some(([key]) => {
+      return !world.truth.logs.get(key.slice(layout.joins.length))?.isClosed;
+    });
+    const waiting = asking || left.some((prefix) => place.under(prefix).length > 0);
+    return life?.client.state === "connected" && !waiting;
   });
 }

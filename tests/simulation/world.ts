@@ -1,9 +1,11 @@
+import { toHex } from "../../src/base/encoding.js";
 import { SubrosaError } from "../../src/base/errors.js";
 import { Client } from "../../src/client/client.js";
 import { cryptoInFlight } from "../../src/crypto/subtle.js";
 import type { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
 import type { Connector } from "../../src/transport/transport.js";
 import { decodeClientFrame, decodeRelayFrame } from "../../src/wire/frames.js";
+import { LogKind } from "../../src/wire/protocol.js";
 import { EVENTS, Place } from "../client/crash-world.js";
 import { Cable } from "./cable.js";
 import { type Process, SimulatedClock } from "./clock.js";
@@ -248,7 +250,7 @@ export class World {
             return life.alive;
           },
           sent: (frame) => {
-            if (life.requests.length < 200) life.requests.push(frame);
+            rememberRequest(life, frame);
             if (this.faults.strikes("client killed after sending")) this.kill(life);
           },
         });
@@ -329,7 +331,7 @@ export class World {
       this.note(`stall ${cable.user}`);
       cable.stalled = true;
     } else if (life?.client.state === "connected") {
-      const requests = life.requests.filter(isRepeatable);
+      const { requests } = life;
       if (requests.length > 0 && this.faults.delays("request repeated")) {
         const request = this.random.pick(requests);
         this.note(`repeat ${cable.user} up ${request.length}`);
@@ -387,10 +389,18 @@ export class World {
 
 const ENTRIES = 0x30;
 const APPEND = 0x10;
-const CREATE = 0x11;
+const ACK = 0x08;
 
-/** Requests that a network may repeat as the client would itself: those that change something. */
-const isRepeatable = (frame: Uint8Array) => frame[0] === APPEND || frame[0] === CREATE;
+/**
+ * Keeps what may come a second time as if the client had sent it again: appends to group logs, until the client has
+ * acknowledged that part of the log. Other requests a client repeats by itself, when it connects anew.
+ */
+function rememberRequest(life: Life, frame: Uint8Array): void {
+  if (frame[0] === APPEND && frame[5] === LogKind.group) life.requests.push(frame);
+  if (frame[0] !== ACK) return;
+  const log = toHex(frame.subarray(1, 34));
+  life.requests = life.requests.filter((request) => toHex(request.subarray(5, 38)) !== log);
+}
 
 function describe(frame: Uint8Array<ArrayBuffer>, direction: "up" | "down"): string {
   const decoded = direction === "up" ? decodeClientFrame(frame) : decodeRelayFrame(frame);
