@@ -58,6 +58,11 @@ export class KeyPackages {
   readonly #write: (changes: readonly Effect[]) => Promise<void>;
   readonly #identity: OwnIdentity;
   readonly #held = new Map<string, Held>();
+  /**
+   * How far the relay's clock is ahead of ours, in milliseconds. Lifetimes are by the relay's: a device whose clock is
+   * wrong could not be added by anybody. What a lying relay gains is that nobody adds us, which it can have without.
+   */
+  relayAhead = 0;
   /** Called after a join has used one up. */
   onUsed: () => void = () => {};
 
@@ -94,7 +99,7 @@ export class KeyPackages {
     now: number,
     lastResort = false,
   ): Promise<{ bundle: KeyPackageBundle; notAfter: number; change: Effect }> {
-    const seconds = Math.floor(now / 1000);
+    const seconds = Math.floor((now + this.relayAhead) / 1000);
     const notAfter = seconds + LIFETIME_S;
     const bundle = await generateKeyPackage({
       credential: { kind: "basic", identity: this.#identity.credential },
@@ -119,14 +124,9 @@ export class KeyPackages {
    * is to be told with {@link published} or {@link refused}; if the answer was lost, neither: what the relay then says
    * it holds decides how many more are made, and none is ever published twice.
    */
-  async refill(
-    remaining: number,
-    now: number,
-    fresh: boolean,
-    relayNow = now,
-  ): Promise<PackageUpload | undefined> {
+  async refill(remaining: number, now: number, fresh: boolean): Promise<PackageUpload | undefined> {
     // A clock that runs ahead must not cost keys that others may use still.
-    const expired = this.#dropOld(Math.min(now, relayNow));
+    const expired = this.#dropOld(Math.min(now, now + this.relayAhead));
     // With none left the last resort was in use; or a crash has kept the first ones from being published.
     const needsLastResort = fresh || remaining === 0 || !this.#hasFreshLastResort(now);
     const count = Math.min(CHUNK, remaining < LOW_WATER ? POOL_SIZE - remaining : 0);
@@ -188,7 +188,7 @@ export class KeyPackages {
   }
 
   #hasFreshLastResort(now: number): boolean {
-    const halfLife = now / 1000 + LIFETIME_S / 2;
+    const halfLife = (now + this.relayAhead) / 1000 + LIFETIME_S / 2;
     return [...this.#held.values()].some(({ kind, notAfter }) => kind === "published" && notAfter > halfLife);
   }
 

@@ -29,8 +29,6 @@ export class PackageSupply {
   /** How many the relay held before and after what was published last; undefined if none were needed. */
   #before = 0;
   #held: number | undefined;
-  /** How far the relay's clock is ahead of ours. */
-  #relayAhead = 0;
   #askedAt = 0;
   #dueAt = Number.POSITIVE_INFINITY;
   #cancel: () => void = () => {};
@@ -42,9 +40,9 @@ export class PackageSupply {
 
   /** A session began: publishes the first few if some are needed; call {@link complete} for the rest. */
   async begin(ready: Ready): Promise<void> {
-    const { clock } = this.#options;
+    const { clock, keyPackages } = this.#options;
     const session = ++this.#session;
-    this.#relayAhead = ready.time - clock.now();
+    keyPackages.relayAhead = ready.time - clock.now();
     this.#asked();
     await this.#alone(() => this.#publish(session, ready.keyPackages, ready.registered));
   }
@@ -114,8 +112,7 @@ export class PackageSupply {
     const { keyPackages, clock, relay } = this.#options;
     this.#before = remaining;
     this.#held = undefined;
-    const now = clock.now();
-    const upload = await keyPackages.refill(remaining, now, fresh, now + this.#relayAhead);
+    const upload = await keyPackages.refill(remaining, clock.now(), fresh);
     if (upload === undefined) return;
     const { oneTime } = await relay
       .request("publishKeyPackages", upload)
