@@ -1,7 +1,8 @@
-import { equalBytes } from "../base/bytes.js";
+import { EMPTY, equalBytes } from "../base/bytes.js";
 import { SubrosaError } from "../base/errors.js";
 import { encode } from "../codec/writer.js";
 import { sha256 } from "../crypto/hash.js";
+import { sha256Now } from "../crypto/node-hash.js";
 import { contentDigestInput, type EntryContent, encodeAccessChange } from "../wire/entries.js";
 import type { Cursor, LogId } from "../wire/identifiers.js";
 import { EntryKind, LogKind } from "../wire/protocol.js";
@@ -48,6 +49,9 @@ function quotasOf(limits: RelayLimits): Quotas {
   return { maxInboxEntries, maxInboxBytes, maxRequests, maxGroups };
 }
 
+/** Bytes that are hashed at once; more are hashed by another thread, whose round trip costs less than they do. */
+const MAX_HASHED_NOW = 64 * 1024;
+
 /** The entry as it will be kept, with its digest; refuses one that no frame to a reader could hold. */
 export async function prepareEntry(entry: NewEntry, limits: RelayLimits): Promise<EntryInput> {
   const { kind, entryId, payload, bundle } = entry;
@@ -57,7 +61,9 @@ export async function prepareEntry(entry: NewEntry, limits: RelayLimits): Promis
       refuse("too-large", "the join request is too large");
     }
     const content: EntryContent = { kind, entryId, payload };
-    return { content, contentDigest: await sha256(contentDigestInput(content)), welcome: new Uint8Array(0) };
+    const input = contentDigestInput(content);
+    const contentDigest = input.length > MAX_HASHED_NOW ? await sha256(input) : sha256Now(input);
+    return { content, contentDigest, welcome: EMPTY };
   }
   const { access, welcome } = bundle;
   const accessBytes = encode((writer) => void writer.vector(access, encodeAccessChange), undefined).length;

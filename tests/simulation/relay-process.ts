@@ -26,6 +26,7 @@ export class RelayProcess implements Process {
           world.truth.noteRelay(changes);
           void kv.write(changes);
         }),
+      soon: (write) => kv.soon(write),
       sizes: () => kv.sizes(),
       close: () => kv.close(),
     };

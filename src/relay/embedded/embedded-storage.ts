@@ -180,7 +180,7 @@ export class EmbeddedStorage implements RelayStorage {
   }
 }
 
-function appendTo(transaction: Transaction, command: AppendCommand): Promise<Cursor> {
+function appendTo(transaction: Transaction, command: AppendCommand): Cursor {
   switch (command.log.kind) {
     case LogKind.group:
       return appendToGroup(transaction, command);

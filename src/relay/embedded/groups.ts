@@ -1,7 +1,7 @@
 import { type Bytes, equalBytes } from "../../base/bytes.js";
 import { toHex, toUtf8 } from "../../base/encoding.js";
 import { encode } from "../../codec/writer.js";
-import { sha256 } from "../../crypto/hash.js";
+import { sha256Now } from "../../crypto/node-hash.js";
 import { type AccessChange, encodePointer } from "../../wire/entries.js";
 import { type Cursor, type LogId, START } from "../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH, EntryKind, isHandshake, LogKind, Role } from "../../wire/protocol.js";
@@ -35,7 +35,7 @@ export function memberAccess(records: Records, groupId: Bytes, deviceId: Bytes):
 }
 
 /** PROTOCOL.md, "Append", group log. */
-export async function appendToGroup(transaction: Transaction, command: AppendCommand): Promise<Cursor> {
+export function appendToGroup(transaction: Transaction, command: AppendCommand): Cursor {
   const { log, sender } = command;
   const { content, contentDigest, welcome } = command.entry;
   const group = transaction.get(groupRecord, keys.group(log.id)) ?? refuse("unknown-group", "no such group");
@@ -73,14 +73,14 @@ export async function appendToGroup(transaction: Transaction, command: AppendCom
     content.kind === EntryKind.commit
       ? applyChanges(transaction, group, command, access, content.bundle?.access ?? [])
       : [];
-  const cursor = await appendEntry(transaction, log, {
+  const cursor = appendEntry(transaction, log, {
     content,
     contentDigest,
     sender: sender.deviceId,
     now: command.now,
   });
   keepWelcome(transaction, log.id, cursor.seq, welcome);
-  for (const change of changed) await writeAccess(transaction, command, cursor, change);
+  for (const change of changed) writeAccess(transaction, command, cursor, change);
   return cursor;
 }
 
@@ -185,12 +185,12 @@ function hasAdmin(records: Records, groupId: Bytes): boolean {
 }
 
 /** Writes the access a device has from the commit at `cursor` on, and the pointer to it if it was added. */
-async function writeAccess(
+function writeAccess(
   transaction: Transaction,
   command: Pick<AppendCommand, "log" | "now" | "quotas">,
   cursor: Cursor,
   { deviceId, userId, before, now, byMember = false }: ChangedAccess,
-): Promise<void> {
+): void {
   const groupId = command.log.id;
   const key = keys.access(groupId, deviceId);
   if (now === undefined) {
@@ -216,7 +216,7 @@ async function writeAccess(
     });
     transaction.putBytes(keys.membership(deviceId, groupId), new Uint8Array(1));
     dropRequest(transaction, groupId, deviceId);
-    await appendPointer(transaction, command, cursor, deviceId);
+    appendPointer(transaction, command, cursor, deviceId);
   }
 }
 
@@ -229,18 +229,18 @@ export function dropRequest(transaction: Transaction, groupId: Bytes, deviceId: 
   transaction.delete(key);
 }
 
-async function appendPointer(
+function appendPointer(
   transaction: Transaction,
   { log, now, quotas }: Pick<AppendCommand, "log" | "now" | "quotas">,
   at: Cursor,
   deviceId: Bytes,
-): Promise<void> {
+): void {
   const inbox = inboxLog(deviceId);
   const head = headOf(transaction, inbox);
   if (head.count >= quotas.maxInboxEntries || head.bytes >= quotas.maxInboxBytes) {
     refuse("quota-exceeded", "the inbox of an added device is full");
   }
-  const id = await sha256(
+  const id = sha256Now(
     encode(
       (writer) =>
         void writer.opaque(toUtf8("Subrosa 1 pointer")).fixed(log.id).uint53(at.seq).fixed(deviceId),
@@ -249,7 +249,7 @@ async function appendPointer(
   );
   const payload = encode(encodePointer, { groupId: log.id, at });
   const entryId = id.subarray(0, ENTRY_ID_LENGTH);
-  await appendOwn(transaction, inbox, { kind: EntryKind.pointer, entryId, payload }, now);
+  appendOwn(transaction, inbox, { kind: EntryKind.pointer, entryId, payload }, now);
 }
 
 function freeName(transaction: Transaction, nameHash: Bytes, groupId: Bytes): void {
@@ -258,7 +258,7 @@ function freeName(transaction: Transaction, nameHash: Bytes, groupId: Bytes): vo
 }
 
 /** PROTOCOL.md, "Direct conversations and names". */
-export async function createGroup(transaction: Transaction, command: CreateCommand): Promise<Cursor> {
+export function createGroup(transaction: Transaction, command: CreateCommand): Cursor {
   const { groupId, sender, nameHash, direct, first } = command;
   const known = transaction.get(groupRecord, keys.group(groupId));
   if (known !== undefined) {
@@ -311,7 +311,7 @@ export async function createGroup(transaction: Transaction, command: CreateComma
   if (first.content.kind !== EntryKind.commit) refuse("forbidden", "a group begins with a commit");
   const { now, quotas } = command;
   const log = groupLog(groupId);
-  const answer = await appendToGroup(transaction, { log, sender, after: START, entry: first, now, quotas });
+  const answer = appendToGroup(transaction, { log, sender, after: START, entry: first, now, quotas });
   transaction.put(groupRecord, keys.group(groupId), { ...group, answer });
   return answer;
 }

@@ -14,6 +14,8 @@ export type KvChanges = ReadonlyMap<string, Bytes | undefined>;
 export interface Kv extends KvView {
   /** Writes all or nothing, and resolves once it is durable and visible. */
   write(changes: KvChanges): Promise<void>;
+  /** Calls back, once, when what came together has gathered to be written together. */
+  soon(write: () => void): void;
   /** Of the whole: `records` and, where that is known, `bytes`. */
   sizes(): Readonly<Record<string, number>>;
   close(): Promise<void>;

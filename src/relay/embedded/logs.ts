@@ -1,6 +1,6 @@
 import { type Bytes, equalBytes } from "../../base/bytes.js";
 import { encode } from "../../codec/writer.js";
-import { sha256 } from "../../crypto/hash.js";
+import { sha256Now } from "../../crypto/node-hash.js";
 import {
   chainDigestInput,
   contentDigestInput,
@@ -43,11 +43,11 @@ export interface NewLogEntry {
 }
 
 /** Appends, with nothing checked, and counts the entry in the log's head. */
-export async function appendEntry(transaction: Transaction, log: LogId, input: NewLogEntry): Promise<Cursor> {
+export function appendEntry(transaction: Transaction, log: LogId, input: NewLogEntry): Cursor {
   const { content, contentDigest } = input;
   const head = headOf(transaction, log);
   const seq = head.seq + 1;
-  const digest = await sha256(chainDigestInput(log, seq, head.digest, contentDigest));
+  const digest = sha256Now(chainDigestInput(log, seq, head.digest, contentDigest));
   const cursor: Cursor = { seq, digest };
   const entry: StoredEntry = {
     seq,
@@ -75,15 +75,10 @@ export async function appendEntry(transaction: Transaction, log: LogId, input: N
 }
 
 /** Appends an entry of the relay's own; once only, by its entry id. */
-export async function appendOwn(
-  transaction: Transaction,
-  log: LogId,
-  content: EntryContent,
-  now: number,
-): Promise<void> {
-  const contentDigest = await sha256(contentDigestInput(content));
+export function appendOwn(transaction: Transaction, log: LogId, content: EntryContent, now: number): void {
+  const contentDigest = sha256Now(contentDigestInput(content));
   if (answerBefore(transaction, log, content.entryId, contentDigest) !== undefined) return;
-  await appendEntry(transaction, log, { content, contentDigest, sender: NO_SENDER, now });
+  appendEntry(transaction, log, { content, contentDigest, sender: NO_SENDER, now });
 }
 
 /** Leaves of an entry only what the digest chain needs. Its entry id may be used again. */

@@ -31,6 +31,10 @@ export class MemoryKv implements Kv {
     return low;
   }
 
+  soon(write: () => void): void {
+    queueMicrotask(write);
+  }
+
   async write(changes: KvChanges): Promise<void> {
     for (const [key, value] of changes) {
       const had = this.#values.has(key);

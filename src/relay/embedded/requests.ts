@@ -2,7 +2,7 @@ import { equalBytes } from "../../base/bytes.js";
 import { toUtf8 } from "../../base/encoding.js";
 import { decode } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
-import { sha256 } from "../../crypto/hash.js";
+import { sha256Now } from "../../crypto/node-hash.js";
 import { decodeJoinRequest, encodeRejection } from "../../wire/entries.js";
 import type { Cursor } from "../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH, EntryKind, Role } from "../../wire/protocol.js";
@@ -18,7 +18,7 @@ import { refuse, type Transaction } from "./transaction.js";
 const HOLLOW_FACTOR = 16;
 
 /** PROTOCOL.md, "Append", request box. */
-export async function appendRequest(transaction: Transaction, command: AppendCommand): Promise<Cursor> {
+export function appendRequest(transaction: Transaction, command: AppendCommand): Cursor {
   const { log, sender, now, quotas } = command;
   const { content, contentDigest } = command.entry;
   if (!transaction.has(keys.group(log.id))) refuse("unknown-group", "no such group");
@@ -41,7 +41,7 @@ export async function appendRequest(transaction: Transaction, command: AppendCom
   if (head.count >= quotas.maxRequests || head.seq - head.first >= HOLLOW_FACTOR * quotas.maxRequests) {
     refuse("quota-exceeded", "too many join requests are waiting");
   }
-  const cursor = await appendEntry(transaction, log, {
+  const cursor = appendEntry(transaction, log, {
     content,
     contentDigest,
     sender: sender.deviceId,
@@ -52,7 +52,7 @@ export async function appendRequest(transaction: Transaction, command: AppendCom
 }
 
 /** Drops a join request and tells the device that sent it. */
-export async function rejectRequest(transaction: Transaction, command: RejectCommand): Promise<void> {
+export function rejectRequest(transaction: Transaction, command: RejectCommand): void {
   const { groupId, requestId } = command;
   const access = memberAccess(transaction, groupId, command.sender.deviceId);
   if (access.leavingSince > 0) refuse("not-a-member", "the device is leaving");
@@ -62,10 +62,10 @@ export async function rejectRequest(transaction: Transaction, command: RejectCom
   const entry = known && transaction.get(entryRecord, keys.entry(box, known.cursor.seq));
   if (entry === undefined) refuse("unknown-entry", "no such join request");
   dropRequest(transaction, groupId, entry.sender);
-  const id = await sha256(
+  const id = sha256Now(
     encode((w) => void w.opaque(toUtf8("Subrosa 1 rejection")).fixed(groupId).fixed(requestId), undefined),
   );
   const payload = encode(encodeRejection, { groupId, requestId });
   const content = { kind: EntryKind.rejection, entryId: id.subarray(0, ENTRY_ID_LENGTH), payload };
-  await appendOwn(transaction, inboxLog(entry.sender), content, command.now);
+  appendOwn(transaction, inboxLog(entry.sender), content, command.now);
 }
