@@ -7,7 +7,7 @@ import type { ConnectionState, CoreHandler } from "./core.js";
 
 /** Where the connection stands, who waits for it, and what the app is told of it. */
 export class Connection {
-  readonly #relay: RelaySession;
+  #relay: RelaySession;
   readonly #clock: Clock;
   readonly #handler: Pick<CoreHandler, "emit" | "state">;
   #state: ConnectionState = "idle";
@@ -55,6 +55,12 @@ export class Connection {
     if (this.#state !== "idle") return;
     this.#set("reconnecting");
     this.#relay.open();
+  }
+
+  /** Goes on with the sessions of another device. */
+  renew(relay: RelaySession): void {
+    this.#relay = relay;
+    if (this.#state !== "idle" && !this.#stopped) relay.open();
   }
 
   ready(registered: boolean): void {

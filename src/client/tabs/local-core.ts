@@ -2,6 +2,7 @@ import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import type { Store } from "../../stores/store.js";
 import type { LinkEnd } from "../../transport/link.js";
+import { CloseCode } from "../../wire/protocol.js";
 import { Conversations } from "../conversations.js";
 import type { Consumer } from "../delivery/delivery.js";
 import { type ClientOptions, FLUSH_TIMEOUT, type Seams } from "../options.js";
@@ -19,11 +20,14 @@ export interface LocalOptions {
 
 /** The client that has the store open, in this tab or process. */
 export class LocalCore implements Core {
-  readonly running: RunningClient;
   readonly connection: Connection;
-  readonly conversations: Conversations;
   readonly handles: Handles;
-  readonly #calls: Calls;
+  readonly #options: ClientOptions;
+  #running: RunningClient;
+  #conversations: Conversations;
+  #calls: Calls;
+  /** Another device of the user is taking the place of this one. */
+  #renewal: Promise<void> | undefined;
   readonly #consumer: Consumer;
   readonly #handler: CoreHandler;
   #listening = false;
@@ -35,10 +39,11 @@ export class LocalCore implements Core {
     options: ClientOptions,
     handler: CoreHandler,
   ) {
-    this.running = running;
+    this.#running = running;
     this.connection = connection;
     this.handles = handles;
-    this.conversations = new Conversations(running, options.limits ?? {});
+    this.#options = options;
+    this.#conversations = new Conversations(running, options.limits ?? {});
     this.#calls = this.#makeCalls();
     this.#handler = handler;
     this.#consumer = (message) => handler.deliver(message);
@@ -54,7 +59,9 @@ export class LocalCore implements Core {
   ): Promise<LocalCore> {
     const handles = new Handles();
     let connection: Connection | undefined;
+    let core: LocalCore | undefined;
     const ended = async (end: LinkEnd, error: SubrosaError | undefined) => {
+      if (core?.renews(error)) return connection?.ended({ ...end, willReconnect: true }, undefined);
       if (!end.willReconnect && isOwner !== undefined && !(await isOwner(running))) return;
       connection?.ended(end, error);
     };
@@ -64,11 +71,52 @@ export class LocalCore implements Core {
       },
       ready: ({ registered }) => connection?.ready(registered),
       ended: (end, error) => void ended(end, error),
-      fatal: (error) => handler.fatal(error),
+      fatal: (error) => {
+        if (!core?.renews(error)) handler.fatal(error);
+      },
     });
     const { relay, clock } = running.context;
     connection = new Connection(relay, clock, handler);
-    return new LocalCore(running, connection, handles, options, handler);
+    core = new LocalCore(running, connection, handles, options, handler);
+    return core;
+  }
+
+  get running(): RunningClient {
+    return this.#running;
+  }
+
+  get conversations(): Conversations {
+    return this.#conversations;
+  }
+
+  /**
+   * Whether another device of the user goes on in the place of this one, whose state has turned out to be an older
+   * copy; the end of the old one's session is none then.
+   */
+  renews(error: SubrosaError | undefined): boolean {
+    if (this.#renewal === undefined && error?.code === "store-outdated") {
+      this.#renewal = this.#renew(error)
+        .catch((failure) => this.#handler.fatal(SubrosaError.is(failure) ? failure : error))
+        .finally(() => {
+          this.#renewal = undefined;
+        });
+    }
+    return this.#renewal !== undefined;
+  }
+
+  async #renew(error: SubrosaError): Promise<void> {
+    const { deviceId } = this;
+    this.#running.context.delivery.remove(this.#consumer);
+    this.#running = await this.#running.renew();
+    this.#conversations = new Conversations(this.#running, this.#options.limits ?? {});
+    this.#calls = this.#makeCalls();
+    const { delivery, relay } = this.#running.context;
+    if (this.#listening) delivery.add(this.#consumer);
+    // It was another device's turn not long ago: the relay, or a rival copy, would have it so for ever.
+    if (this.deviceId === deviceId) {
+      const end = { code: CloseCode.outdated, reason: "", willReconnect: false, wasReady: false };
+      this.connection.ended(end, error);
+    } else this.connection.renew(relay);
   }
 
   get deviceId(): string {
@@ -81,6 +129,9 @@ export class LocalCore implements Core {
   }
 
   call<Name extends CallName>(name: Name, ...args: Parameters<Calls[Name]>): ReturnType<Calls[Name]> {
+    if (this.#renewal !== undefined) {
+      return this.#renewal.then((): unknown => this.call(name, ...args)) as ReturnType<Calls[Name]>;
+    }
     return (this.#calls[name] as (...args: Parameters<Calls[Name]>) => ReturnType<Calls[Name]>)(...args);
   }
 
@@ -91,12 +142,14 @@ export class LocalCore implements Core {
   listen(on: boolean): void {
     if (on === this.#listening) return;
     this.#listening = on;
+    if (this.#renewal !== undefined) return;
     const { delivery } = this.running.context;
     if (on) delivery.add(this.#consumer);
     else delivery.remove(this.#consumer);
   }
 
   async close(flush: boolean): Promise<number> {
+    await this.#renewal;
     const { outbox, delivery, clock } = this.running.context;
     this.connection.stop(new SubrosaError("closed", "the client was closed"));
     if (flush) await this.#flush();
