@@ -2,6 +2,7 @@ import { SubrosaError } from "../../base/errors.js";
 import { type Client, connectionTo } from "./client.js";
 import type { Argument, LinkOptions, RedisLink, ScanPlace, ScriptCall } from "./link.js";
 import { ALL_SCRIPTS } from "./scripts.js";
+import { Subscriber } from "./subscriber.js";
 import { type Connection, ScriptRunner, WriteQueue } from "./writer.js";
 
 /** Milliseconds a command waits for the connection to come back, and between two attempts to make one. */
@@ -10,9 +11,9 @@ const RETRY = 200;
 
 /** The connections to one primary. A read does not wait behind a WAIT. */
 interface Connections {
+  readonly url: string;
   readonly clients: readonly Client[];
   readonly reader: Client;
-  readonly subscriber: Client;
   readonly writes: WriteQueue;
 }
 
@@ -23,7 +24,7 @@ interface Connections {
 export class SingleLink implements RedisLink {
   readonly #options: LinkOptions;
   readonly #runner = new ScriptRunner();
-  readonly #listeners = new Map<string, (message: Buffer) => void>();
+  readonly #subscriber: Subscriber;
   readonly #gapListeners = new Set<() => void>();
   #connections: Connections | undefined;
   /** Commands that wait for a connection. */
@@ -33,6 +34,9 @@ export class SingleLink implements RedisLink {
 
   constructor(options: LinkOptions) {
     this.#options = options;
+    this.#subscriber = new Subscriber(options.redis, options.clock, () => {
+      for (const listener of this.#gapListeners) listener();
+    });
   }
 
   /** Throws what the last server said if none is a primary. */
@@ -56,12 +60,12 @@ export class SingleLink implements RedisLink {
         const reader = await connect();
         const [role] = (await reader.sendCommand(["ROLE"])) as unknown as [Buffer];
         if (role.toString() !== "master") throw new SubrosaError("internal", "no Redis server is a primary");
-        const [writer, subscriber] = [await connect(), await connect()];
+        const writer = await connect();
         await this.#options.inspect(reader as Connection, url);
         await this.#runner.load(reader as Connection, ALL_SCRIPTS);
         const writes = new WriteQueue(writer as Connection, this.#runner, this.#options);
         await writes.count();
-        return { clients, reader, subscriber, writes };
+        return { url, clients, reader, writes };
       } catch (error) {
         failure = error;
         for (const client of clients) if (client.isOpen) client.destroy();
@@ -72,17 +76,18 @@ export class SingleLink implements RedisLink {
 
   async #use(connections: Connections): Promise<void> {
     for (const client of connections.clients) client.on("error", () => this.#lose(connections));
-    for (const [channel, listener] of this.#listeners) {
-      await connections.subscriber.sSubscribe(channel, listener, true);
-    }
-    if (this.#closed || connections.clients.some((client) => !client.isReady)) {
-      this.#destroy(connections);
-      throw new SubrosaError("internal", "the connection to Redis is gone");
-    }
     this.#connections = connections;
+    try {
+      await this.#subscriber.attach(connections.url);
+      if (this.#closed || connections.clients.some((client) => !client.isReady))
+        throw new SubrosaError("internal", "the connection to Redis is gone");
+    } catch (error) {
+      this.#connections = undefined;
+      this.#destroy(connections);
+      throw error;
+    }
     for (const { resolve } of this.#waiting) resolve(connections);
     this.#waiting.clear();
-    for (const listener of this.#gapListeners) listener();
   }
 
   #destroy(connections: Connections): void {
@@ -93,6 +98,7 @@ export class SingleLink implements RedisLink {
   #lose(connections: Connections): void {
     if (this.#connections !== connections) return;
     this.#connections = undefined;
+    this.#subscriber.detach();
     this.#destroy(connections);
     void this.#search();
   }
@@ -145,13 +151,12 @@ export class SingleLink implements RedisLink {
     return this.#with(({ writes }) => writes.run(script, keys, args));
   }
 
-  async subscribe(channel: string, listener: (message: Buffer) => void): Promise<void> {
-    this.#listeners.set(channel, listener);
-    await this.#with(({ subscriber }) => subscriber.sSubscribe(channel, listener, true));
+  subscribe(channel: string, listener: (message: Buffer) => void): Promise<void> {
+    return this.#subscriber.subscribe(channel, listener);
   }
 
-  async unsubscribe(channel: string): Promise<void> {
-    if (this.#listeners.delete(channel)) await this.#connections?.subscriber.sUnsubscribe(channel);
+  unsubscribe(channel: string): Promise<void> {
+    return this.#subscriber.unsubscribe(channel);
   }
 
   onGap(listener: () => void): void {
@@ -180,6 +185,7 @@ export class SingleLink implements RedisLink {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#subscriber.detach();
     if (this.#connections !== undefined) this.#destroy(this.#connections);
     for (const { reject } of this.#waiting) reject(new SubrosaError("closed", "the storage was closed"));
     this.#waiting.clear();
