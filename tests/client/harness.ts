@@ -92,6 +92,9 @@ const NAMES: readonly EventName[] = [
   "joinRequest",
   "invitation",
   "identityChanged",
+  "deviceAdded",
+  "deviceRemoved",
+  "storeRecovered",
   "undecryptable",
 ];
 

@@ -118,7 +118,7 @@ export async function joinByPointer(
   checkLeaves(leavesOf(group), policy);
   const signer = leafAt(group, inviter.leaf as LeafIndex);
   const by = signer.userId;
-  const repairs = known !== undefined && isRepairedBy(known, signer);
+  const repairs = known !== undefined && isRepairedBy(context, known, signer);
   // A repair is what this device asked for, or what the log has shown; anything else is an invitation.
   const isRepair = repairs && (isFresh || known.record.repair?.readded === true);
   const isWanted = known?.record.status === "repairing" ? isRepair : asked !== undefined;
@@ -138,9 +138,13 @@ function isLive({ status }: ConversationRecord): boolean {
   return status !== "ended" && status !== "repairing";
 }
 
-/** The signer of the welcome was a member of the group when this device could last read it. */
-function isRepairedBy({ record, group }: ConversationState, signer: Leaf): boolean {
-  if (record.status !== "repairing" || group === undefined) return false;
+/**
+ * The signer of the welcome was a member of the group when this device could last read it; where nothing is left of that,
+ * it is at least somebody known.
+ */
+function isRepairedBy(context: Context, { record, group }: ConversationState, signer: Leaf): boolean {
+  if (record.status !== "repairing") return false;
+  if (group === undefined) return context.contacts.isPinned(signer.userId, signer.accountKey);
   return leavesOf(group).some(
     (leaf) =>
       leaf.userId === signer.userId &&

@@ -17,6 +17,8 @@ import { isMember, type Registry } from "./registry.js";
 
 /** How long to wait between two requests for repair of a group, in milliseconds. */
 const REPAIR_INTERVAL = 60_000;
+/** The same where only messages are unreadable, which any member can cause. */
+const DOUBT_INTERVAL = 3_600_000;
 
 /** This user's requests to join groups, and who waits for their answers. */
 export class OwnRequests {
@@ -69,8 +71,10 @@ export class OwnRequests {
     const standing = this.#requests.get(key);
     if (standing !== undefined) return this.#send(key, standing);
     if (subject.kind !== "group" || !isMember(record)) return;
-    const wait = record.repairedAt + REPAIR_INTERVAL - clock.now();
-    if (record.repairedAt > 0 && wait > 0 && wait <= REPAIR_INTERVAL) {
+    const interval = record.status === "repairing" ? REPAIR_INTERVAL : DOUBT_INTERVAL;
+    const wait = record.repairedAt + interval - clock.now();
+    if (record.repairedAt > 0 && wait > 0 && wait <= interval) {
+      if (record.status !== "repairing") return;
       clock.after(wait, () => this.#context.background(this.repair(conversation)));
       return;
     }
@@ -110,7 +114,13 @@ export class OwnRequests {
 
   /** A session has begun: the relay may not have got what was asked in an earlier one. */
   async resume(): Promise<void> {
-    await Promise.all([...this.#requests].map(([key, request]) => this.#send(key, request)));
+    const repairing = this.#registry.all().filter(({ key, state: { record } }) => {
+      return record.status === "repairing" && !record.repair?.readded && !this.#requests.has(key);
+    });
+    await Promise.all([
+      ...[...this.#requests].map(([key, request]) => this.#send(key, request)),
+      ...repairing.map((conversation) => this.repair(conversation)),
+    ]);
   }
 
   async #send(key: string, request: OwnRequest): Promise<void> {

@@ -1,0 +1,121 @@
+import { cp } from "node:fs/promises";
+import { describe, expect, it } from "vitest";
+import type { SubrosaError } from "../../src/index.js";
+import { openStore } from "../../src/node.js";
+import {
+  type Actor,
+  connected,
+  makeActor,
+  makeGroup,
+  settledMembers,
+  startRelay,
+  temporaryFolder,
+  type TestRelay,
+} from "./harness.js";
+
+const codeOf = (promise: Promise<unknown>) =>
+  promise.then(
+    () => "done",
+    (error: SubrosaError) => error.code,
+  );
+
+/** Alice's store in two folders, the second of which was copied before `meanwhile`. */
+async function copied(
+  relay: TestRelay,
+  before: (alice: Actor) => Promise<void>,
+  meanwhile: (alice: Actor) => Promise<void>,
+): Promise<{ original: string; copy: string }> {
+  const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
+  const first = await connected(relay, "alice", { store: await openStore(original) });
+  await before(first);
+  await first.client.close();
+  await cp(original, copy, { recursive: true });
+  const second = await connected(relay, "alice", { store: await openStore(original) });
+  await meanwhile(second);
+  await second.client.close();
+  return { original, copy };
+}
+
+async function exchange(a: Actor, b: Actor, text: string): Promise<void> {
+  await a.client.sendDirectMessage(b.userId, `${text} from ${a.userId}`);
+  await b.message(`${text} from ${a.userId}`);
+  await b.client.sendDirectMessage(a.userId, `${text} from ${b.userId}`);
+  await a.message(`${text} from ${b.userId}`);
+}
+
+describe("an older copy of a store", () => {
+  it("goes on as another device: told of, with its contacts, and heard by everyone again", async () => {
+    const relay = await startRelay();
+    const bob = await connected(relay, "bob", { ack: { direct: true, group: true } });
+    const { copy } = await copied(
+      relay,
+      async (alice) => {
+        await exchange(alice, bob, "one");
+        await alice.client.markVerified("bob");
+        await makeGroup("team", [bob, alice]);
+      },
+      (alice) => exchange(alice, bob, "two"),
+    );
+    const alice = makeActor(relay, "alice", { store: await openStore(copy) });
+    await alice.client.connect();
+    const recovered = await alice.event("storeRecovered");
+    expect(recovered).toMatchObject({ reason: "outdated", newDevice: true, lost: { contacts: 0, unsent: 0 } });
+    expect(alice.errors).toEqual([]);
+    await exchange(alice, bob, "three");
+    expect((await alice.client.safetyNumber("bob")).verified).toBe(true);
+    const added = await bob.event("deviceAdded");
+    expect(added).toEqual({ userId: "alice", deviceId: alice.client.deviceId });
+    await bob.event("deviceRemoved", ({ userId }) => userId === "alice");
+    expect(bob.all("identityChanged")).toEqual([]);
+    // The group takes the new device in by itself.
+    await alice.client.sendGroupMessage("team", "back again");
+    await bob.message("back again");
+    await bob.client.sendGroupMessage("team", "welcome back");
+    await alice.message("welcome back");
+    await settledMembers("team", [alice, bob]);
+    expect(alice.texts.filter((text) => text === "one from bob")).toEqual([]);
+  });
+
+  it("takes the place of the original, which is told so and never comes back by itself", async () => {
+    const relay = await startRelay();
+    const bob = await connected(relay, "bob");
+    const { original, copy } = await copied(
+      relay,
+      (alice) => exchange(alice, bob, "one"),
+      (alice) => exchange(alice, bob, "two"),
+    );
+    const running = await connected(relay, "alice", { store: await openStore(original) });
+    const restored = makeActor(relay, "alice", { store: await openStore(copy) });
+    await restored.client.connect();
+    await running.event("error", ({ code }) => code === "revoked");
+    await running.event("disconnect", ({ willReconnect }) => !willReconnect);
+    expect(await codeOf(running.client.connect())).toBe("revoked");
+    await running.client.close();
+    const { deviceId } = restored.client;
+    for (let opened = 0; opened < 2; opened++) {
+      const again = makeActor(relay, "alice", { store: await openStore(original) });
+      expect(await codeOf(again.client.connect())).toBe("revoked");
+      expect(again.all("storeRecovered")).toEqual([]);
+      await again.client.close();
+    }
+    await exchange(restored, bob, "three");
+    expect([restored.client.deviceId, restored.client.state]).toEqual([deviceId, "connected"]);
+  });
+
+  it("sends what waited in it, and nothing twice", async () => {
+    const relay = await startRelay();
+    const bob = await connected(relay, "bob");
+    const { copy } = await copied(
+      relay,
+      (alice) => exchange(alice, bob, "one"),
+      (alice) => exchange(alice, bob, "two"),
+    );
+    const alice = makeActor(relay, "alice", { store: await openStore(copy) });
+    await alice.client.sendDirectMessage("bob", "written offline");
+    await alice.client.connect();
+    await bob.message("written offline");
+    await exchange(alice, bob, "three");
+    const expected = ["one from alice", "two from alice", "written offline", "three from alice"];
+    expect(bob.texts).toEqual(expected);
+  });
+});
