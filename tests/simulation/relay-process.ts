@@ -19,7 +19,7 @@ export class RelayProcess implements Process {
 
   constructor(world: World, kv: MemoryKv) {
     const durable: Kv = {
-      get: (key) => world.planted.relayGet?.(key) ?? kv.get(key),
+      get: (key) => (world.planted.relayForgets?.(key) ? undefined : kv.get(key)),
       range: (start, end) => kv.range(start, end),
       write: (changes: KvChanges) =>
         world.write(this, `relay ${changes.size}`, () => {

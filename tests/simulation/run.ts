@@ -24,6 +24,8 @@ export interface RunResult {
 
 export interface RunOptions {
   readonly planted?: Planted;
+  /** Faults that are to happen as often as this, whatever the seed says. */
+  readonly rates?: Partial<Record<FaultKind, number>>;
 }
 
 const GROUPS = ["reds", "blues", "greens"];
@@ -42,7 +44,9 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<R
       : 9 + random.below(4);
   const users = shuffled(random, USERS).slice(0, Math.min(count, 12));
   if (random.chance(0.15)) users[0] = NEWCOMER;
-  const faults = new Faults(random, ratesOf(random), random.below(3) === 0 ? 0 : random.below(24));
+  const rates = { ...ratesOf(random), ...options.rates };
+  const budget = random.chance(1 / 3) && options.rates === undefined ? 0 : random.below(24);
+  const faults = new Faults(random, rates, budget);
   const world = await worldOf(users, {
     random,
     ids: new Random(seed, 2),

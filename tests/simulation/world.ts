@@ -22,7 +22,8 @@ export interface Planted {
   readonly ownerUnchecked?: boolean;
   /** A write is said to be durable before it is. */
   readonly earlyWrites?: boolean;
-  readonly relayGet?: (key: string) => Uint8Array<ArrayBuffer> | undefined;
+  /** Keys of the relay's storage that read as if nothing were there. */
+  readonly relayForgets?: (key: string) => boolean;
 }
 
 /** How often the scheduler moves what, in one run. */

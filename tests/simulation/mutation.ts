@@ -1,0 +1,20 @@
+import { type RunOptions, type RunResult, runSeed } from "./run.js";
+
+/**
+ * Looks for a seed at which the oracle sees a planted bug: one that fails with it, as `expected`, and is clean without
+ * it. Undefined: the oracle is blind to it in as many runs as are allowed.
+ */
+export async function seedThatShows(
+  first: number,
+  runs: number,
+  options: RunOptions,
+  expected: RegExp,
+  sound: (seed: number) => Promise<RunResult> = (seed) => runSeed(seed, { ...options, planted: {} }),
+): Promise<{ seed: number; problems: readonly string[] } | undefined> {
+  for (let seed = first; seed < first + runs; seed++) {
+    const { problems } = await runSeed(seed, options);
+    if (!problems.some((problem) => expected.test(problem))) continue;
+    if ((await sound(seed)).problems.length === 0) return { seed, problems };
+  }
+  return undefined;
+}

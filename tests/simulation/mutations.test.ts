@@ -1,0 +1,32 @@
+import { describe, expect, it } from "vitest";
+import { seedThatShows } from "./mutation.js";
+import { orderCrypto } from "./ordered-crypto.js";
+
+orderCrypto();
+
+/** The most runs until a planted bug must have shown. */
+const RUNS = 15;
+
+describe("the oracle sees a planted bug", { timeout: 120_000 }, () => {
+  it("a write is acknowledged before it is durable", async () => {
+    const rates = { "client killed at rest": 0.01, "client killed before a write": 0.02 };
+    const options = { planted: { earlyWrites: true }, rates };
+    const shown = await seedThatShows(1, RUNS, options, /has \[|never got|is a member|was lost/);
+    expect(shown).toBeDefined();
+  });
+
+  it("a process that was replaced still writes", async () => {
+    const rates = { "process frozen and replaced": 0.02, "write held up": 0.5 };
+    const options = { planted: { ownerUnchecked: true }, rates };
+    expect(await seedThatShows(1, RUNS, options, /./)).toBeDefined();
+  });
+
+  it("the relay takes the same entry twice", async () => {
+    const options = {
+      planted: { relayForgets: (key: string) => key.startsWith("i") },
+      rates: { "request repeated": 0.2 },
+    };
+    expect(await seedThatShows(1, RUNS, options, /has an entry twice/)).toBeDefined();
+    expect(await seedThatShows(1, RUNS, options, /undecryptable|protocol-error/)).toBeDefined();
+  });
+});
