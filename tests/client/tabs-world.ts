@@ -177,6 +177,8 @@ export class TabsWorld {
 
   /** Ends everything. */
   async close(): Promise<void> {
+    this.beforeWrite = () => {};
+    this.afterWrite = () => {};
     for (const one of this.people)
       if (one.isAlive) await this.result(one.client.close(), `${one.name} to close`);
   }
@@ -443,7 +445,7 @@ export class LockBoard {
   of(page: Person): Locks {
     page.atDeath.add(() => this.#die(page));
     return {
-      query: () => page.turn(),
+      query: () => page.turn().then(() => ({ held: [...this.#held.keys()].map((name) => ({ name })) })),
       request: (name, { ifAvailable = false, steal = false, signal }, callback) => {
         return new Promise((resolve, reject) => {
           const request = { page, callback, resolve, reject };

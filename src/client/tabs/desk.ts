@@ -118,6 +118,14 @@ export class Desk {
     return result;
   }
 
+  /** A tab is there; nothing was heard of it yet, and nothing will be if it is frozen. */
+  meet(tab: string, isFrozen: boolean): void {
+    if (this.#visitors.has(tab)) return;
+    this.#visitor(tab);
+    this.audience.seat(tab, true);
+    if (isFrozen) this.audience.away(tab);
+  }
+
   receive(tab: string, body: ToOwner): void {
     if (this.#over) return;
     this.audience.back(tab);

@@ -11,6 +11,8 @@ export class Intake {
   readonly #deliver: (message: Message) => Promise<void>;
   readonly #busy = new Map<string, Promise<void>>();
   readonly #done = new Set<string>();
+  /** The last message of each conversation that the app is busy with or will be. */
+  readonly #last = new Map<string, Promise<void>>();
 
   constructor(deliver: (message: Message) => Promise<void>) {
     this.#deliver = deliver;
@@ -23,11 +25,29 @@ export class Intake {
     if (this.#done.has(key)) return Promise.resolve();
     const busy = this.#busy.get(key);
     if (busy !== undefined) return busy;
-    const taking = this.#deliver(message)
+    const taking = this.#next(message)
       .then(() => this.#remember(key))
       .finally(() => this.#busy.delete(key));
     this.#busy.set(key, taking);
     return taking;
+  }
+
+  /** Hands it over when the app is done with what came before it in the same conversation. */
+  async #next(message: Message): Promise<void> {
+    const conversation = JSON.stringify([message.group ?? null, message.group === undefined && message.from]);
+    const before = this.#last.get(conversation);
+    const taking = before === undefined ? this.#deliver(message) : this.#after(before, message);
+    this.#last.set(conversation, taking);
+    try {
+      await taking;
+    } finally {
+      if (this.#last.get(conversation) === taking) this.#last.delete(conversation);
+    }
+  }
+
+  async #after(before: Promise<void>, message: Message): Promise<void> {
+    await before.catch(() => {});
+    await this.#deliver(message);
   }
 
   #remember(key: string): void {

@@ -10,7 +10,7 @@ export interface Locks {
     },
     callback: (lock: unknown) => Promise<void> | void,
   ): Promise<unknown>;
-  query(): Promise<unknown>;
+  query(): Promise<{ readonly held?: readonly { readonly name?: string }[] }>;
 }
 
 /** The part of a BroadcastChannel that is used. */

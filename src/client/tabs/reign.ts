@@ -16,6 +16,8 @@ export interface ReignOptions extends TabCoreOptions {
   readonly lockOf: (tab: string) => string;
   /** Says it to all tabs; the tenure is 0 until the store is open. */
   readonly post: (tenure: number, body: FromOwner) => void;
+  /** The tab of the owner before, if it did not answer any more. */
+  readonly deposed: string | undefined;
   /** Another owner has the store. */
   readonly lost: () => void;
 }
@@ -62,6 +64,7 @@ export class Reign {
         throw new SubrosaError("store-in-use", "another tab has this store open");
       }
       this.#local = local;
+      await this.#meet();
       this.desk.open(local);
       const wasOnline = surface.isOnline;
       surface.owner(wasOnline ? "reconnecting" : "idle");
@@ -70,6 +73,17 @@ export class Reign {
       return local.deviceId;
     } finally {
       this.#stopClaiming();
+    }
+  }
+
+  /** Finds the tabs that live: what one of them has not taken must not be handed over before it has said hello. */
+  async #meet(): Promise<void> {
+    const { platform, lockOf, tab, deposed } = this.#options;
+    const { held = [] } = await platform.locks.query();
+    const prefix = lockOf("");
+    for (const { name = "" } of held) {
+      const other = name.slice(prefix.length);
+      if (name.startsWith(prefix) && other !== tab) this.desk.meet(other, other === deposed);
     }
   }
 

@@ -58,6 +58,9 @@ export class TabCore implements Core {
   /** Of the owner that is followed, or was. */
   #tenure = 0;
   #following = false;
+  /** The tab of that owner, and of the one that did not answer any more. */
+  #owner = "";
+  #deposed: string | undefined;
   /** While this tab is the owner, or becomes it. */
   #reign: Reign | undefined;
   /** The store is being opened, or the end of a reign waited for. */
@@ -82,7 +85,10 @@ export class TabCore implements Core {
     this.#pulse = new Pulse(
       clock,
       () => this.#say(this.#following ? { type: "ping" } : { type: "hello", listening: this.#listening }),
-      () => this.#ownership.steal(),
+      () => {
+        this.#deposed = this.#owner;
+        this.#ownership.steal();
+      },
     );
     this.#ownership = new Ownership(platform.locks, `subrosa-owner:${this.#name}`, {
       granted: () => this.#lead(),
@@ -170,8 +176,8 @@ export class TabCore implements Core {
     return `subrosa-tab:${this.#name}:${tab}`;
   }
 
-  #say(body: ToOwner): void {
-    this.#post({ from: this.#tab, tenure: this.#tenure, side: "tab", body });
+  #say(body: ToOwner, tenure = this.#tenure): void {
+    this.#post({ from: this.#tab, tenure, side: "tab", body });
   }
 
   #post(message: TabMessage): void {
@@ -185,7 +191,7 @@ export class TabCore implements Core {
       return;
     }
     const { from, tenure, body } = message;
-    if (message.side === "owner") this.#hear(tenure, message.body);
+    if (message.side === "owner") this.#hear(from, tenure, message.body);
     // What is meant for an owner before this one is asked again of this one.
     else if (body.type === "hello" || tenure === this.#reign?.tenure)
       this.#reign?.desk.receive(from, message.body);
@@ -201,8 +207,10 @@ export class TabCore implements Core {
     }
   }
 
-  #hear(tenure: number, body: FromOwner): void {
+  #hear(from: string, tenure: number, body: FromOwner): void {
     if (body.type === "claim") this.#pulse.beat();
+    // Whoever owns the store now or then: a message that was meant for this tab is for its app, once.
+    if (body.type === "message" && body.to.includes(this.#tab)) void this.#take(tenure, body);
     if (body.type === "claim" || tenure < this.#tenure) return;
     if (this.#reign !== undefined) {
       if (this.#reign.isOpen && tenure > this.#reign.tenure) this.#yield();
@@ -211,12 +219,12 @@ export class TabCore implements Core {
     // Nothing is asked of the next owner before it is known what has become of it here.
     if (this.#changing !== undefined || this.#over) return;
     this.#pulse.beat();
-    if (tenure === this.#tenure && this.#following) this.#heed(tenure, body);
-    else if (body.type === "owner") this.#followOwner(tenure, body);
+    if (tenure === this.#tenure && this.#following) this.#heed(body);
+    else if (body.type === "owner") this.#followOwner(from, tenure, body);
   }
 
   /** What the owner says that this tab follows. */
-  #heed(tenure: number, body: FromOwner): void {
+  #heed(body: FromOwner): void {
     switch (body.type) {
       case "owner":
         this.#surface.state(body.state);
@@ -234,21 +242,19 @@ export class TabCore implements Core {
         if (body.to !== undefined && body.to !== this.#tab) return;
         const event = body.name === "error" ? errorFromData(body.event as never) : body.event;
         this.#surface.emit(body.name as never, event as never, body.to !== undefined);
-        break;
       }
-      case "message":
-        if (body.to.includes(this.#tab)) void this.#take(tenure, body);
     }
   }
 
   async #take(tenure: number, { delivery, message }: Extract<FromOwner, { type: "message" }>): Promise<void> {
+    if (this.#over) return;
     const took = await this.#intake.take(message).then(
       () => true,
       () => false,
     );
-    if (tenure !== this.#tenure || this.#reign !== undefined) return;
-    this.#say({ type: "settled", delivery, took });
-    if (!took && this.#listening) this.#say({ type: "listen", on: true });
+    this.#say({ type: "settled", delivery, took }, tenure);
+    // Somebody else may listen by now.
+    if (!took && this.#listening) this.#say({ type: "listen", on: true }, tenure);
   }
 
   /** Waits for the owner's place, and for whoever has it. */
@@ -259,7 +265,12 @@ export class TabCore implements Core {
     this.#pulse.start();
   }
 
-  #followOwner(tenure: number, { deviceId, state }: Extract<FromOwner, { type: "owner" }>): void {
+  #followOwner(
+    tab: string,
+    tenure: number,
+    { deviceId, state }: Extract<FromOwner, { type: "owner" }>,
+  ): void {
+    this.#owner = tab;
     this.#tenure = tenure;
     this.#following = true;
     this.#deviceId = deviceId;
@@ -292,10 +303,12 @@ export class TabCore implements Core {
         lockOf: (tab) => this.#lockOf(tab),
         post: (tenure, body) => this.#post({ from: this.#tab, tenure, side: "owner", body }),
         lost: () => this.#yield(),
+        deposed: this.#deposed,
       },
       this.#listening,
     );
     this.#reign = reign;
+    this.#deposed = undefined;
     this.#change(() => this.#begin(reign));
   }
 
