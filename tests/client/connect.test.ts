@@ -238,7 +238,7 @@ describe("errors", () => {
     expect(unheard).toEqual([]);
   });
 
-  it("a copy of a store in use elsewhere is refused, and does not disturb it", async () => {
+  it("a copy of a store in use elsewhere never acts as the same device", async () => {
     const relay = await startRelay();
     const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
     const store = await openStore(original);
@@ -247,8 +247,10 @@ describe("errors", () => {
     await cp(original, copy, { recursive: true });
     const first = await connected(relay, "alice", { store: await openStore(original) });
     const second = makeActor(relay, "alice", { store: await openStore(copy) });
-    expect(await fails(second.client.connect())).toMatchObject({ code: "store-outdated" });
-    expect(second.client.state).toBe("idle");
-    expect(first.client.state).toBe("connected");
+    const { deviceId } = first.client;
+    await second.client.connect();
+    expect(second.client.deviceId).not.toBe(deviceId);
+    expect(await second.event("storeRecovered")).toMatchObject({ reason: "outdated", newDevice: true });
+    await first.event("error", ({ code }) => code === "revoked");
   });
 });

@@ -88,31 +88,6 @@ describe("a second client on one store", () => {
 });
 
 describe("an older copy of a store", () => {
-  it("is refused however often it is opened, and sends nothing", async () => {
-    const { relay, asked } = await watchedRelay();
-    const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
-    const bob = await connected(relay, "bob");
-    const before = await connected(relay, "alice", { store: await openStore(original) });
-    await exchange(before, bob, "one");
-    await before.client.close();
-    await cp(original, copy, { recursive: true });
-    const alice = await connected(relay, "alice", { store: await openStore(original) });
-    await exchange(alice, bob, "two");
-    await alice.client.close();
-
-    asked.length = 0;
-    for (let opened = 0; opened < 4; opened++) {
-      const stale = makeActor(relay, "alice", { store: await openStore(copy) });
-      await stale.client.sendDirectMessage("bob", "from the past");
-      expect(await codeOf(stale.client.connect())).toBe("store-outdated");
-      expect(await stale.client.close()).toBe(opened + 1);
-    }
-    expect(asked.filter((frame) => frame.startsWith("alice"))).toEqual([]);
-    const back = await connected(relay, "alice", { store: await openStore(original) });
-    await exchange(back, bob, "three");
-    expect(bob.texts).toEqual(["one from alice", "two from alice", "three from alice"]);
-  });
-
   it("does not catch up by being opened without a connection", async () => {
     const { relay, asked } = await watchedRelay();
     const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
@@ -128,9 +103,9 @@ describe("an older copy of a store", () => {
     }
     asked.length = 0;
     const stale = makeActor(relay, "alice", { store: await openStore(copy) });
-    expect(await codeOf(stale.client.connect())).toBe("store-outdated");
-    expect(asked).toEqual([]);
-    expect(alice.client.state).toBe("connected");
+    await stale.client.connect();
+    expect(await stale.event("storeRecovered")).toMatchObject({ reason: "outdated", newDevice: true });
+    expect(stale.client.deviceId).not.toBe(alice.client.deviceId);
   });
 
   it("and the original have one turn between them when both are opened from the same state", async () => {
@@ -141,8 +116,10 @@ describe("an older copy of a store", () => {
     await cp(original, copy, { recursive: true });
     // Whoever comes first is the one: nothing tells the relay which of two equal states is the copy.
     const first = await connected(relay, "alice", { store: await openStore(copy) });
+    expect(first.all("storeRecovered")).toEqual([]);
     const second = makeActor(relay, "alice", { store: await openStore(original) });
-    expect(await codeOf(second.client.connect())).toBe("store-outdated");
-    expect(first.client.state).toBe("connected");
+    await second.client.connect();
+    expect(await second.event("storeRecovered")).toMatchObject({ reason: "outdated", newDevice: true });
+    await first.event("error", ({ code }) => code === "revoked");
   });
 });

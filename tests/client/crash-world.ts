@@ -504,6 +504,9 @@ export const EVENTS: readonly EventName[] = [
   "joinRequest",
   "invitation",
   "identityChanged",
+  "deviceAdded",
+  "deviceRemoved",
+  "storeRecovered",
   "undecryptable",
 ] satisfies readonly (keyof ClientEvents)[];
 
