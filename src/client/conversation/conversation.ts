@@ -294,6 +294,8 @@ export class Conversation {
       this.#context.outdated(error);
       return;
     }
+    // What came behind something that could not be taken in makes no sense by itself.
+    if (!this.#subscribed && SubrosaError.is(error) && error.code === "protocol-error") return;
     this.#context.report(error);
     if (!this.#subscribed) return;
     this.#subscribed = false;

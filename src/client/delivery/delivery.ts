@@ -1,3 +1,4 @@
+import { SubrosaError } from "../../base/errors.js";
 import { decode } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
 import type { Change, StoreSession } from "../../stores/store.js";
@@ -42,6 +43,8 @@ export class Delivery {
   readonly #queues = new Map<string, Pending[]>();
   readonly #running = new Map<string, Promise<void>>();
   readonly #held = new Set<string>();
+  /** What could not be written when the app was done with a message, by conversation: it is written before the next. */
+  readonly #owed = new Map<string, readonly Effect[]>();
   /** Messages whose step is being written, by order, with their conversation. */
   readonly #prepared = new Map<number, string>();
   #nextOrder = 1;
@@ -107,7 +110,7 @@ export class Delivery {
 
   /** Somebody became known, or there is a new consumer: hands over what could not be before. */
   recheck(): void {
-    for (const groupId of this.#queues.keys()) this.#run(groupId);
+    for (const groupId of [...this.#owed.keys(), ...this.#queues.keys()]) this.#run(groupId);
   }
 
   remove(consumer: Consumer): void {
@@ -127,15 +130,17 @@ export class Delivery {
   }
 
   #run(groupId: string): void {
-    if (this.#running.has(groupId) || this.#next(groupId) === undefined) return;
+    const isOwed = this.#owed.has(groupId) && !this.#stopped;
+    if (this.#running.has(groupId) || (!isOwed && this.#next(groupId) === undefined)) return;
     const running = this.#drain(groupId).then(
       () => {
         this.#running.delete(groupId);
         this.#run(groupId);
       },
-      // A write failed: its error has been handled, and the message comes again with the next opening.
-      () => {
-        this.#stopped = true;
+      (error: unknown) => {
+        this.#running.delete(groupId);
+        // A write failed: its error has been handled, and the message comes again with the next opening.
+        if (!SubrosaError.is(error) || error.code !== "storage-full") this.#stopped = true;
       },
     );
     this.#running.set(groupId, running);
@@ -150,6 +155,7 @@ export class Delivery {
   }
 
   async #drain(groupId: string): Promise<void> {
+    await this.#settle(groupId);
     for (let pending = this.#next(groupId); pending !== undefined; pending = this.#next(groupId)) {
       const { order, stored, redelivered } = pending;
       const results = await Promise.allSettled(
@@ -161,7 +167,15 @@ export class Delivery {
       if (rest.length > 0) this.#queues.set(groupId, rest);
       else this.#queues.delete(groupId);
       const listed = stored.unknownKey === undefined ? [] : this.#options.list(stored);
-      await this.#options.write([{ delete: layout.pendingMessage(order) }, ...listed]);
+      this.#owed.set(groupId, [{ delete: layout.pendingMessage(order) }, ...listed]);
+      await this.#settle(groupId);
     }
+  }
+
+  async #settle(groupId: string): Promise<void> {
+    const changes = this.#owed.get(groupId);
+    if (changes === undefined) return;
+    await this.#options.write(changes);
+    this.#owed.delete(groupId);
   }
 }
