@@ -148,11 +148,11 @@ export class JoinRequests {
         if (!SubrosaError.is(error)) throw error;
       }
     }
-    this.#cursor = cursor;
     if (this.#following === "answering") {
       changes.push({ put: layout.box(this.#groupId), value: encode(encodeCursor, cursor) });
     }
     if (changes.length > 0) await this.#context.write(changes);
+    this.#cursor = cursor;
     this.#context.relay.ack(this.log, cursor);
     for (const { id, request } of taken)
       void this.#show(id, request).catch((error) => this.#context.report(error));

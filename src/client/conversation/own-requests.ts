@@ -53,8 +53,8 @@ export class OwnRequests {
     const { request, changes } = await this.#make(groupId, name, {
       ...(expected !== undefined && { expected }),
     });
-    this.#requests.set(key, request);
     await this.#context.write(changes);
+    this.#requests.set(key, request);
     await this.#send(key, request);
     await waiting.promise;
   }
