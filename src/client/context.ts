@@ -39,6 +39,8 @@ export interface Context {
   readonly relay: RelaySession;
   /** Which receipts this client sends. */
   readonly ack: { readonly direct: boolean; readonly group: boolean };
+  /** After how many milliseconds of silence an admin's client removes a member. */
+  readonly evictIdleAfter: number;
   readonly emit: <Name extends EventName>(name: Name, event: ClientEvents[Name]) => void;
   readonly conversationEnded: (conversation: Conversation) => void;
   /** The keys of a group are of no use any more: its members are asked to add this device anew. */

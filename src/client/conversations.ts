@@ -107,7 +107,8 @@ export class Conversations {
     options: { expected: string | undefined; also: readonly Effect[] },
   ): Promise<string> {
     const conversation = this.running.registry.direct(userId);
-    const isActive = conversation?.state.record.status === "active";
+    const waits = this.running.context.outbox.waitsFor(userId);
+    const isActive = conversation?.state.record.status === "active" && !waits;
     const target: Target = isActive ? { groupId: conversation.state.record.groupId } : { userId };
     const id = await this.#enqueue(target, content, { peer: userId }, options);
     if (isActive) conversation.flush();

@@ -34,6 +34,11 @@ export interface ClientLimits {
   /** How many messages may wait to be sent; default 10,000. */
   readonly maxOutbox?: number;
   /**
+   * Milliseconds of silence after which the clients of a group's admins remove a member; default 28 days, before relays
+   * drop what that member has not read. A device that is online is never silent for so long. `Infinity`: never.
+   */
+  readonly evictIdleAfter?: number;
+  /**
    * How many bytes of what the relay sends may wait to be processed; default 16 MiB. Of a log that brings more the rest
    * is read later, from the place reached.
    */
@@ -52,6 +57,7 @@ export interface Seams {
   readonly tabs?: TabPlatform;
 }
 
+export const DEFAULT_EVICT_IDLE_AFTER = 28 * 24 * 3600 * 1000;
 export const DEFAULT_MAX_MESSAGE_BYTES = 768 * 1024;
 /** How long calls that need the relay wait by default, in milliseconds. */
 export const DEFAULT_TIMEOUT = 10_000;

@@ -16,6 +16,7 @@ import type { Conversation } from "./conversation/conversation.js";
 import { Inbox } from "./conversation/inbox.js";
 import { Invitations } from "./conversation/invitations.js";
 import { JoinRequests } from "./conversation/join-requests.js";
+import { pruneJournal } from "./conversation/journal.js";
 import { Outbox } from "./conversation/outbox.js";
 import { OwnRequests } from "./conversation/own-requests.js";
 import { Registry } from "./conversation/registry.js";
@@ -27,7 +28,7 @@ import { Contacts } from "./identity/contacts.js";
 import { KeyPackages } from "./identity/key-packages.js";
 import { PackageSupply } from "./identity/package-supply.js";
 import { layout } from "./layout.js";
-import type { ClientOptions, Seams } from "./options.js";
+import { type ClientOptions, DEFAULT_EVICT_IDLE_AFTER, type Seams } from "./options.js";
 import { PrivateTags } from "./private-tags.js";
 import { reconcile } from "./reconciliation.js";
 import { loadConversations } from "./recovery/broken-conversations.js";
@@ -37,6 +38,9 @@ import { writing } from "./recovery/writing.js";
 import { asError, ifConnected } from "./reporting.js";
 import { Incarnation } from "./session/incarnation.js";
 import { RelaySession } from "./session/relay-session.js";
+
+/** Milliseconds between two looks for what is too old, or due. */
+const HOUSEKEEPING = 6 * 3600 * 1000;
 
 /** What the surface of a client is told of. */
 export interface RunningHandler {
@@ -64,6 +68,7 @@ export class RunningClient {
   readonly #supply: PackageSupply;
   #reconciled = false;
   #registered: boolean;
+  #cancelHousekeeping: (() => void) | undefined;
   /** Counts sessions and their ends: what was begun in one must not go on in the next. */
   #session = 0;
 
@@ -127,7 +132,10 @@ export class RunningClient {
       fatal,
     });
     store.onLost(fatal);
-    const report = (error: unknown) => handler.emit("error", asError(error));
+    const report = (error: unknown) => {
+      // What is asked of a client that the app has closed meanwhile is nobody's concern.
+      if (!SubrosaError.is(error) || error.code !== "closed") handler.emit("error", asError(error));
+    };
     const recovery = new Recovery(store, { userId: options.userId, randomId, now: clock.now(), outdated });
     const identity = await recovery.identity();
     const incarnation = await Incarnation.load(store, write, randomId);
@@ -183,6 +191,7 @@ export class RunningClient {
       privateTag: (bytes) => tags.tag(bytes),
       relay,
       ack: { direct: ack.direct ?? true, group: ack.group ?? false },
+      evictIdleAfter: options.limits?.evictIdleAfter ?? DEFAULT_EVICT_IDLE_AFTER,
       emit: handler.emit,
       groupChanged: (groupId) => void running?.followBox(running.registry.get(groupId)),
       conversationEnded: (conversation) => running?.conversationEnded(conversation),
@@ -202,7 +211,8 @@ export class RunningClient {
       joined: (conversation) => running?.joined(conversation),
       dropped: (groupId, error) => {
         ownRequests.failed(groupId, error);
-        report(error);
+        // The group is over, or was never for this device: nothing was lost.
+        if (error.code !== "unknown-group" && error.code !== "not-a-member") report(error);
       },
       rejected: (groupId, requestId) => void ownRequests.rejected(groupId, requestId).catch(report),
     });
@@ -249,6 +259,9 @@ export class RunningClient {
       this.ownRequests.resume().catch(ignore),
     ]);
     if (session !== this.#session) return;
+    for (const { state } of this.registry.all()) {
+      if (state.record.status === "repairing") this.repair(state.record.groupId);
+    }
     this.starter.flushCreations();
     for (const userId of context.outbox.waitingUsers()) this.starter.flushDirect(userId);
     this.invitations.show();
@@ -261,8 +274,19 @@ export class RunningClient {
         this.#reconciled = true;
       }, ignore);
     }
-    await pruneSeen(context);
+    await this.#keepHouse();
     await this.#supply.complete().catch(ignore);
+  }
+
+  /** What is to be done now and then, in whatever state the session is. */
+  async #keepHouse(): Promise<void> {
+    this.#cancelHousekeeping?.();
+    this.#cancelHousekeeping = this.context.clock.after(HOUSEKEEPING, () => {
+      this.context.background(this.#keepHouse());
+    });
+    await pruneSeen(this.context);
+    await pruneJournal(this.context);
+    for (const conversation of this.registry.all()) conversation.flush();
   }
 
   /** The page or the network came back. */
@@ -388,6 +412,7 @@ export class RunningClient {
 
   async #halt(reason: SubrosaError): Promise<void> {
     this.#stopWaking();
+    this.#cancelHousekeeping?.();
     for (const conversation of this.registry.all()) conversation.stop();
     this.context.relay.close();
     this.context.outbox.abandon(reason);

@@ -26,6 +26,11 @@ const ACK_DELAY = 50;
 /** How long a log is left alone after the relay sent something senseless, in milliseconds. */
 const REREAD_DELAY = 1_000;
 const MAX_REREAD_DELAY = 10_000;
+/** How many messages in a row that cannot be read are too many, and how long the next may be waited for. */
+const UNREADABLE_RUN = 3;
+const DOUBT_DELAY = 15_000;
+/** How old a direct conversation is before it begins anew for that, so that nobody can make it do so over and over. */
+const DIRECT_AGE = 3_600_000;
 /** How long a group that the relay does not know is waited for: its creator may bring it back. */
 const ABSENCE = 60_000;
 
@@ -49,6 +54,7 @@ export class Conversation {
   #rereadDelay = REREAD_DELAY;
   /** The relay has ended the log once without its entries saying why. */
   #endDoubted = false;
+  #cancelDoubt: (() => void) | undefined;
   /** Since when the relay does not know the group. */
   #absentSince: number | undefined;
 
@@ -322,7 +328,26 @@ export class Conversation {
       this.#cancelAck = undefined;
       this.#context.relay.ack(this.log, this.#state.place.cursor);
     });
+    this.#doubt();
     this.#proceed();
+  }
+
+  /**
+   * Message after message cannot be read. Garbage by one member looks the same, so that this waits whether the next can:
+   * only then this device asks to be added anew. It goes on meanwhile.
+   */
+  #doubt(): void {
+    const isDoubtful = () => this.#state.place.unreadable >= UNREADABLE_RUN;
+    if (!isDoubtful() || this.#cancelDoubt !== undefined) return;
+    const { clock, random, repair } = this.#context;
+    this.#cancelDoubt = clock.after(DOUBT_DELAY * (1 + random()), () => {
+      this.#cancelDoubt = undefined;
+      const { subject, joinedAt, groupId } = this.#state.record;
+      if (!isDoubtful()) return;
+      if (subject.kind === "group") repair(groupId);
+      else if (clock.now() - joinedAt > DIRECT_AGE)
+        this.#context.background(this.#loseKeys("decryption-failed"));
+    });
   }
 
   /** What is next once the log was read: to put it back, if the relay has lost a part; else to send. */
@@ -349,6 +374,7 @@ export class Conversation {
   stop(): void {
     this.#cancelAck?.();
     this.#cancelReread?.();
+    this.#cancelDoubt?.();
     this.#restorer.stop();
     this.#sender.stop();
   }

@@ -7,7 +7,7 @@ import { pendingLeaves, successor } from "./commit-rules.js";
 import { type Leaf, leavesOf } from "./leaves.js";
 import { isAdmin } from "./policy.js";
 import type { AccessList } from "./record.js";
-import { policyIn } from "./state.js";
+import { type ConversationState, policyIn } from "./state.js";
 
 /** The leaves that have not asked to be removed. */
 export function stayingLeaves(group: GroupState): Leaf[] {
@@ -48,6 +48,23 @@ export function mayCommit(group: GroupState, access: AccessList, deviceId: Uint8
 export function presentDevices(group: GroupState, access: AccessList, deviceId: Uint8Array): Set<string> {
   const isAdmin = access.get(toHex(deviceId))?.role === Role.admin;
   return new Set((isAdmin ? stayingLeaves(group) : leavesOf(group)).map((leaf) => toHex(leaf.deviceId)));
+}
+
+/** Users of whose devices nothing was heard for so many milliseconds; never this one. */
+export function idleUsers(
+  { group, activity }: Pick<ConversationState, "group" | "activity">,
+  self: string,
+  before: number,
+): string[] {
+  if (group === undefined) return [];
+  const staying = stayingLeaves(group);
+  const awake = new Set(
+    staying
+      .filter(({ deviceId }) => (activity.get(toHex(deviceId)) ?? Number.POSITIVE_INFINITY) >= before)
+      .map(({ userId }) => userId),
+  );
+  const users = new Set(staying.map(({ userId }) => userId));
+  return [...users].filter((userId) => userId !== self && !awake.has(userId));
 }
 
 /**

@@ -51,8 +51,8 @@ export class JoinRequests {
   readonly entered: number;
   readonly #queue = new SerialQueue();
   readonly #shown = new Set<string>();
-  /** Requests by devices that are members still. */
-  readonly #early = new Map<string, JoinRequest>();
+  /** Devices that asked while they were members: what they asked is read again when they are none. */
+  readonly #early = new Set<string>();
   /** When this member added devices anew, by device. */
   readonly #repairs = new Map<string, number>();
   #cursor: Cursor | undefined;
@@ -85,13 +85,17 @@ export class JoinRequests {
 
   /** Follows the box and shows again what waits for an answer. */
   async subscribe(): Promise<void> {
-    for (const [id, request] of this.#early) void this.#show(id, request);
-    if (this.conversation.state.record.status !== "active") return;
+    const { record, group, access } = this.conversation.state;
+    if (record.status !== "active" || group === undefined) return;
     const following = this.#mayAnswer() ? "answering" : "repairing";
-    if (this.#following === following) return;
+    const present = presentDevices(group, access, this.#context.identity.deviceId);
+    const isEarlyGone = [...this.#early].some((device) => !present.has(device));
+    if (this.#following === following && !isEarlyGone) return;
     this.#following = following;
-    // Who may not admit has passed over what is for others, and reads it again when it may.
-    const stored = await this.#context.store.get(layout.box(this.#groupId));
+    // Who may not admit has passed over what is for others, and reads it again when it may. What still stands in the
+    // box is unanswered: the relay drops a request with the commit that adds its device.
+    const stored = isEarlyGone ? undefined : await this.#context.store.get(layout.box(this.#groupId));
+    if (isEarlyGone) this.#early.clear();
     this.#cursor = stored === undefined ? START : decode(decodeCursor, stored);
     const prefix = layout.request(this.#groupId, new Uint8Array(0));
     for (const [key, value] of await this.#context.store.list(prefix)) {
@@ -186,12 +190,11 @@ export class JoinRequests {
     if (!this.#mayAnswer()) return;
     const present = presentDevices(state.group, state.access, this.#context.identity.deviceId);
     if (present.has(toHex(request.deviceId))) {
+      if (this.#shown.has(id) || stored) return this.#forget(requestId);
       // Answered by another; or by one who is about to leave, as the log will show.
-      if (this.#shown.has(id) || stored) await this.#forget(requestId);
-      else this.#early.set(id, request);
-      return;
+      this.#early.add(toHex(request.deviceId));
+      return this.#context.write([{ delete: layout.request(this.#groupId, requestId) }]);
     }
-    this.#early.delete(id);
     if (this.#shown.has(id)) return;
     this.#shown.add(id);
     const policy = policyIn(state.group);

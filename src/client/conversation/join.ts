@@ -24,7 +24,7 @@ import { authenticate, type Leaf, leafAt, leafHash, leavesOf, ownLeafOf, usersOf
 import { isAdmin, type Policy } from "./policy.js";
 import type { ConversationRecord } from "./record.js";
 import type { Registry } from "./registry.js";
-import { type ConversationState, initialChanges, policyIn } from "./state.js";
+import { type ConversationState, initialChanges, NO_PLACE, policyIn } from "./state.js";
 
 /** A request of ours to join a group, until it is answered. */
 export interface OwnRequest {
@@ -221,7 +221,9 @@ async function joinNamed(
   policy: Extract<Policy, { kind: "group" }>,
 ): Promise<JoinResult> {
   const { pointer, group, asked, by, isWanted } = joining;
-  const bound = registry.named(policy.name);
+  const named = registry.named(policy.name);
+  // What the relay has not confirmed binds nothing.
+  const bound = named?.state.record.status === "creating" ? undefined : named;
   const isBound = bound !== undefined && equalBytes(bound.state.record.groupId, pointer.groupId);
   if (
     !isName(policy.name) ||
@@ -282,14 +284,17 @@ async function adopt(
       ...record,
       groupId: pointer.groupId,
       refreshedAt: 0,
+      // The last resort serves many welcomes: what it protects should not stay with it for long.
+      joinedAt: context.keyPackages.isLastResort(bundle.ref) ? 0 : context.clock.now(),
       repairedAt: known?.state.record.repairedAt ?? 0,
       grownAt: pointer.at.seq,
       creator: false,
       ...(ownLeaf && { leafHash: await leafHash(ownLeaf) }),
     },
     group,
-    place: { cursor: pointer.at, handshake: pointer.at, sentSinceRefresh: 0 },
+    place: { ...NO_PLACE, cursor: pointer.at, handshake: pointer.at },
     access: wantedAccess(leavesOf(group), policyIn(group)),
+    activity: new Map(leavesOf(group).map(({ deviceId }) => [toHex(deviceId), context.clock.now()])),
   };
   const handshake = { cursor: pointer.at, welcome: EMPTY, time: context.clock.now() };
   const all = [

@@ -17,6 +17,8 @@ interface Waiter {
 /** All intents of this device in the order in which they were made, and who waits for which. */
 export class Outbox {
   readonly #intents = new Map<number, Intent>();
+  /** How many intents wait for a conversation with a user. */
+  readonly #homeless = new Map<string, number>();
   readonly #waiters = new Map<number, Waiter>();
   readonly #endListeners = new Set<() => void>();
   readonly #max: number;
@@ -29,7 +31,7 @@ export class Outbox {
   static async load(store: StoreSession, max = DEFAULT_MAX_INTENTS): Promise<Outbox> {
     const outbox = new Outbox(max);
     for (const [key, value] of await store.list(layout.intents)) {
-      outbox.#intents.set(orderOf(key), decode(decodeIntent, value));
+      outbox.#set(decode(decodeIntent, value));
       outbox.#next = orderOf(key) + 1;
     }
     return outbox;
@@ -59,11 +61,29 @@ export class Outbox {
     return { intent, change: this.#store(intent, intent) };
   }
 
+  #set(intent: Intent): void {
+    this.#delete(intent.order);
+    this.#intents.set(intent.order, intent);
+    if ("userId" in intent.target) this.#count(intent.target.userId, 1);
+  }
+
+  #delete(order: number): void {
+    const target = this.#intents.get(order)?.target;
+    this.#intents.delete(order);
+    if (target !== undefined && "userId" in target) this.#count(target.userId, -1);
+  }
+
+  #count(userId: string, by: number): void {
+    const count = (this.#homeless.get(userId) ?? 0) + by;
+    if (count > 0) this.#homeless.set(userId, count);
+    else this.#homeless.delete(userId);
+  }
+
   #store(intent: Intent, stored: Intent): Effect {
     return {
       put: layout.intent(intent.order),
       value: encode(encodeIntent, stored),
-      applied: () => this.#intents.set(intent.order, intent),
+      applied: () => this.#set(intent),
     };
   }
 
@@ -96,7 +116,7 @@ export class Outbox {
     return {
       delete: layout.intent(intent.order),
       applied: () => {
-        if (this.has(intent)) this.#intents.delete(intent.order);
+        if (this.has(intent)) this.#delete(intent.order);
       },
     };
   }
@@ -117,9 +137,12 @@ export class Outbox {
 
   /** Users to whom messages wait that have no conversation yet. */
   waitingUsers(): Set<string> {
-    return new Set(
-      [...this.#intents.values()].flatMap(({ target }) => ("userId" in target ? [target.userId] : [])),
-    );
+    return new Set(this.#homeless.keys());
+  }
+
+  /** Whether messages to a user wait for a conversation: what comes later must not overtake them. */
+  waitsFor(userId: string): boolean {
+    return this.#homeless.has(userId);
   }
 
   /** Calls `listener` whenever an intent ends; the result removes it. */

@@ -160,7 +160,13 @@ export function oweReceipts(context: Context, step: Step, intents: readonly Inte
   const ids = [...step.receipts];
   for (const intent of intents) {
     const { action, sealed } = intent;
-    if (sealed !== undefined || action.type !== "send" || action.content.type !== "delivered") continue;
+    if (
+      step.hasEnded(intent) ||
+      sealed !== undefined ||
+      action.type !== "send" ||
+      action.content.type !== "delivered"
+    )
+      continue;
     if (action.content.ids.length + ids.length > MAX_RECEIPT_IDS) continue;
     ids.unshift(...action.content.ids);
     step.endIntent(intent);

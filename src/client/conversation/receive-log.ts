@@ -64,12 +64,12 @@ async function receiveOne(
     if ((step.record.status as string) === "repairing") return;
   }
   const entryId = toHex(entry.form === "full" ? entry.content.entryId : entry.entryId);
-  const intent = receiving
-    .intents()
-    .find(
-      ({ sealed }) =>
-        sealed !== undefined && toHex(sealed.entryId) === entryId && equalBytes(sealed.contentDigest, digest),
-    );
+  // What ended in this step is there until the step is written.
+  const intents = receiving.intents().filter((one) => !step.hasEnded(one));
+  const intent = intents.find(
+    ({ sealed }) =>
+      sealed !== undefined && toHex(sealed.entryId) === entryId && equalBytes(sealed.contentDigest, digest),
+  );
   const sealed = intent?.sealed;
   // What was made for another place in the log is not in force here, whoever put it there.
   if (intent !== undefined && sealed !== undefined && isSameCursor(sealed.after, step.place.handshake)) {
@@ -81,7 +81,7 @@ async function receiveOne(
     const { content } = entry;
     if (isHandshake(content.kind)) {
       // Somebody's handshake entry came first: what was sealed for the place before it can never be taken.
-      for (const other of receiving.intents()) {
+      for (const other of intents) {
         if (other.sealed !== undefined) unseal(context, step, other);
       }
     }

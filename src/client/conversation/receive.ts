@@ -81,6 +81,7 @@ function refused(context: Context, step: Step, content: EntryContent, error: Sub
   const group = subject.kind === "group" ? { group: subject.name } : {};
   if (content.kind === EntryKind.application || content.kind === EntryKind.close) {
     step.after(() => context.emit("undecryptable", { ...group, reason: error.code }));
+    if (content.kind === EntryKind.application) step.noteReadable(false);
     return "unreadable";
   }
   step.after(() => context.report(error));
@@ -104,6 +105,8 @@ async function receiveApplication(
   // The key is used up whatever the content turns out to be.
   step.ratchet(result.state, result.changes);
   const sender = leafAt(group, result.sender);
+  step.heardOf(sender.deviceId);
+  step.noteReadable(true);
   if (!equalBytes(result.authenticatedData, messageAuthenticatedData(epochAuthenticator(group)))) {
     throw new SubrosaError("invalid-message", "a message of another history", {
       rule: "epoch authenticator",
@@ -190,6 +193,7 @@ export function mergeCommit(
   }
   const after = merge(staged);
   step.merge(after, encodeRatchets(after.secretTree), own);
+  step.heardOf(leafAt(before, staged.committer as LeafIndex).deviceId);
   const known = new Set(usersOf(before));
   if (usersOf(after).some((userId) => !known.has(userId))) {
     step.setRecord({ grownAt: step.place.cursor.seq + 1 });

@@ -1,5 +1,5 @@
 import type { Bytes } from "../../base/bytes.js";
-import { fromUtf8, toHex, toUtf8 } from "../../base/encoding.js";
+import { fromHex, fromUtf8, toHex, toUtf8 } from "../../base/encoding.js";
 import { ERROR_CODES, type ErrorCode } from "../../base/errors.js";
 import type { Reader } from "../../codec/reader.js";
 import type { Writer } from "../../codec/writer.js";
@@ -53,6 +53,8 @@ export interface ConversationRecord {
   readonly generation?: number;
   /** Milliseconds since 1970 of this device's last own commit; 0 if it has made none since it joined. */
   readonly refreshedAt: number;
+  /** Milliseconds since 1970 when this device came in; 0 if its keys should be renewed without delay. */
+  readonly joinedAt: number;
   /** SHA-256 of this device's leaf node: what a request for repair names. */
   readonly leafHash?: Bytes;
   /** Milliseconds since 1970 of the last request for repair; 0 if there was none. */
@@ -74,7 +76,7 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
     .optional(record.leafHash, (w, hash) => w.fixed(hash))
     .uint53(record.repairedAt)
     .uint53(record.grownAt);
-  writer.u8(record.creator ? 1 : 0);
+  writer.u8(record.creator ? 1 : 0).uint53(record.joinedAt);
   writer.optional(record.repair, (w, repair) =>
     w
       .opaque(toUtf8(repair.reason))
@@ -101,6 +103,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
   const repairedAt = reader.uint53();
   const grownAt = reader.uint53();
   const creator = reader.u8() === 1;
+  const joinedAt = reader.uint53();
   const repair = reader.optional((r) => ({
     reason: codeOf(fromUtf8(r.opaque(64))),
     missed: r.uint53(),
@@ -122,6 +125,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     repairedAt,
     grownAt,
     creator,
+    joinedAt,
     ...(leafHash && { leafHash }),
     ...(repair && { repair }),
     ...(restoration && { restoration }),
@@ -139,12 +143,14 @@ export interface Place {
   readonly handshake: Cursor;
   /** Messages sent since this device's last own commit. */
   readonly sentSinceRefresh: number;
+  /** Messages that could not be read, since the last that could. */
+  readonly unreadable: number;
 }
 
 export function encodePlace(writer: Writer, place: Place): void {
   encodeCursor(writer.u8(1), place.cursor);
   encodeCursor(writer, place.handshake);
-  writer.uint53(place.sentSinceRefresh);
+  writer.uint53(place.sentSinceRefresh).uint53(place.unreadable);
 }
 
 export function decodePlace(reader: Reader): Place {
@@ -153,6 +159,7 @@ export function decodePlace(reader: Reader): Place {
     cursor: decodeCursor(reader),
     handshake: decodeCursor(reader),
     sentSinceRefresh: reader.uint53(),
+    unreadable: reader.uint53(),
   };
 }
 
@@ -185,17 +192,25 @@ export function decodeAccessList(reader: Reader): AccessList {
   return access;
 }
 
-/** What changes with every epoch: the engine's part, and the relay's list. */
+/** When each device was last heard of, in milliseconds since 1970 by this device's clock; by id in hexadecimal. */
+export type Activity = ReadonlyMap<string, number>;
+
+/** What changes with every epoch: the engine's part, the relay's list, and who was heard of when. */
 export interface EpochRecord {
   readonly epoch: Bytes;
   readonly access: AccessList;
+  readonly activity: Activity;
 }
 
 export function encodeEpochRecord(writer: Writer, record: EpochRecord): void {
   encodeAccessList(writer.u8(1).opaque(record.epoch), record.access);
+  writer.vector([...record.activity], (w, [device, time]) => w.fixed(fromHex(device)).uint53(time));
 }
 
 export function decodeEpochRecord(reader: Reader): EpochRecord {
   if (reader.u8() !== 1) reader.fail("unknown version of epoch");
-  return { epoch: reader.opaque(), access: decodeAccessList(reader) };
+  const epoch = reader.opaque();
+  const access = decodeAccessList(reader);
+  const activity = reader.vector((r): [string, number] => [toHex(r.fixed(DEVICE_ID_LENGTH)), r.uint53()]);
+  return { epoch, access, activity: new Map(activity) };
 }

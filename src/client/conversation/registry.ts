@@ -21,7 +21,11 @@ export class Registry {
   }
 
   add(context: Context, state: ConversationState): Conversation {
-    const conversation = new Conversation(context, state);
+    return this.insert(new Conversation(context, state));
+  }
+
+  /** Takes up a conversation that has been written. */
+  insert(conversation: Conversation): Conversation {
     this.#byId.set(conversation.key, conversation);
     return conversation;
   }

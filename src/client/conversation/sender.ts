@@ -6,11 +6,12 @@ import { keyPackagesFor } from "./additions.js";
 import { pendingLeaves } from "./commit-rules.js";
 import { MESSAGE_ID_LENGTH } from "./content.js";
 import type { Conversation } from "./conversation.js";
-import { dueBeforeLeaving, isCommitDue, mayCommit, stayingLeaves } from "./duties.js";
+import { dueBeforeLeaving, idleUsers, isCommitDue, mayCommit, stayingLeaves } from "./duties.js";
 import type { Action, Intent, Sealed } from "./intent.js";
 import { fail, unseal } from "./own-entries.js";
+import { isAdmin } from "./policy.js";
 import { sealCommit, sealLeave, sealMessage } from "./seal.js";
-import type { ConversationState } from "./state.js";
+import { type ConversationState, policyIn } from "./state.js";
 
 /** How much may be under way to the relay for one conversation. */
 const MAX_IN_FLIGHT = 32;
@@ -18,6 +19,8 @@ const MAX_IN_FLIGHT_BYTES = 512 * 1024;
 /** When a device renews its keys, piggybacked on sending: after so many own messages, or so many milliseconds. */
 const REFRESH_MESSAGES = 256;
 const REFRESH_AGE = 24 * 3600 * 1000;
+/** After how long a device renews its keys that sends nothing: often enough not to be taken for gone. */
+const IDLE_REFRESH_AGE = 7 * 24 * 3600 * 1000;
 const RETRY_DELAY = 1_000;
 const COMMIT_RETRY_DELAY = 30_000;
 /** Who commits what is due when nobody sends: the first leaf after about this long, each further one later. */
@@ -143,7 +146,9 @@ export class Sender {
     const due = this.#due(state);
     if (first === undefined) {
       if (this.#inFlight.size === 0) this.#skipRefresh = false;
-      if (due === "must" && status === "active") await this.#settle();
+      if (status !== "active") return;
+      if (due === "must" || (due === "refresh" && this.#isStale(state))) await this.#settle();
+      else await this.#evict(state);
       return;
     }
     const next = first.action.type === "leave" ? this.#beforeLeaving(state, first) : first;
@@ -186,6 +191,29 @@ export class Sender {
     const age = this.#context.clock.now() - record.refreshedAt;
     const worn = place.sentSinceRefresh >= REFRESH_MESSAGES * this.#refreshFactor;
     return worn || age >= REFRESH_AGE * this.#refreshFactor ? "refresh" : undefined;
+  }
+
+  /** Whether the keys of a device that sends nothing are due to be renewed: which also says that it is there. */
+  #isStale({ record }: ConversationState): boolean {
+    const since = Math.max(record.refreshedAt, record.joinedAt);
+    return this.#context.clock.now() - since >= IDLE_REFRESH_AGE * this.#refreshFactor;
+  }
+
+  /** An admin removes whom nothing was heard of for long: what they would come back to, the relay has dropped by then. */
+  async #evict(state: ConversationState): Promise<void> {
+    const { group, record } = state;
+    const { clock, identity, evictIdleAfter, outbox } = this.#context;
+    const limit = evictIdleAfter;
+    if (group === undefined || record.subject.kind !== "group" || !Number.isFinite(limit)) return;
+    const policy = policyIn(group);
+    if (!isAdmin(policy, identity.userId)) return;
+    const [userId] = idleUsers(state, identity.userId, clock.now() - limit);
+    if (userId === undefined) return;
+    if (!this.#settleNow) return this.#settle();
+    this.#settleNow = false;
+    const { intent } = outbox.add({ groupId: record.groupId }, { type: "remove", userId });
+    this.#ownInitiative.add(intent.order);
+    await this.#sealAlone(intent);
   }
 
   /** Nobody of this device sends: commits what is due once it is this leaf's turn. */

@@ -9,7 +9,7 @@ import type { Context } from "../context.js";
 import { fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
 import { checkedKeyPackage } from "./additions.js";
-import type { Conversation } from "./conversation.js";
+import { Conversation } from "./conversation.js";
 import { nameHash } from "./directory-names.js";
 import type { Intent } from "./intent.js";
 import { isMessage } from "./outbox.js";
@@ -49,6 +49,7 @@ export class Starter {
   async createNamed(policy: Extract<Policy, { kind: "group" }>): Promise<void> {
     const conversation = await this.#prepare({ kind: "group", name: policy.name }, policy);
     await conversation.step((step) => step.change(...initialChanges(conversation.state)));
+    this.#registry.insert(conversation);
     const created = new Promise<void>((resolve, reject) =>
       this.#waiters.set(conversation.key, { resolve, reject }),
     );
@@ -104,14 +105,8 @@ export class Starter {
   async #creationFailed(conversation: Conversation, error: unknown): Promise<void> {
     const code = SubrosaError.is(error) ? error.code : "internal";
     if (code === "connection-failed" || code === "closed" || code === "store-failed") return;
-    const { groupId, subject } = conversation.state.record;
-    const changes = conversation.intents().map((intent) => this.#context.outbox.end(intent));
-    await conversation.step((step) => {
-      step.end();
-      step.change(...changes);
-    });
-    this.#registry.delete(conversation);
-    await this.#context.write([{ delete: layout.conversation(groupId) }]);
+    const { subject } = conversation.state.record;
+    await this.#forget(conversation);
     const failure = SubrosaError.is(error)
       ? error
       : new SubrosaError("internal", "a group could not be created");
@@ -122,6 +117,17 @@ export class Starter {
       if (code === "conflict") this.flushDirect(subject.peer);
       else await this.#failMessages(subject.peer, failure);
     }
+  }
+
+  /** A conversation that never came to be. */
+  async #forget(conversation: Conversation): Promise<void> {
+    const changes = conversation.intents().map((intent) => this.#context.outbox.end(intent));
+    await conversation.step((step) => {
+      step.end();
+      step.change(...changes);
+    });
+    this.#registry.delete(conversation);
+    await this.#context.write([{ delete: layout.conversation(conversation.state.record.groupId) }]);
   }
 
   /** Gives messages to a user their conversation, starting one where there is none. */
@@ -157,19 +163,19 @@ export class Starter {
     if (!relay.isReady) return;
     const { binding } = await relay.request("resolveDirect", { userId });
     // The other user has begun: its pointer is in our inbox, or will be.
-    const bound = binding && this.#registry.get(binding.groupId);
-    if (binding !== undefined && bound === undefined) {
+    if (binding !== undefined && this.#registry.get(binding.groupId) === undefined) {
       const { groups } = await relay.request("listGroups", {});
       const listed = groups.find(({ groupId }) => equalBytes(groupId, binding.groupId));
       if (listed !== undefined && (await this.#recover({ groupId: listed.groupId, at: listed.since })))
         return;
       // It was that of another device, of an account that had this name before: ours is a new one.
     }
-    if (bound !== undefined && bound.state.record.status !== "ended") return this.adopt(bound, userId);
+    if (await this.#adoptLive(userId)) return;
     const found = await relay.request("fetchKeyPackages", { userId });
     await this.#failUnexpected(userId, found.account.accountKey);
     if (this.#messagesTo(userId).length === 0) return;
     await contacts.checkAccount(found.account, userId);
+    if (await this.#adoptLive(userId)) return;
     const keyPackages = found.devices.map((device) => checkedKeyPackage(found.account, device));
     if (keyPackages.length === 0)
       throw new SubrosaError("no-key-package", "the relay has no key package of the user");
@@ -184,18 +190,28 @@ export class Starter {
       generation,
     );
     const target = { groupId: conversation.state.record.groupId };
-    try {
-      await conversation.step(async (step) => {
-        step.change(...initialChanges(conversation.state));
-        const { intent } = this.#context.outbox.add(target, { type: "start" });
-        await sealCommit(this.#context, step, intent, { keyPackages });
-      });
-    } catch (error) {
-      // Nothing of it was written: the next message must not find it.
-      this.#registry.delete(conversation);
-      throw error;
+    await conversation.step(async (step) => {
+      step.change(...initialChanges(conversation.state));
+      const { intent } = this.#context.outbox.add(target, { type: "start" });
+      await sealCommit(this.#context, step, intent, { keyPackages });
+    });
+    const live = this.#registry.direct(userId);
+    this.#registry.insert(conversation);
+    if (live !== undefined) {
+      // The other's came while this one was made, which nobody has heard of yet.
+      await this.#forget(conversation);
+      return this.adopt(live, userId);
     }
     this.flushCreations();
+  }
+
+  /** Whether there is a conversation with the user by now; messages to it go there. */
+  async #adoptLive(userId: string): Promise<boolean> {
+    const live = this.#registry.direct(userId);
+    if (live === undefined) return false;
+    if (live.state.record.status === "creating") this.flushCreations();
+    else await this.adopt(live, userId);
+    return true;
   }
 
   /** Messages to a user go into this conversation from now on. */
@@ -270,6 +286,7 @@ export class Starter {
     }
   }
 
+  /** A conversation that nothing knows of before it has been written. */
   async #prepare(
     subject: ConversationRecord["subject"],
     policy: Policy,
@@ -291,6 +308,7 @@ export class Starter {
         status: "creating",
         subject,
         refreshedAt: clock.now(),
+        joinedAt: clock.now(),
         repairedAt: 0,
         grownAt: 0,
         creator: true,
@@ -298,8 +316,9 @@ export class Starter {
       },
       place: NO_PLACE,
       access: new Map([[toHex(deviceId), { userId, deviceId, role: Role.admin }]]),
+      activity: new Map([[toHex(deviceId), clock.now()]]),
       group,
     };
-    return this.#registry.add(this.#context, state);
+    return new Conversation(this.#context, state);
   }
 }

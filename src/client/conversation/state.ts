@@ -8,6 +8,7 @@ import { layout } from "../layout.js";
 import { type Policy, policyOf } from "./policy.js";
 import {
   type AccessList,
+  type Activity,
   type ConversationRecord,
   decodeConversationRecord,
   decodeEpochRecord,
@@ -24,6 +25,7 @@ export interface ConversationState {
   readonly place: Place;
   /** What the relay's list must be after the log up to the place, valid and void commits alike. */
   readonly access: AccessList;
+  readonly activity: Activity;
   /** The MLS group; undefined once the conversation has ended. */
   readonly group: GroupState | undefined;
 }
@@ -47,6 +49,7 @@ export async function loadState(store: StoreSession, stored: Uint8Array): Promis
     record,
     place: place === undefined ? NO_PLACE : decode(decodePlace, place),
     access: epochRecord?.access ?? new Map(),
+    activity: epochRecord?.activity ?? new Map(),
     group:
       epochRecord === undefined
         ? undefined
@@ -62,6 +65,7 @@ export const NO_PLACE: Place = {
   cursor: { seq: 0, digest: new Uint8Array(32) },
   handshake: { seq: 0, digest: new Uint8Array(32) },
   sentSinceRefresh: 0,
+  unreadable: 0,
 };
 
 export function recordChange(record: ConversationRecord): Change {
@@ -72,8 +76,12 @@ export function placeChange(record: ConversationRecord, place: Place): Change {
   return { put: layout.place(record.groupId), value: encode(encodePlace, place) };
 }
 
-export function epochChange(record: ConversationRecord, group: GroupState, access: AccessList): Change {
-  const value = encode(encodeEpochRecord, { epoch: encodeEpoch(group), access });
+export function epochChange(
+  record: ConversationRecord,
+  group: GroupState,
+  { access, activity }: Pick<ConversationState, "access" | "activity">,
+): Change {
+  const value = encode(encodeEpochRecord, { epoch: encodeEpoch(group), access, activity });
   return { put: layout.epoch(record.groupId), value };
 }
 
@@ -87,12 +95,12 @@ export function ratchetChanges(record: ConversationRecord, changes: readonly Rat
 
 /** Everything a conversation consists of, for its first write. */
 export function initialChanges(state: ConversationState): Change[] {
-  const { record, place, access, group } = state;
+  const { record, place, group } = state;
   if (group === undefined) return [recordChange(record)];
   return [
     recordChange(record),
     placeChange(record, place),
-    epochChange(record, group, access),
+    epochChange(record, group, state),
     ...ratchetChanges(record, encodeRatchets(group.secretTree)),
   ];
 }

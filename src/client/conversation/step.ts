@@ -8,7 +8,7 @@ import type { Context, Effect } from "../context.js";
 import { layout } from "../layout.js";
 import { applyAccess } from "./access.js";
 import type { Intent } from "./intent.js";
-import { leafHash, ownLeafOf } from "./leaves.js";
+import { leafHash, leavesOf, ownLeafOf } from "./leaves.js";
 import type { AccessList, ConversationRecord, Place, Status } from "./record.js";
 import { seenKey } from "./seen-set.js";
 import {
@@ -36,6 +36,7 @@ export class Step {
   #place: Place;
   #group: GroupState | undefined;
   #access: AccessList;
+  readonly #activity: Map<string, number>;
   #newEpoch = false;
   /** Ids of messages received in this step whose senders are owed a receipt. */
   readonly receipts: Bytes[] = [];
@@ -47,6 +48,7 @@ export class Step {
     this.#place = state.place;
     this.#group = state.group;
     this.#access = state.access;
+    this.#activity = new Map(state.activity);
   }
 
   get record(): ConversationRecord {
@@ -88,6 +90,17 @@ export class Step {
   /** Moves behind an entry; `handshake` if the append rule counts it. */
   advance(cursor: Cursor, handshake: boolean): void {
     this.#place = { ...this.#place, cursor, ...(handshake && { handshake: cursor }) };
+  }
+
+  /** Something of a device came: written with the next epoch, which is often enough to tell who is idle. */
+  heardOf(deviceId: Uint8Array): void {
+    this.#activity.set(toHex(deviceId), this.#context.clock.now());
+  }
+
+  /** Counts messages that cannot be read, until one can. */
+  noteReadable(readable: boolean): void {
+    const unreadable = readable ? 0 : this.#place.unreadable + 1;
+    if (unreadable !== this.#place.unreadable) this.#place = { ...this.#place, unreadable };
   }
 
   countSent(count: number): void {
@@ -190,12 +203,29 @@ export class Step {
     } else {
       if (this.#place !== this.#before.place) changes.push(placeChange(this.#record, this.#place));
       if (this.#newEpoch && this.#group !== undefined) {
-        changes.push(epochChange(this.#record, this.#group, this.#access));
+        this.#forgetDevices(this.#group);
+        changes.push(
+          epochChange(this.#record, this.#group, { access: this.#access, activity: this.#activity }),
+        );
       }
       changes.push(...ratchetChanges(this.#record, [...this.#ratchets.values()]));
     }
     if (changes.length > 0) await this.#context.write(changes);
-    return { record: this.#record, place: this.#place, access: this.#access, group: this.#group };
+    return {
+      record: this.#record,
+      place: this.#place,
+      access: this.#access,
+      activity: this.#activity,
+      group: this.#group,
+    };
+  }
+
+  /** Who is in the group, and nobody else, has been heard of: now, if never before. */
+  #forgetDevices(group: GroupState): void {
+    const devices = new Set(leavesOf(group).map(({ deviceId }) => toHex(deviceId)));
+    for (const device of this.#activity.keys()) if (!devices.has(device)) this.#activity.delete(device);
+    const now = this.#context.clock.now();
+    for (const device of devices) if (!this.#activity.has(device)) this.#activity.set(device, now);
   }
 
   /** Keeps the hash of this device's leaf beside its keys: who has lost these can still ask for repair. */

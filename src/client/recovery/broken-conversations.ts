@@ -69,5 +69,5 @@ async function withoutKeys(store: GuardedStore, record: ConversationRecord): Pro
     const stored = await store.get(layout.place(record.groupId));
     return stored && decode(decodePlace, stored);
   });
-  return { record, place: place ?? NO_PLACE, access: new Map(), group: undefined };
+  return { record, place: place ?? NO_PLACE, access: new Map(), activity: new Map(), group: undefined };
 }

@@ -22,9 +22,10 @@ export function appendRequest(transaction: Transaction, command: AppendCommand):
   const { log, sender, now, quotas } = command;
   const { content, contentDigest } = command.entry;
   if (!transaction.has(keys.group(log.id))) refuse("unknown-group", "no such group");
+  // Before anything else: who asked and was not answered is to learn that nobody will.
+  if (headOf(transaction, groupLog(log.id)).closed) refuse("unknown-group", "the group was closed");
   const before = answerBefore(transaction, log, content.entryId, contentDigest);
   if (before !== undefined) return before;
-  if (headOf(transaction, groupLog(log.id)).closed) refuse("unknown-group", "the group was closed");
   if (content.kind !== EntryKind.joinRequest)
     refuse("forbidden", "only join requests belong into a request box");
   const request = decode(decodeJoinRequest, content.payload);
