@@ -24,6 +24,10 @@ const CHECK_TIMEOUT = 2000;
 /** Over how long sessions are ended by {@link Relay.drain} unless it is told otherwise, in milliseconds. */
 const DRAIN_TIME = 5000;
 
+/** Into how many WebSocket fragments, and pieces as they come from the network, a frame may be split. */
+const MAX_FRAGMENTS = 1024;
+const MAX_CHUNKS = 16 * 1024;
+
 /** Whether an error says that another relay has opened this one's data folder since. */
 export function isFenced(error: unknown): boolean {
   if (!SubrosaError.is(error)) return false;
@@ -113,6 +117,9 @@ export class Relay {
       server: http,
       perMessageDeflate: false,
       maxPayload: this.#limits.maxFrameBytes,
+      // Whatever a frame is split into, it is held in so many pieces at most.
+      maxFragments: MAX_FRAGMENTS,
+      maxBufferedChunks: MAX_CHUNKS,
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
       verifyClient: ({ req }: { req: IncomingMessage }, done: (ok: boolean, code?: number) => void) => {
         const status = this.#refusedUpgrade(req);

@@ -104,9 +104,14 @@ export class RawClient {
   #nextId = 1;
   #closed: { code: number; reason: string } | undefined;
 
-  constructor(url: string, user: TestUser, headers: Record<string, string> = {}) {
+  constructor(
+    url: string,
+    user: TestUser,
+    headers: Record<string, string> = {},
+    options: WebSocket.ClientOptions = {},
+  ) {
     this.user = user;
-    this.socket = new WebSocket(url, SUBPROTOCOL, { perMessageDeflate: false, headers });
+    this.socket = new WebSocket(url, SUBPROTOCOL, { perMessageDeflate: false, headers, ...options });
     this.socket.binaryType = "nodebuffer";
     this.socket.on("message", (data: Buffer) => this.#receive(asBytes(new Uint8Array(data))));
     this.socket.on("error", () => {});

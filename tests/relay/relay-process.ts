@@ -7,12 +7,18 @@ import { build } from "tsup";
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
 /** The CLI built from the sources as they are, where Node finds its dependencies. */
-export async function buildCli(): Promise<{ path: string; dispose: () => Promise<void> }> {
-  const outDir = `${root}node_modules/.cache/subrosa-relay-cli-${process.pid}`;
+export function buildCli(): Promise<{ path: string; dispose: () => Promise<void> }> {
+  return buildProgram("src/relay-cli.ts");
+}
+
+/** A program of this repository built from the sources as they are. */
+export async function buildProgram(source: string): Promise<{ path: string; dispose: () => Promise<void> }> {
+  const name = source.replaceAll(/[^a-z]/g, "-");
+  const outDir = `${root}node_modules/.cache/subrosa-${name}-${process.pid}`;
   await build({
     config: false,
     silent: true,
-    entry: { cli: `${root}src/relay-cli.ts` },
+    entry: { program: root + source },
     outDir,
     format: "esm",
     target: "es2022",
@@ -21,7 +27,7 @@ export async function buildCli(): Promise<{ path: string; dispose: () => Promise
     external: ["lmdb"],
     outExtension: () => ({ js: ".mjs" }),
   });
-  return { path: `${outDir}/cli.mjs`, dispose: () => rm(outDir, { recursive: true }) };
+  return { path: `${outDir}/program.mjs`, dispose: () => rm(outDir, { recursive: true }) };
 }
 
 /** A relay in a process of its own. */
