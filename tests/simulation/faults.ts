@@ -9,6 +9,7 @@ export const FAULTS = [
   "relay killed before a write",
   "relay killed after a write",
   "relay killed at rest",
+  "relay's old backup restored",
   "connection cut",
   "connection stalled",
   "frame lost",

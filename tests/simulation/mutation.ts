@@ -1,8 +1,8 @@
 import { type RunOptions, type RunResult, runSeed } from "./run.js";
 
 /**
- * Looks for a seed at which the oracle sees a planted bug: one that fails with it, as `expected`, and is clean without
- * it. Undefined: the oracle is blind to it in as many runs as are allowed.
+ * Looks for a seed at which the oracle sees a planted bug: one that fails with it as `expected`, and without it does
+ * not. Undefined: the oracle is blind to it in as many runs as are allowed.
  */
 export async function seedThatShows(
   first: number,
@@ -14,7 +14,8 @@ export async function seedThatShows(
   for (let seed = first; seed < first + runs; seed++) {
     const { problems } = await runSeed(seed, options);
     if (!problems.some((problem) => expected.test(problem))) continue;
-    if ((await sound(seed)).problems.length === 0) return { seed, problems };
+    const without = await sound(seed);
+    if (!without.problems.some((problem) => expected.test(problem))) return { seed, problems };
   }
   return undefined;
 }

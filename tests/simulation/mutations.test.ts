@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { layout } from "../../src/client/layout.js";
 import { seedThatShows } from "./mutation.js";
 import { orderCrypto } from "./ordered-crypto.js";
 
@@ -19,6 +20,12 @@ describe("the oracle sees a planted bug", { timeout: 120_000 }, () => {
     const rates = { "process frozen and replaced": 0.02, "write held up": 0.5 };
     const options = { planted: { ownerUnchecked: true }, rates };
     expect(await seedThatShows(1, RUNS, options, /./)).toBeDefined();
+  });
+
+  it("it is not noted which messages were received", async () => {
+    const forgets = (key: string) => key.startsWith(layout.seen);
+    const options = { planted: { forgets }, backups: true };
+    expect(await seedThatShows(1, RUNS, options, /twice in one life|again, unmarked/)).toBeDefined();
   });
 
   it("the relay takes the same entry twice", async () => {

@@ -18,12 +18,19 @@ import type { World } from "./world.js";
 export async function problemsOf(world: World, history: History): Promise<string[]> {
   const problems = [...world.problems, ...world.truth.impossible, ...badCalls(world)];
   for (const device of world.devices.values()) {
-    problems.push(...leftovers(world, device), ...badEvents(device), ...badDeliveries(device));
+    problems.push(
+      ...leftovers(world, device),
+      ...badEvents(device, isLossy(world)),
+      ...badDeliveries(device),
+    );
   }
   problems.push(...directProblems(world, history), ...groupProblems(world, history));
   for (const log of world.truth.logs.values()) problems.push(...(await disagreements(world, log)));
   return problems;
 }
+
+/** The relay has lost data in this run: order is not promised then, and a message may have come before it was lost. */
+const isLossy = ({ truth }: World) => truth.lost.length > 0;
 
 function badCalls({ calls }: World): string[] {
   return calls.flatMap(({ user, name, outcome }) => {
@@ -45,11 +52,14 @@ function leftovers(world: World, device: Device): string[] {
 /** Errors that say of something asked for that it came too late, not that anything is wrong. */
 const TOO_LATE: readonly ErrorCode[] = ["unknown-group", "not-a-member", "not-an-admin", "closed", "gap"];
 
-function badEvents(device: Device): string[] {
+/** What is said when a relay has lost data. */
+const LOST: readonly ErrorCode[] = ["data-lost", "cursor-mismatch", "no-key-package"];
+
+function badEvents(device: Device, lossy: boolean): string[] {
   return device.events.flatMap(({ name, event }) => {
     if (name !== "error" && name !== "undecryptable" && name !== "identityChanged") return [];
     const { code, message, rule, cause } = event as SubrosaError;
-    if (name === "error" && TOO_LATE.includes(code)) return [];
+    if (name === "error" && (TOO_LATE.includes(code) || (lossy && LOST.includes(code)))) return [];
     const text = name === "error" ? `${code} ${message} ${rule ?? ""} ${cause ?? ""}` : JSON.stringify(event);
     return [`${device.user}: ${name} ${text}`];
   });
@@ -112,7 +122,8 @@ function directProblems(world: World, history: History): string[] {
     const expected = sends
       .filter((sent) => (sent.id !== undefined && !excused(sent)) || got.includes(sent.text))
       .map(({ text }) => text);
-    if (got.join() !== expected.join()) problems.push(`${to} has [${got}] of ${from}, not [${expected}]`);
+    const sorted = (texts: readonly string[]) => (isLossy(world) ? [...texts].sort() : texts).join();
+    if (sorted(got) !== sorted(expected)) problems.push(`${to} has [${got}] of ${from}, not [${expected}]`);
     for (const { id, text } of sends) {
       const code = id === undefined ? undefined : failed.get(id);
       // Nobody can write to a user who has not been there yet.
@@ -164,13 +175,13 @@ function groupProblems(world: World, history: History): string[] {
       const entitled = mine.some(
         (one) => place && isFor(one, device.user, place.entry) && isShown(world, place.log, one),
       );
-      if (!entitled) problems.push(`${device.user} got ${content}, which is not for it`);
+      if (!entitled && !isLossy(world)) problems.push(`${device.user} got ${content}, which is not for it`);
     }
     for (const [log, all] of memberships) {
       if (log.group.direct !== undefined) continue;
       for (const one of all) {
         if (one.user !== device.user || !isShown(world, log, one)) continue;
-        problems.push(...receptionProblems(device, log, one, accepted, order, textOf));
+        problems.push(...receptionProblems(device, log, one, accepted, order, textOf, isLossy(world)));
       }
     }
   }
@@ -200,6 +211,7 @@ function receptionProblems(
   accepted: ReadonlyMap<string, readonly Placed[]>,
   order: ReadonlyMap<string, number>,
   textOf: ReadonlyMap<string, string>,
+  lossy: boolean,
 ): string[] {
   const problems: string[] = [];
   const bySender = new Map<string, { id: string; seq: number }[]>();
@@ -224,7 +236,7 @@ function receptionProblems(
       );
     }
     const present = places.filter((place) => place !== undefined);
-    if (present.some((place, at) => at > 0 && place < (present[at - 1] as number))) {
+    if (!lossy && present.some((place, at) => at > 0 && place < (present[at - 1] as number))) {
       problems.push(`${device.user} got messages of ${sender} out of order`);
     }
   }
@@ -249,7 +261,7 @@ function sendProblems(
       if (code !== undefined)
         problems.push(`${from} was told that ${text} failed (${code}), but it was accepted`);
       const key = `${from} ${place.log.groupId}`;
-      if (place.entry.seq < (last.get(key) ?? 0))
+      if (!isLossy(world) && place.entry.seq < (last.get(key) ?? 0))
         problems.push(`${from}'s ${text} was accepted out of order`);
       last.set(key, place.entry.seq);
     } else if (id !== undefined) {
@@ -260,7 +272,8 @@ function sendProblems(
           all.some(({ user, end }) => user === from && end !== undefined),
       );
       if (code === undefined) problems.push(`${from}'s ${text} was lost on its way into ${group}`);
-      else if (code !== "not-a-member" || !ended) problems.push(`${from}: ${text} failed with ${code}`);
+      else if (!isLossy(world) && (code !== "not-a-member" || !ended))
+        problems.push(`${from}: ${text} failed with ${code}`);
     }
   }
   return problems;

@@ -26,7 +26,7 @@ export class RelayProcess implements Process {
           world.truth.noteRelay(changes);
           void kv.write(changes);
         }),
-      soon: (write) => kv.soon(write),
+      soon: (write) => queueMicrotask(write),
       sizes: () => kv.sizes(),
       close: () => kv.close(),
     };

@@ -24,6 +24,8 @@ export interface RunResult {
 
 export interface RunOptions {
   readonly planted?: Planted;
+  /** Whether the relay is backed up now and then, and comes back with an old backup. */
+  readonly backups?: boolean;
   /** Faults that are to happen as often as this, whatever the seed says. */
   readonly rates?: Partial<Record<FaultKind, number>>;
 }
@@ -59,7 +61,7 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<R
   for (const user of users) if (random.chance(0.9)) world.start(user);
   if (random.chance(0.6)) await assemble(world, users, groups);
   faults.enabled = true;
-  await play(world, users, history, paceOf(random), 8 + random.below(40));
+  await play(world, users, history, paceOf(random), 8 + random.below(40), options.backups ?? false);
   await heal(world, users, history);
   const problems = await problemsOf(world, history);
   for (const { life } of world.devices.values()) if (life !== undefined) world.kill(life);
@@ -147,6 +149,7 @@ async function play(
   history: History,
   pace: Pace,
   operations: number,
+  backups: boolean,
 ): Promise<void> {
   const { random, faults } = world;
   for (let left = operations, idle = 0; left > 0 && idle < 50; ) {
@@ -172,6 +175,8 @@ async function play(
       }
       for (const ghost of device.ghosts) if (random.chance(0.05)) world.thaw(ghost);
     }
+    if (backups && random.chance(0.01)) world.backUp();
+    if (backups && random.chance(0.005) && world.restore()) faults.count("relay's old backup restored");
     if (world.relay === undefined) {
       if (random.chance(0.1)) world.startRelay();
     } else if (faults.strikes("relay killed at rest")) world.killRelay();

@@ -3,13 +3,14 @@ import { decodeIntent, type Intent } from "../../src/client/conversation/intent.
 import { decodeConversationRecord, decodePlace, type Status } from "../../src/client/conversation/record.js";
 import { layout } from "../../src/client/layout.js";
 import { decode } from "../../src/codec/reader.js";
-import { bytesOf } from "../../src/relay/embedded/keys.js";
+import { bytesOf, keys } from "../../src/relay/embedded/keys.js";
 import type { KvChanges } from "../../src/relay/embedded/kv.js";
 import {
   accessRecord,
   entryRecord,
   type GroupRecord,
   groupRecord,
+  headRecord,
 } from "../../src/relay/embedded/records.js";
 import type { SealedChange } from "../../src/stores/records.js";
 import type { AccessChange } from "../../src/wire/entries.js";
@@ -95,6 +96,22 @@ export class Truth {
   readonly taken: Taken[] = [];
   /** What an honest relay's log never does. */
   readonly impossible: string[] = [];
+
+  /** Logs as they were when the relay lost a part of them. */
+  readonly lost: LogTruth[] = [];
+
+  /** The relay has only what is in a backup: what came later never was. */
+  rewind(backup: ReadonlyMap<string, Uint8Array>): void {
+    for (const [groupId, log] of [...this.logs]) {
+      const before = new LogTruth(groupId, log.group);
+      before.entries.push(...log.entries);
+      this.lost.push(before);
+      const id = Uint8Array.from(Buffer.from(groupId, "hex"));
+      if (!backup.has(keys.group(id))) this.logs.delete(groupId);
+      const head = backup.get(keys.head({ kind: LogKind.group, id }));
+      log.entries.length = head === undefined ? 0 : headRecord.decode(head).seq;
+    }
+  }
 
   noteRelay(changes: KvChanges): void {
     for (const [key, value] of changes) {

@@ -12,7 +12,7 @@ import { type Process, SimulatedClock } from "./clock.js";
 import { type Call, Device, type Life } from "./device.js";
 import type { Faults } from "./faults.js";
 import type { Random } from "./random.js";
-import { RelayProcess } from "./relay-process.js";
+import { contentsOf, RelayProcess } from "./relay-process.js";
 import { Truth } from "./truth.js";
 
 /** Bugs planted from outside, to see the oracle find them. */
@@ -55,6 +55,8 @@ export class World {
   /** What went wrong in a way that no run may show. */
   readonly problems: string[] = [];
   readonly trace: string[] = [];
+  /** The relay's storage as it once was. */
+  #backup: Map<string, Uint8Array<ArrayBuffer>> | undefined;
   relay: RelayProcess | undefined;
   app: App = () => {};
   readonly #cables = new Set<Cable>();
@@ -202,6 +204,27 @@ export class World {
     this.relay = undefined;
     this.#parked = this.#parked.filter((parked) => parked.of !== relay);
     for (const cable of this.#cables) this.faults.count("frame lost", cable.relayDied(this.random));
+  }
+
+  /** Keeps a copy of the relay's storage. */
+  backUp(): void {
+    this.note("back up");
+    this.#backup = contentsOf(this.kv);
+  }
+
+  /** The relay dies, and comes back with what it had when it was backed up last; false if it never was. */
+  restore(): boolean {
+    const backup = this.#backup;
+    if (backup === undefined) return false;
+    this.note("restore");
+    this.#backup = undefined;
+    this.killRelay();
+    const changes = new Map<string, Uint8Array<ArrayBuffer> | undefined>(backup);
+    for (const key of contentsOf(this.kv).keys()) if (!backup.has(key)) changes.set(key, undefined);
+    void this.kv.write(changes);
+    this.truth.rewind(backup);
+    this.startRelay();
+    return true;
   }
 
   startRelay(): void {
