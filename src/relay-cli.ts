@@ -22,13 +22,14 @@ function existing(data: string | undefined, command: string): Promise<string> {
 }
 
 function openRedis(settings: Settings): Promise<RelayStorage> {
-  const { redis, redisReplicas } = settings;
+  const { redis, redisPrefix, redisReplicas } = settings;
   const print = printer(settings);
   const write = (level: "warn" | "error", detail: string) =>
     print({ time: new Date().toISOString(), level, event: "storage", detail });
   return openRedisStorage(redis, {
     onWarning: (message) => write("warn", message),
     onError: (error) => write("error", String((error as Error)?.stack ?? error)),
+    ...(redisPrefix !== undefined && { prefix: redisPrefix }),
     ...(redisReplicas !== undefined && { waitReplicas: redisReplicas }),
   });
 }

@@ -65,7 +65,7 @@ export class RedisServer {
     }
     while (!started.includes("Ready to accept connections")) {
       if (child.exitCode !== null) throw new Error(`redis-server ended: ${this.output}`);
-      await Promise.race([once(child.stdout, "data"), once(child, "exit")]);
+      await pause();
     }
   }
 
@@ -79,6 +79,14 @@ export class RedisServer {
     } finally {
       client.destroy();
     }
+  }
+
+  /** A server that follows this one, and has caught up. */
+  async replica(): Promise<RedisServer> {
+    const replica = await RedisServer.start("--replicaof", "127.0.0.1", String(this.port));
+    await replica.untilInfo("replication", /master_link_status:up/);
+    await this.untilInfo("replication", /slave0:.*state=online/);
+    return replica;
   }
 
   /** Resolves once `INFO` of the section says so. */

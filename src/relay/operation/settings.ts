@@ -22,6 +22,11 @@ const SETTINGS = [
     help: "keep everything in Redis 7 or later, so that several relays can share it: a server, all servers of a replicated one, or some of a cluster",
   },
   {
+    flag: "redis-prefix",
+    value: "TEXT",
+    help: 'what all keys in Redis begin with (default "subrosa:")',
+  },
+  {
     flag: "redis-replicas",
     value: "NUMBER",
     help: "replicas that must have a change before it is answered (default: one, while there are any)",
@@ -77,6 +82,7 @@ export interface Settings {
   readonly host: string;
   readonly data: string | undefined;
   readonly redis: readonly string[];
+  readonly redisPrefix: string | undefined;
   readonly redisReplicas: number | undefined;
   readonly name: readonly string[];
   readonly origin: readonly string[];
@@ -122,6 +128,7 @@ export function readSettings(args: readonly string[], environment: NodeJS.Proces
     host: text("host") ?? "127.0.0.1",
     data: text("data"),
     redis: list("redis"),
+    redisPrefix: text("redis-prefix"),
     redisReplicas: number("redis-replicas", 100),
     name: list("name"),
     origin: list("origin"),
