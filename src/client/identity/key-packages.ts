@@ -104,7 +104,7 @@ export class KeyPackages {
     const bundle = await generateKeyPackage({
       credential: { kind: "basic", identity: this.#identity.credential },
       signer: this.#identity.device,
-      lifetime: { notBefore: BigInt(seconds - SKEW_S), notAfter: BigInt(notAfter) },
+      lifetime: { notBefore: BigInt(Math.max(0, seconds - SKEW_S)), notAfter: BigInt(notAfter) },
       capabilities: makeCapabilities({ extensions: [POLICY_EXTENSION] }),
     });
     const change = this.#keep({ bundle, notAfter, kind: lastResort ? "made" : "oneTime" });
@@ -120,16 +120,22 @@ export class KeyPackages {
 
   /**
    * The next few packages to publish when the relay holds `remaining` one-time ones; stored already. Undefined: none are
-   * needed. `fresh`: the relay knows nothing of this device, so that it needs the last resort too. What becomes of them
+   * needed. `fresh`: the relay knows nothing of this device, so that it needs the last resort too; `filling`: go on up to the full number. What becomes of them
    * is to be told with {@link published} or {@link refused}; if the answer was lost, neither: what the relay then says
    * it holds decides how many more are made, and none is ever published twice.
    */
-  async refill(remaining: number, now: number, fresh: boolean): Promise<PackageUpload | undefined> {
+  async refill(
+    remaining: number,
+    now: number,
+    fresh: boolean,
+    filling = false,
+  ): Promise<PackageUpload | undefined> {
     // A clock that runs ahead must not cost keys that others may use still.
     const expired = this.#dropOld(Math.min(now, now + this.relayAhead));
     // With none left the last resort was in use; or a crash has kept the first ones from being published.
     const needsLastResort = fresh || remaining === 0 || !this.#hasFreshLastResort(now);
-    const count = Math.min(CHUNK, remaining < LOW_WATER ? POOL_SIZE - remaining : 0);
+    const missing = filling || remaining < LOW_WATER ? POOL_SIZE - remaining : 0;
+    const count = Math.max(0, Math.min(CHUNK, missing));
     if (count === 0 && !needsLastResort) {
       if (expired.length > 0) await this.#write(expired);
       return undefined;

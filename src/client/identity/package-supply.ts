@@ -52,7 +52,7 @@ export class PackageSupply {
     const session = this.#session;
     await this.#alone(async () => {
       while (session === this.#session && this.#held !== undefined && this.#held > this.#before) {
-        await this.#publish(session, this.#held, false);
+        await this.#publish(session, this.#held, false, true);
       }
     });
   }
@@ -64,6 +64,7 @@ export class PackageSupply {
 
   ended(): void {
     this.#session++;
+    this.#held = undefined;
     this.#cancel();
     this.#dueAt = Number.POSITIVE_INFINITY;
   }
@@ -108,11 +109,11 @@ export class PackageSupply {
   }
 
   /** Publishes a few key packages if some are needed. */
-  async #publish(session: number, remaining: number, fresh: boolean): Promise<void> {
+  async #publish(session: number, remaining: number, fresh: boolean, filling = false): Promise<void> {
     const { keyPackages, clock, relay } = this.#options;
     this.#before = remaining;
     this.#held = undefined;
-    const upload = await keyPackages.refill(remaining, clock.now(), fresh);
+    const upload = await keyPackages.refill(remaining, clock.now(), fresh, filling);
     if (upload === undefined) return;
     const { oneTime } = await relay
       .request("publishKeyPackages", upload)
