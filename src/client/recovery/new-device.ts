@@ -33,6 +33,7 @@ const OF_THE_DEVICE: readonly string[] = [
   layout.requests,
   layout.boxes,
   layout.handshakes,
+  layout.epochHeads,
 ];
 
 /**
