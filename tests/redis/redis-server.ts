@@ -50,6 +50,7 @@ export class RedisServer {
       "redis-server",
       [
         ...["--port", String(this.port), "--bind", "127.0.0.1", "--dir", this.#folder, "--save", ""],
+        ...["--repl-diskless-sync-delay", "0"],
         ...["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"],
         ...["--cluster-port", String(this.clusterPort), ...this.#args],
       ],

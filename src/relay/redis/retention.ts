@@ -8,7 +8,7 @@ import { acknowledge, forgetRemoved } from "../embedded/retention.js";
 import type { PruneCommand } from "../storage.js";
 import type { Errands } from "./errands.js";
 import type { ScanPlace } from "./link.js";
-import { deviceTag, groupTag, logTag } from "./places.js";
+import { groupTag, logTag } from "./places.js";
 import { type RecordsLink, toBuffer } from "./records-link.js";
 import { ACK, DROP, LEASE } from "./scripts.js";
 import type { Slots } from "./slots.js";
@@ -99,11 +99,17 @@ export class Retention {
       const log = this.#logs.at(-1);
       if (log === undefined) {
         const { keys: found, next } = await this.#records.link.scan(
-          `${globEscape(this.#records.names.prefix)}h?{?:*`,
+          // Heads of logs, and errands that were left undone.
+          `${globEscape(this.#records.names.prefix)}[ho]*{?:*`,
           this.#from,
         );
-        this.#logs = found.flatMap((key) => logOf(key, this.#records.names.prefix) ?? []);
         this.#from = next;
+        this.#logs = [];
+        for (const { kind, tag } of found.map((key) => partsOf(key, this.#records.names.prefix))) {
+          const id = fromHex(tag.slice(2));
+          if (kind === "out") await this.#errands.recover(id);
+          else this.#logs.push({ kind: Number(kind.slice(1)) as LogKind, id });
+        }
         if (this.#logs.length === 0 && next === undefined) return true;
         continue;
       }
@@ -119,7 +125,6 @@ export class Retention {
   async #prune(log: LogId, { now, retention, maxLogBytes }: PruneCommand, budget: number): Promise<number> {
     const since = now - retention + 1;
     if (log.kind !== LogKind.group) return this.#drop(log, { since, limit: budget });
-    await this.#errands.recover(log.id);
     const upto = await this.#ackedByAll(log.id);
     const dropped = await this.#drop(log, { since, upto, most: maxLogBytes, limit: budget });
     if (dropped > 0) {
@@ -170,13 +175,9 @@ export class Retention {
   }
 }
 
-/** The log of a head's Redis key: prefix, "h", kind, "{g:…}" or "{d:…}". */
-function logOf(key: string, prefix: string): LogId | undefined {
-  const kind = Number(key.charAt(prefix.length + 1)) as LogKind;
-  const tag = key.slice(prefix.length + 3, -1);
-  const log = { kind, id: fromHex(tag.slice(2)) };
-  const expected = kind === LogKind.inbox ? deviceTag(log.id) : groupTag(log.id);
-  return tag === expected ? log : undefined;
+function partsOf(key: string, prefix: string): { kind: string; tag: string } {
+  const brace = key.indexOf("{", prefix.length);
+  return { kind: key.slice(prefix.length, brace), tag: key.slice(brace + 1, -1) };
 }
 
 function globEscape(text: string): string {

@@ -1,0 +1,155 @@
+import { createClient } from "redis";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Bytes } from "../../src/base/bytes.js";
+import { toHex } from "../../src/base/encoding.js";
+import { randomBytes } from "../../src/crypto/random.js";
+import { groupIdRecord } from "../../src/relay/embedded/records.js";
+import { encodeErrand } from "../../src/relay/redis/outbox.js";
+import { openRedisStorage, type RelayStorage, type Sender } from "../../src/relay.js";
+import { START } from "../../src/wire/identifiers.js";
+import { CloseCode, EntryKind } from "../../src/wire/protocol.js";
+import { ManualClock } from "../relay/manual-clock.js";
+import { groupLog, inboxOf, makeUser, message, RawClient } from "../relay/raw-client.js";
+import { atEnd, newPrefix, startNodes } from "./nodes.js";
+import { RedisServer } from "./redis-server.js";
+
+let server: RedisServer;
+const raw = () => createClient({ url: server.url, RESP: 2 });
+let redis: ReturnType<typeof raw>;
+
+beforeAll(async () => {
+  server = await RedisServer.start();
+  redis = raw();
+  await redis.connect();
+});
+afterAll(async () => {
+  redis.destroy();
+  await server.dispose();
+});
+
+const quotas = { maxInboxEntries: 5, maxInboxBytes: 10_000, maxRequests: 3, maxGroups: 4 };
+const NOW = 1_700_000_000_000;
+
+async function open(prefix: string, clock?: ManualClock): Promise<RelayStorage> {
+  const options = { prefix, ...(clock && { clock }) };
+  const storage = await openRedisStorage(server.url, options);
+  atEnd(() => storage.close());
+  return storage;
+}
+
+const sender = (): Sender => ({ userId: "alice", deviceId: randomBytes(16) });
+
+function create(storage: RelayStorage, groupId: Bytes, nameHash?: Bytes, by = sender()) {
+  const command = { groupId, sender: by, bodyDigest: groupId, now: NOW, quotas };
+  return storage.create({ ...command, ...(nameHash && { nameHash }) });
+}
+
+const application = (storage: RelayStorage, by: Sender, groupId: Bytes) => {
+  const content = { kind: EntryKind.application, entryId: randomBytes(16), payload: randomBytes(9) };
+  const entry = { content, contentDigest: randomBytes(32), welcome: new Uint8Array(0) };
+  return storage.append({ log: groupLog(groupId), sender: by, after: START, entry, now: NOW, quotas });
+};
+
+describe("a name that was claimed for a group that never came", () => {
+  async function claim(prefix: string, nameHash: Bytes, groupId: Bytes, since: number) {
+    const key = `${prefix}n{n:${toHex(nameHash)}}`;
+    await redis.hSet(key, {
+      "": Buffer.from(groupIdRecord.encode(groupId)),
+      since: String(since),
+      before: "",
+    });
+  }
+
+  it("is free again after a while, and the group cannot come any more", async () => {
+    const [prefix, clock] = [newPrefix(), new ManualClock()];
+    const storage = await open(prefix, clock);
+    const [nameHash, lost, group] = [randomBytes(32), randomBytes(32), randomBytes(32)];
+    await claim(prefix, nameHash, lost, clock.now());
+    expect(await storage.resolveName(nameHash)).toBeUndefined();
+    await expect(create(storage, group, nameHash)).rejects.toMatchObject({ code: "name-taken" });
+    clock.advance(10_000);
+    await create(storage, group, nameHash);
+    expect(await storage.resolveName(nameHash)).toEqual(group);
+    // Its creator was merely slow.
+    await expect(create(storage, lost, nameHash)).rejects.toMatchObject({ code: "conflict" });
+    expect(await storage.groupExists(lost)).toBe(false);
+  });
+
+  it("is its creator's when it asks again", async () => {
+    const prefix = newPrefix();
+    const storage = await open(prefix);
+    const [nameHash, group] = [randomBytes(32), randomBytes(32)];
+    await claim(prefix, nameHash, group, Date.now());
+    expect(await create(storage, group, nameHash)).toEqual(START);
+    expect(await storage.resolveName(nameHash)).toEqual(group);
+    expect(await redis.hKeys(`${prefix}n{n:${toHex(nameHash)}}`)).toEqual([""]);
+  });
+});
+
+describe("relays that share a Redis", () => {
+  it("do for each other what one that died has left undone", async () => {
+    const prefix = newPrefix();
+    const storage = await open(prefix);
+    const [groupId, deviceId] = [randomBytes(32), randomBytes(16)];
+    await create(storage, groupId);
+    const content = { kind: EntryKind.pointer, entryId: randomBytes(16), payload: randomBytes(9) };
+    const left = encodeErrand({ type: "entry", deviceId, time: NOW, content });
+    const outbox = `${prefix}out{g:${toHex(groupId)}}`;
+    await redis.rPush(outbox, [left, left]);
+    while (!(await storage.prune({ now: NOW, retention: 1000, maxLogBytes: 1e9, batch: 100 }))) {}
+    const inbox = await storage.read(inboxOf({ deviceId } as never), 0, 10, 1e6);
+    expect(inbox.map((entry) => entry.content)).toEqual([content]);
+    expect(await redis.lLen(outbox)).toBe(0);
+  });
+
+  it("drop old entries at one of them, and at the next when that is gone", async () => {
+    const prefix = newPrefix();
+    const [one, two] = [await open(prefix), await open(prefix)];
+    const [groupId, alice] = [randomBytes(32), sender()];
+    await create(one, groupId, undefined, alice);
+    await application(one, alice, groupId);
+    const prune = (storage: RelayStorage, age: number) =>
+      storage.prune({ now: NOW + age, retention: 1000, maxLogBytes: 1e9, batch: 100 });
+    const first = async () => (await two.head(groupLog(groupId))).first;
+    expect(await prune(one, 500)).toBe(true);
+    expect(await prune(two, 2000)).toBe(true);
+    expect(await first()).toBe(1);
+    await one.close();
+    expect(await prune(two, 2000)).toBe(true);
+    expect(await first()).toBe(2);
+  });
+
+  it("notice what others have changed since they looked last", async () => {
+    const prefix = newPrefix();
+    const storages = [await open(prefix), await open(prefix), await open(prefix)] as const;
+    const [groupId, alice] = [randomBytes(32), sender()];
+    await create(storages[0], groupId, undefined, alice);
+    for (let i = 0; i < 12; i++) {
+      const cursor = await application(storages[i % 3] as RelayStorage, alice, groupId);
+      expect(cursor.seq).toBe(i + 1);
+    }
+  });
+
+  it("send readers away from a log that lost entries, and say so when they come again", async () => {
+    const [node] = await startNodes(1, [server.url]);
+    const alice = await RawClient.connect(node?.url as string, await makeUser("alice"));
+    const groupId = randomBytes(32);
+    const log = groupLog(groupId);
+    await alice.request("create", { groupId });
+    const first = await alice.append(log, START, message("one"));
+    const keys = await redis.keys(`*{g:${toHex(groupId)}}`);
+    for (const key of keys) await redis.copy(key, `kept${key}`);
+    await alice.subscribe(log);
+    const second = await alice.append(log, START, message("two"));
+    await alice.untilEntries(log, 2);
+    // What a replica would hold that did not get the second entry, in the primary's place.
+    for (const key of keys) await redis.copy(`kept${key}`, key, { REPLACE: true });
+    await server.command("CLIENT", "KILL", "TYPE", "pubsub");
+    expect((await alice.closed()).code).toBe(CloseCode.internal);
+
+    const again = await RawClient.connect(node?.url as string, alice.user);
+    await expect(again.subscribe(log, second)).rejects.toMatchObject({ code: "cursor-mismatch" });
+    await again.subscribe(log, first);
+    expect(await again.append(log, START, message("three"))).toMatchObject({ seq: 2 });
+  });
+});
