@@ -15,7 +15,7 @@ import {
   type ResultOf,
 } from "../wire/requests.js";
 import type { Allowances, Origin } from "./abuse/allowances.js";
-import { guardAppend, guardCreation, guardKeyPackages } from "./abuse/guards.js";
+import { guardAppend, guardCreation, guardedKeyPackages } from "./abuse/guards.js";
 import { directSlot } from "./direct-slot.js";
 import { maxEntryBytes, type RelayLimits } from "./limits.js";
 import type { EntryInput, LogHead, Quotas, RelayStorage, Sender } from "./storage.js";
@@ -195,10 +195,7 @@ export const handlers: Omit<Handlers, "append"> = {
     });
     return { oneTime: held };
   },
-  async fetchKeyPackages(context, { userId }) {
-    const oneTime = await guardKeyPackages(context, userId);
-    return context.storage.takeKeyPackages(userId, context.now(), !oneTime);
-  },
+  fetchKeyPackages: (context, { userId }) => guardedKeyPackages(context, userId, context.now()),
   async fetchAccount({ storage }, { userId }) {
     return (await storage.account(userId)) ?? refuse("unknown-user", "no such user");
   },

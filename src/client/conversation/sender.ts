@@ -36,6 +36,7 @@ const FINAL: readonly ErrorCode[] = [
   "no-key-package",
   "too-large",
   "quota-exceeded",
+  "rate-limited", // only who adds strangers: better told than kept waiting with all that comes after
   "forbidden",
   "malformed",
   "already-a-member",

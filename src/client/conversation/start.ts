@@ -21,6 +21,8 @@ import { type ConversationState, initialChanges, NO_PLACE, policyIn } from "./st
 
 /** How long to wait for a user's key packages before looking again, in milliseconds. */
 const RETRY_DELAY = 2_000;
+/** How long to wait before asking again for what the relay allows only so often, in milliseconds. */
+const ALLOWANCE_DELAY = 30_000;
 
 /** How a group's creation ended, for whoever waits. */
 interface Waiter {
@@ -106,6 +108,11 @@ export class Starter {
     const code = SubrosaError.is(error) ? error.code : "internal";
     if (code === "connection-failed" || code === "closed" || code === "store-failed") return;
     const { subject } = conversation.state.record;
+    if (code === "rate-limited" && subject.kind === "direct") {
+      // Its messages wait; nobody waits for the conversation itself.
+      this.#context.clock.after(ALLOWANCE_DELAY, () => this.flushCreations());
+      return;
+    }
     await this.#forget(conversation);
     const failure = SubrosaError.is(error)
       ? error
@@ -236,6 +243,9 @@ export class Starter {
       case "no-key-package":
         // The user is registered and about to publish, or will when it comes back.
         this.#context.clock.after(RETRY_DELAY, () => this.flushDirect(userId));
+        return;
+      case "rate-limited":
+        this.#context.clock.after(ALLOWANCE_DELAY, () => this.flushDirect(userId));
         return;
       case "unknown-user":
       case "identity-mismatch":

@@ -41,19 +41,28 @@ export class Allowances {
     return this.#buckets.get(name, perHour / HOUR_S, perHour);
   }
 
-  /** Takes `count` from the user's and its address's allowance; throws `rate-limited`, having taken nothing. */
-  spend(limit: HourlyLimit, { userId, address }: Origin, count = 1): void {
-    if (count === 0) return;
+  /** Throws `rate-limited` if the user, or its address, has not so much left of its allowance. */
+  require(limit: HourlyLimit, { userId, address }: Origin, count = 1): { take(): void } {
     const perHour = this.#limits[limit];
+    const perAddress = perHour * this.#limits.addressFactor;
     const user = this.#hourly(`${limit} user ${userId}`, perHour);
-    const all = this.#hourly(`${limit} address ${address}`, perHour * this.#limits.addressFactor);
+    const all = this.#hourly(`${limit} address ${address}`, perAddress);
     // A request for more than an hour allows is possible when nothing of the hour was used.
-    const [ofUser, ofAll] = [Math.min(count, perHour), Math.min(count, perHour * this.#limits.addressFactor)];
+    const [ofUser, ofAll] = [Math.min(count, perHour), Math.min(count, perAddress)];
     if (perHour === 0 || !user.has(ofUser) || !all.has(ofAll)) {
       throw new SubrosaError("rate-limited", `too many of these in an hour (${limit})`);
     }
-    user.take(ofUser);
-    all.take(ofAll);
+    return {
+      take() {
+        user.take(ofUser);
+        all.take(ofAll);
+      },
+    };
+  }
+
+  /** Takes `count` from the allowances of the user and its address; throws `rate-limited`, having taken nothing. */
+  spend(limit: HourlyLimit, origin: Origin, count = 1): void {
+    if (count > 0) this.require(limit, origin, count).take();
   }
 
   /** Whether `asker` may have one-time key packages of `target`, and not just the last resort; counts it if so. */

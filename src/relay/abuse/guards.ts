@@ -3,7 +3,7 @@ import { SubrosaError } from "../../base/errors.js";
 import type { AccessChange } from "../../wire/entries.js";
 import type { LogId } from "../../wire/identifiers.js";
 import { EntryKind, LogKind } from "../../wire/protocol.js";
-import type { BodyOf } from "../../wire/requests.js";
+import type { BodyOf, ResultOf } from "../../wire/requests.js";
 import { directSlot } from "../direct-slot.js";
 import type { EntryInput, RelayStorage } from "../storage.js";
 import type { Allowances, Origin } from "./allowances.js";
@@ -20,13 +20,22 @@ function refuseAddition(): never {
   throw new SubrosaError("quota-exceeded", "the inbox of an added device is full");
 }
 
-/** Whether one-time key packages of the user may be handed out; refuses who asks too often or is blocked. */
-export async function guardKeyPackages(context: GuardContext, userId: string): Promise<boolean> {
-  const { storage, allowances, origin } = context;
-  allowances.spend("keyPackageFetchesPerHour", origin);
+/**
+ * The user's key packages, one-time ones only if they may be handed out; refuses who asks too often or is blocked.
+ * Who gets nothing and asks again later has not used up anything.
+ */
+export async function guardedKeyPackages(
+  { storage, allowances, origin }: GuardContext,
+  userId: string,
+  now: number,
+): Promise<ResultOf<"fetchKeyPackages">> {
+  const allowance = allowances.require("keyPackageFetchesPerHour", origin);
   if ((await storage.blockersOf(origin.userId, [userId])).length > 0)
     throw new SubrosaError("no-key-package", "the user has no key packages left");
-  return userId === origin.userId || allowances.oneTimePackages(origin.userId, userId);
+  const oneTime = userId === origin.userId || allowances.oneTimePackages(origin.userId, userId);
+  const packages = await storage.takeKeyPackages(userId, now, !oneTime);
+  allowance.take();
+  return packages;
 }
 
 /** Before a group is made. A repeated request passes: it gets its first answer. */
