@@ -3,6 +3,7 @@ import type { Clock } from "../base/clock.js";
 import type { SubrosaError } from "../base/errors.js";
 import type { Change, StoreSession } from "../stores/store.js";
 import type { Conversation } from "./conversation/conversation.js";
+import type { Gossip } from "./conversation/gossip.js";
 import type { Outbox } from "./conversation/outbox.js";
 import type { Delivery } from "./delivery/delivery.js";
 import type { History } from "./delivery/history.js";
@@ -41,6 +42,7 @@ export interface Context {
   readonly ack: { readonly direct: boolean; readonly group: boolean };
   /** After how many milliseconds of silence an admin's client removes a member. */
   readonly evictIdleAfter: number;
+  readonly gossip: Gossip;
   readonly emit: <Name extends EventName>(name: Name, event: ClientEvents[Name]) => void;
   readonly conversationEnded: (conversation: Conversation) => void;
   /** The keys of a group are of no use any more: its members are asked to add this device anew. */

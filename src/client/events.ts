@@ -92,6 +92,20 @@ export interface ClientEvents {
   deviceAdded: { readonly userId: string; readonly deviceId: string };
   deviceRemoved: { readonly userId: string; readonly deviceId: string };
   /**
+   * A member says that the group has another history than this device knows: `epoch` is `own` here and `theirs` there
+   * (epoch authenticators of RFC 9420 §8.7, 64 hexadecimal digits). Either the relay shows two members different logs
+   * (or has lost data and let members go on from different places), or that member lies, so that nothing stops by it:
+   * who compares by other means which it is can remove the member, or leave the relay. Once for each group, epoch and
+   * member; both hashes stay in the store for 400 days.
+   */
+  equivocation: {
+    readonly group: string;
+    readonly from: string;
+    readonly epoch: number;
+    readonly own: string;
+    readonly theirs: string;
+  };
+  /**
    * The store was damaged, or an older copy of this device's state (`outdated`), and was put in order when it was
    * opened. `newDevice`: this device has another id and key, and its conversations are joined anew by themselves.
    */

@@ -61,6 +61,13 @@ export const layout = {
   kept: "kept/",
   keptOf: (groupId: Uint8Array) => `kept/${toHex(groupId)}/`,
   keptMessage: (groupId: Uint8Array, id: Uint8Array) => `kept/${toHex(groupId)}/${toHex(id)}`,
+  /** What past epochs of groups were, to compare with others. */
+  epochHeads: "epoch-head/",
+  epochHeadsOf: (groupId: Uint8Array) => `epoch-head/${toHex(groupId)}/`,
+  epochHead: (groupId: Uint8Array, epoch: bigint) => `epoch-head/${toHex(groupId)}/${epoch}`,
+  /** That members have named another history than this device has. */
+  equivocations: "equivocation/",
+  equivocation: (groupId: Uint8Array, epoch: bigint) => `equivocation/${toHex(groupId)}/${epoch}`,
   requests: "request/",
   request: (groupId: Uint8Array, requestId: Uint8Array) => `request/${toHex(groupId)}/${toHex(requestId)}`,
   boxes: "box/",

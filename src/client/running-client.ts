@@ -13,6 +13,7 @@ import { LogKind } from "../wire/protocol.js";
 import type { Context } from "./context.js";
 import { acquaint } from "./conversation/acquaintance.js";
 import type { Conversation } from "./conversation/conversation.js";
+import { Gossip } from "./conversation/gossip.js";
 import { Inbox } from "./conversation/inbox.js";
 import { Invitations } from "./conversation/invitations.js";
 import { JoinRequests } from "./conversation/join-requests.js";
@@ -192,6 +193,10 @@ export class RunningClient {
       relay,
       ack: { direct: ack.direct ?? true, group: ack.group ?? false },
       evictIdleAfter: options.limits?.evictIdleAfter ?? DEFAULT_EVICT_IDLE_AFTER,
+      gossip: new Gossip(
+        () => context,
+        () => running?.registry.all() ?? [],
+      ),
       emit: handler.emit,
       groupChanged: (groupId) => void running?.followBox(running.registry.get(groupId)),
       conversationEnded: (conversation) => running?.conversationEnded(conversation),
@@ -286,6 +291,7 @@ export class RunningClient {
     });
     await pruneSeen(this.context);
     await pruneJournal(this.context);
+    await this.context.gossip.prune();
     for (const conversation of this.registry.all()) conversation.flush();
   }
 

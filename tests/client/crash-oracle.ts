@@ -41,7 +41,7 @@ function badEvents(device: Device, failing: boolean): string[] {
   return device.events.flatMap(({ name, event }) => {
     if (!failing && name === "receipt" && (event as { state: string }).state === "failed")
       return [`${device.userId}: failed receipt ${JSON.stringify(event)}`];
-    return name === "error" || name === "undecryptable" || name === "identityChanged"
+    return ["error", "undecryptable", "identityChanged", "equivocation"].includes(name)
       ? [`${device.userId}: ${name} ${event} ${JSON.stringify(event)}`]
       : [];
   });

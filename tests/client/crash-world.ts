@@ -504,6 +504,7 @@ export const EVENTS: readonly EventName[] = [
   "joinRequest",
   "invitation",
   "identityChanged",
+  "equivocation",
   "deviceAdded",
   "deviceRemoved",
   "storeRecovered",

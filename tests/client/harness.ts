@@ -95,6 +95,7 @@ const NAMES: readonly EventName[] = [
   "deviceAdded",
   "deviceRemoved",
   "storeRecovered",
+  "equivocation",
   "undecryptable",
 ];
 

@@ -98,6 +98,8 @@ export class RawMember {
   handshake: Cursor = START;
   /** Texts it could read. */
   readonly read: string[] = [];
+  /** Everything it could read, as it stood in the messages. */
+  readonly contents: Bytes[] = [];
 
   private constructor(user: TestUser, client: RawClient) {
     this.user = user;
@@ -183,6 +185,7 @@ export class RawMember {
       } else {
         this.group = result.state;
         if (result.kind === "application") {
+          this.contents.push(result.content);
           this.read.push(new TextDecoder().decode(result.content).replaceAll("\u0000", ""));
         }
       }

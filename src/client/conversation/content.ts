@@ -2,12 +2,24 @@ import type { Bytes } from "../../base/bytes.js";
 import { fromUtf8, toUtf8 } from "../../base/encoding.js";
 import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
+import { DIGEST_LENGTH, GROUP_ID_LENGTH } from "../../wire/protocol.js";
 
 /** The version of what stands inside an application message. */
 const VERSION = 1;
 export const MESSAGE_ID_LENGTH = 16;
 /** How many messages one receipt can name. */
 export const MAX_RECEIPT_IDS = 1024;
+
+/** How many groups one message can tell of. */
+export const MAX_HEADS = 64;
+
+/** An epoch of a group. */
+export interface Head {
+  readonly groupId: Bytes;
+  readonly epoch: bigint;
+  /** RFC 9420 §8.7: members with the same one have seen the same history. */
+  readonly authenticator: Bytes;
+}
 
 /** What one application message says, before it is padded and encrypted. */
 export type Content =
@@ -20,12 +32,14 @@ export type Content =
       readonly sentAt: number;
       readonly ids: readonly Bytes[];
     }
+  /** Where groups stand that everybody in the conversation is in, as the sender knows them. */
+  | { readonly type: "heads"; readonly id: Bytes; readonly sentAt: number; readonly heads: readonly Head[] }
   /** Says nothing: it makes a conversation begin anew, so that the other side can send what was lost. */
   | { readonly type: "hello"; readonly id: Bytes; readonly sentAt: number }
   /** An admin deletes the group. */
   | { readonly type: "close"; readonly id: Bytes; readonly sentAt: number };
 
-const TYPES = { text: 1, bytes: 2, delivered: 3, close: 4, hello: 5 } as const;
+const TYPES = { text: 1, bytes: 2, delivered: 3, close: 4, hello: 5, heads: 6 } as const;
 
 export function encodeContent(writer: Writer, content: Content): void {
   writer.u8(VERSION).u8(TYPES[content.type]).fixed(content.id).uint53(content.sentAt);
@@ -36,6 +50,10 @@ export function encodeContent(writer: Writer, content: Content): void {
       return void writer.opaque(content.bytes);
     case "delivered":
       return void writer.vector(content.ids, (w, id) => w.fixed(id));
+    case "heads":
+      return void writer.vector(content.heads, (w, { groupId, epoch, authenticator }) =>
+        w.fixed(groupId).u64(epoch).fixed(authenticator),
+      );
     case "hello":
     case "close":
       return;
@@ -59,6 +77,8 @@ export function decodeContent(reader: Reader): Content {
         sentAt,
         ids: reader.vector((r) => r.fixed(MESSAGE_ID_LENGTH), MAX_RECEIPT_IDS),
       };
+    case TYPES.heads:
+      return { type: "heads", id, sentAt, heads: reader.vector(decodeHead, MAX_HEADS) };
     case TYPES.hello:
       return { type: "hello", id, sentAt };
     case TYPES.close:
@@ -66,6 +86,11 @@ export function decodeContent(reader: Reader): Content {
     default:
       return reader.fail("unknown type of content");
   }
+}
+
+function decodeHead(reader: Reader): Head {
+  const groupId = reader.fixed(GROUP_ID_LENGTH);
+  return { groupId, epoch: reader.u64(), authenticator: reader.fixed(DIGEST_LENGTH) };
 }
 
 /** The bytes of a content. */

@@ -352,8 +352,10 @@ export class Conversation {
 
   /** What is next once the log was read: to put it back, if the relay has lost a part; else to send. */
   #proceed(): void {
-    if (this.#state.record.restoration === undefined) this.flush();
-    else if (this.#isRead) this.#context.background(this.#restorer.proceed());
+    if (this.#state.record.restoration === undefined) {
+      this.#context.gossip.compare(this);
+      this.flush();
+    } else if (this.#isRead) this.#context.background(this.#restorer.proceed());
   }
 
   #endIntents(step: Step): void {

@@ -18,6 +18,7 @@ import { acquaint } from "./acquaintance.js";
 import { checkCommit, pendingLeaves } from "./commit-rules.js";
 import { contentOf } from "./content.js";
 import { announceCommit, announceEnd, deliver, noteReceipt } from "./effects.js";
+import { keepHead } from "./gossip.js";
 import { isByLaterState } from "./later-state.js";
 import { authenticate, leafAt, usersOf } from "./leaves.js";
 import { isAdmin } from "./policy.js";
@@ -124,6 +125,9 @@ async function receiveApplication(
       break;
     case "hello":
       break;
+    case "heads":
+      step.after(() => context.gossip.hear(sender, content.heads));
+      break;
     case "delivered":
       noteReceipt(context, step, sender.userId, content.ids);
       break;
@@ -192,6 +196,7 @@ export function mergeCommit(
     return;
   }
   const after = merge(staged);
+  if (step.record.subject.kind === "group") step.change(...keepHead(before));
   step.merge(after, encodeRatchets(after.secretTree), own);
   step.heardOf(leafAt(before, staged.committer as LeafIndex).deviceId);
   const known = new Set(usersOf(before));

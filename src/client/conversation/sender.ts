@@ -266,19 +266,24 @@ export class Sender {
     const messages = (end < 0 ? waiting : waiting.slice(0, end)) as readonly SendIntent[];
     let bytes = [...this.#inFlight.values()].reduce((sum, size) => sum + size, 0);
     const room = MAX_IN_FLIGHT - this.#inFlight.size;
-    const sealed: Intent[] = [];
+    const sealed: SendIntent[] = [];
+    let all = messages;
     await this.#conversation.step(async (step) => {
       // What was decided on may have changed while other steps ran.
       if (step.group === undefined || ["must", "wait"].includes(this.#due(step) ?? "")) return;
-      for (const intent of messages.slice(0, room)) {
+      all = this.#context.gossip.before(step, messages);
+      for (const intent of all.slice(0, room)) {
         if (bytes >= MAX_IN_FLIGHT_BYTES) break;
         bytes += (await sealMessage(this.#context, step, intent)).payload.length;
         sealed.push(intent);
       }
       step.countSent(sealed.length);
     });
-    for (const intent of sealed) if (intent.sealed !== undefined) this.#send(intent, intent.sealed);
-    if (sealed.length > 0 && sealed.length < messages.length) this.#again = true;
+    for (const intent of sealed) {
+      this.#context.gossip.told(this.#conversation.state.record.groupId, intent.action);
+      if (intent.sealed !== undefined) this.#send(intent, intent.sealed);
+    }
+    if (sealed.length > 0 && sealed.length < all.length) this.#again = true;
   }
 
   /** Seals a leave, a close or a commit, which goes out with nothing else under way. */

@@ -115,5 +115,6 @@ export function forgetKeys(record: ConversationRecord): Change[] {
     { deletePrefix: `${layout.requests}${toHex(groupId)}/` },
     { delete: layout.box(groupId) },
     { deletePrefix: layout.handshakesOf(groupId) },
+    { deletePrefix: layout.epochHeadsOf(groupId) },
   ];
 }
