@@ -225,6 +225,32 @@ export class Client {
   }
 
   /**
+   * Has the relay keep a user away: it gets no key packages of this user, begins no conversation with it and adds it
+   * to no group, and is not told. Conversations that both are in go on. Holds for all devices of this user. Throws
+   * `invalid-argument` for oneself, `quota-exceeded`, `connection-failed`, `timeout`.
+   */
+  async block(userId: string, options: WaitOptions = {}): Promise<void> {
+    assertName(userId, "userId");
+    assertArgument(userId !== this.userId, "userId: another user");
+    await this.#wait((core) => core.call("setBlocked", userId, true), options);
+  }
+
+  /** Ends what {@link block} began. Throws `connection-failed`, `timeout`. */
+  async unblock(userId: string, options: WaitOptions = {}): Promise<void> {
+    assertName(userId, "userId");
+    await this.#wait((core) => core.call("setBlocked", userId, false), options);
+  }
+
+  /** The users whom this one has blocked. Throws `connection-failed`, `timeout`. */
+  async blocked(options: WaitOptions = {}): Promise<string[]> {
+    let users: string[] = [];
+    await this.#wait(async (core) => {
+      users = await core.call("blocked");
+    }, options);
+    return users.sort();
+  }
+
+  /**
    * Listens to an event; the result, or `signal`, ends it. A message counts as taken when every listener's promise has
    * settled; a listener that throws is reported as an uncaught error and stops nothing.
    */

@@ -219,6 +219,16 @@ export class Conversations {
     return [...[...users].map((user) => ({ user })), ...[...groups].map((group) => ({ group }))];
   }
 
+  async setBlocked(userId: string, blocked: boolean): Promise<void> {
+    await this.running.connected();
+    await this.running.context.relay.request("setBlocked", { userId, blocked });
+  }
+
+  async blocked(): Promise<string[]> {
+    await this.running.connected();
+    return [...(await this.running.context.relay.request("listBlocked", {})).users];
+  }
+
   async safetyNumber(userId: string): Promise<SafetyNumber & { verified: boolean }> {
     const { contacts, relay, identity } = this.running.context;
     const contact =

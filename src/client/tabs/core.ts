@@ -41,6 +41,8 @@ export interface Calls {
   safetyNumber(userId: string): Promise<SafetyNumber & { readonly verified: boolean }>;
   markVerified(userId: string): Promise<void>;
   acceptIdentity(userId: string, fingerprint: string): Promise<void>;
+  setBlocked(userId: string, blocked: boolean): Promise<void>;
+  blocked(): Promise<string[]>;
   /** Answers a join request or an invitation that an event has shown. */
   answer(handle: string, accept: boolean, fingerprint?: string): Promise<void>;
   /** Sends what waits, for a while; resolves to the number of messages that still wait. */

@@ -195,6 +195,8 @@ export class LocalCore implements Core {
         await contacts.accept(userId, fingerprint);
         await running.identityAccepted(userId);
       },
+      setBlocked: (userId, blocked) => conversations.setBlocked(userId, blocked),
+      blocked: () => conversations.blocked(),
       answer: (handle, accept, fingerprint) => this.handles.answer(handle, accept, fingerprint),
       flush: () => this.#flush(),
     };
