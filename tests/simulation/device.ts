@@ -31,7 +31,7 @@ export interface Life extends Process {
   /** False once another process has taken the store over: what this one's app still hears counts for nothing. */
   attached: boolean;
   /** Requests that it sent, for the network to repeat. */
-  requests: Uint8Array[];
+  requests: readonly Uint8Array[];
   /** Frames with entries that it got on its present connection. */
   entries: Uint8Array[];
   /** The app is closing the client. */
@@ -67,6 +67,16 @@ export class Device {
     }
   }
 
+  /** What frozen processes do from now on has no effect, and what their apps hear nobody counts. */
+  #detachGhosts(): void {
+    for (const ghost of this.ghosts) {
+      if (!ghost.attached) continue;
+      ghost.attached = false;
+      for (const call of ghost.calls) call.outcome = "never known";
+      this.notePending();
+    }
+  }
+
   /** The store as one process sees it: writes pass the scheduler, and only the present owner's are taken. */
   store(world: World, life: () => Life): Store {
     const { place } = this;
@@ -79,7 +89,10 @@ export class Device {
         const holder = this.holder;
         if (holder?.alive && !holder.frozen) throw new SubrosaError("store-in-use", "another has it open");
         this.holder = life();
-        await durable("open", () => place.owner++);
+        await durable("open", () => {
+          place.owner++;
+          this.#detachGhosts();
+        });
         const owner = place.owner;
         const records: Records = {
           read: async (space, key) => {

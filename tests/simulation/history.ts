@@ -33,10 +33,10 @@ export const OPERATIONS = [
 
 /** Answers that a call may get when everything is as it should be. */
 export const LEGITIMATE: Readonly<Record<string, readonly ErrorCode[]>> = {
-  connect: ["closed", "store-in-use"],
-  send: ["not-a-member", "closed"],
-  create: ["name-taken", "timeout", "closed", "connection-failed"],
-  join: ["unknown-group", "join-rejected", "already-a-member", "timeout", "closed", "not-a-member"],
+  connect: [],
+  send: ["not-a-member"],
+  create: ["name-taken", "timeout", "connection-failed"],
+  join: ["unknown-group", "join-rejected", "already-a-member", "timeout", "not-a-member"],
   invite: [
     "not-an-admin",
     "not-a-member",
@@ -44,16 +44,16 @@ export const LEGITIMATE: Readonly<Record<string, readonly ErrorCode[]>> = {
     "unknown-user",
     "no-key-package",
     "timeout",
-    "closed",
+
     "connection-failed",
   ],
-  remove: ["not-an-admin", "not-a-member", "timeout", "closed"],
-  leave: ["not-a-member", "timeout", "closed"],
-  delete: ["not-an-admin", "not-a-member", "timeout", "closed"],
-  accept: ["not-a-member", "closed"],
-  reject: ["not-a-member", "closed"],
-  approve: ["not-an-admin", "not-a-member", "already-a-member", "timeout", "closed", "unknown-user"],
-  refuse: ["not-an-admin", "not-a-member", "unknown-group", "connection-failed", "closed"],
+  remove: ["not-an-admin", "not-a-member", "timeout"],
+  leave: ["not-a-member", "timeout"],
+  delete: ["not-an-admin", "not-a-member", "timeout"],
+  accept: ["not-a-member"],
+  reject: ["not-a-member"],
+  approve: ["not-an-admin", "not-a-member", "already-a-member", "timeout", "unknown-user"],
+  refuse: ["not-an-admin", "not-a-member", "unknown-group", "connection-failed"],
 };
 
 /** What the apps of one run do: the seed decides it step by step. */

@@ -20,7 +20,7 @@ export async function problemsOf(world: World, history: History): Promise<string
   for (const device of world.devices.values()) {
     problems.push(
       ...leftovers(world, device),
-      ...badEvents(device, isLossy(world)),
+      ...badEvents(device, isLossy(world), cameBack(world, device.user)),
       ...badDeliveries(device),
     );
   }
@@ -35,6 +35,8 @@ const isLossy = ({ truth }: World) => truth.lost.length > 0;
 function badCalls({ calls }: World): string[] {
   return calls.flatMap(({ user, name, outcome }) => {
     if (outcome === "done" || outcome === "never known") return [];
+    // Another process has it open, or the app has closed it.
+    if (outcome === "store-in-use" || outcome === "closed") return [];
     return LEGITIMATE[name]?.includes(outcome as never) ? [] : [`${user}: ${name} ended with ${outcome}`];
   });
 }
@@ -55,9 +57,18 @@ const TOO_LATE: readonly ErrorCode[] = ["unknown-group", "not-a-member", "not-an
 /** What is said when a relay has lost data. */
 const LOST: readonly ErrorCode[] = ["data-lost", "cursor-mismatch", "no-key-package"];
 
-function badEvents(device: Device, lossy: boolean): string[] {
+/** Whether a user was in some group more than once. */
+function cameBack({ truth }: World, user: string): boolean {
+  return [...truth.logs.values()].some(
+    (log) => log.memberships(truth.creatorOf(log)).filter((one) => one.user === user).length > 1,
+  );
+}
+
+function badEvents(device: Device, lossy: boolean, mayHaveGap: boolean): string[] {
   return device.events.flatMap(({ name, event }) => {
     if (name !== "error" && name !== "undecryptable" && name !== "identityChanged") return [];
+    if (name === "undecryptable" && mayHaveGap && (event as { reason: ErrorCode }).reason === "gap")
+      return [];
     const { code, message, rule, cause } = event as SubrosaError;
     if (name === "error" && (TOO_LATE.includes(code) || (lossy && LOST.includes(code)))) return [];
     const text = name === "error" ? `${code} ${message} ${rule ?? ""} ${cause ?? ""}` : JSON.stringify(event);
@@ -181,7 +192,9 @@ function groupProblems(world: World, history: History): string[] {
       if (log.group.direct !== undefined) continue;
       for (const one of all) {
         if (one.user !== device.user || !isShown(world, log, one)) continue;
-        problems.push(...receptionProblems(device, log, one, accepted, order, textOf, isLossy(world)));
+        const cameBack = all.some(({ user, from }) => user === one.user && from >= one.until);
+        const found = receptionProblems(device, log, one, accepted, order, textOf, isLossy(world), cameBack);
+        problems.push(...found);
       }
     }
   }
@@ -197,8 +210,8 @@ function isShown({ truth }: World, log: LogTruth, { user, from, until }: Members
     (one) =>
       one.user === user &&
       one.groupId === log.groupId &&
-      one.at >= from &&
       one.at < until &&
+      (one.endedAt ?? from) >= from &&
       one.statuses.includes("active"),
   );
 }
@@ -212,6 +225,7 @@ function receptionProblems(
   order: ReadonlyMap<string, number>,
   textOf: ReadonlyMap<string, string>,
   lossy: boolean,
+  cameBack: boolean,
 ): string[] {
   const problems: string[] = [];
   const bySender = new Map<string, { id: string; seq: number }[]>();
@@ -226,9 +240,11 @@ function receptionProblems(
     messages.sort((a, b) => a.seq - b.seq);
     const places = messages.map(({ id }) => order.get(id));
     const lost = messages.filter((_, at) => places[at] === undefined);
-    // Who leaves hides the group at once: what its app had not taken by then it does not get.
+    // Who leaves hides the group at once: what its app had not taken by then it does not get. Who was removed and
+    // added again meanwhile may read from there on only (PROTOCOL.md, Subscribe and ack), and was told so.
     const firstLost = places.indexOf(undefined);
-    const excused = one.end === "left" && places.slice(firstLost).every((place) => place === undefined);
+    const tolerant = one.end === "left" || (cameBack && one.end === "removed");
+    const excused = tolerant && places.slice(firstLost).every((place) => place === undefined);
     if (lost.length > 0 && !excused) {
       const texts = lost.map(({ id, seq }) => `${textOf.get(id)} (${seq})`);
       problems.push(

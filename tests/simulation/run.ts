@@ -2,6 +2,7 @@ import { toHex } from "../../src/base/encoding.js";
 import { nameHash } from "../../src/client/conversation/directory-names.js";
 import { layout } from "../../src/client/layout.js";
 import { NEWCOMER, USERS, worldOf } from "./base.js";
+import type { Life } from "./device.js";
 import { FAULTS, type FaultKind, Faults } from "./faults.js";
 import { History, type Manner } from "./history.js";
 import { problemsOf } from "./oracle.js";
@@ -163,7 +164,8 @@ async function play(
     for (const user of users) {
       const device = world.device(user);
       const { life } = device;
-      if (life === undefined) {
+      if (life === undefined || isRefused(life)) {
+        if (life !== undefined) world.kill(life);
         if (random.chance(0.03)) world.start(user);
       } else if (faults.strikes("client killed at rest")) world.kill(life);
       else if (
@@ -183,6 +185,11 @@ async function play(
   }
 }
 
+/** Whether a process found its store in use by another. */
+function isRefused({ client, calls, closing }: Life): boolean {
+  return client.state === "idle" && !closing && ![...calls].some(({ name }) => name === "connect");
+}
+
 /** Everything works again, everybody comes back, and everybody has a last word. */
 async function heal(world: World, users: readonly string[], history: History): Promise<void> {
   world.note("heal");
@@ -192,7 +199,13 @@ async function heal(world: World, users: readonly string[], history: History): P
   for (const cable of world.cables) if (cable.stalled) world.cut(cable);
   for (const user of users) for (const ghost of world.device(user).ghosts) world.thaw(ghost);
   await world.settle(6_000, 6_000, () => true);
-  for (const user of users) world.start(user);
+  for (const user of users) {
+    const device = world.device(user);
+    // Who was never taken over ends here; who found the store taken tries again.
+    for (const ghost of device.ghosts) if (ghost.attached) world.kill(ghost);
+    if (device.life?.client.state === "idle") world.kill(device.life);
+    world.start(user);
+  }
   await world.settle(HEALING_LIMIT, HEALING, () => isSettled(world, users));
   // Some answers come with a new session only.
   for (const cable of world.cables) world.cut(cable);

@@ -16,6 +16,8 @@ import type { SealedChange } from "../../src/stores/records.js";
 import type { AccessChange } from "../../src/wire/entries.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
 
+const PLACES = layout.place(new Uint8Array(0));
+
 /** An entry as the relay took it. */
 export interface Accepted {
   readonly seq: number;
@@ -82,6 +84,8 @@ export interface Taken {
   readonly user: string;
   readonly groupId: string;
   readonly at: number;
+  /** The last entry that it processed, once it had ended. */
+  endedAt: number | undefined;
   readonly statuses: Status[];
 }
 
@@ -94,6 +98,8 @@ export class Truth {
   /** The ids of messages, by their texts. */
   readonly messages = new Map<string, string>();
   readonly taken: Taken[] = [];
+  /** How far each user's device has come in which log. */
+  readonly #places = new Map<string, number>();
   /** What an honest relay's log never does. */
   readonly impossible: string[] = [];
 
@@ -158,6 +164,10 @@ export class Truth {
     for (const change of changes)
       if (change.kind === "put") puts.set(change.key, change.record as Uint8Array);
     for (const [key, value] of puts) {
+      if (!key.startsWith(PLACES)) continue;
+      this.#places.set(`${user} ${key.slice(PLACES.length)}`, decode(decodePlace, value).cursor.seq);
+    }
+    for (const [key, value] of puts) {
       if (key.startsWith(layout.intents)) {
         const intent = decode(decodeIntent, value);
         const { action } = intent;
@@ -168,14 +178,15 @@ export class Truth {
       } else if (key.startsWith(layout.conversations)) {
         const { groupId, status } = decode(decodeConversationRecord, value);
         const id = toHex(groupId);
+        const key = `${user} ${id}`;
         const last = this.taken.findLast((one) => one.user === user && one.groupId === id);
-        if (last !== undefined && last.statuses.at(-1) !== "ended") {
+        if (last !== undefined && last.endedAt === undefined) {
           if (last.statuses.at(-1) !== status) last.statuses.push(status);
+          if (status === "ended") last.endedAt = this.#places.get(key) ?? 0;
           continue;
         }
-        const place = puts.get(layout.place(groupId));
-        const at = place === undefined ? 0 : decode(decodePlace, place).cursor.seq;
-        this.taken.push({ user, groupId: id, at, statuses: [status] });
+        const at = this.#places.get(key) ?? 0;
+        this.taken.push({ user, groupId: id, at, endedAt: undefined, statuses: [status] });
       }
     }
   }

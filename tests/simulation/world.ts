@@ -1,16 +1,14 @@
-import { toHex } from "../../src/base/encoding.js";
 import { SubrosaError } from "../../src/base/errors.js";
 import { Client } from "../../src/client/client.js";
 import { cryptoInFlight } from "../../src/crypto/subtle.js";
 import type { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
 import type { Connector } from "../../src/transport/transport.js";
-import { decodeClientFrame, decodeRelayFrame } from "../../src/wire/frames.js";
-import { LogKind } from "../../src/wire/protocol.js";
 import { EVENTS, Place } from "../client/crash-world.js";
 import { Cable } from "./cable.js";
 import { type Process, SimulatedClock } from "./clock.js";
 import { type Call, Device, type Life } from "./device.js";
 import type { Faults } from "./faults.js";
+import { describe, hasEntries, repeatable } from "./frames.js";
 import type { Random } from "./random.js";
 import { contentsOf, RelayProcess } from "./relay-process.js";
 import { Truth } from "./truth.js";
@@ -173,9 +171,8 @@ export class World {
     for (const cable of life.cables) this.faults.count("frame lost", cable.clientDied(this.random));
     device.ghosts.delete(life);
     if (device.holder === life) device.holder = undefined;
-    if (device.life !== life) return;
-    device.life = undefined;
-    device.notePending();
+    if (life.attached) device.notePending();
+    if (device.life === life) device.life = undefined;
   }
 
   /** Stops a process where it stands, as a browser does to a tab in the background; another takes over. */
@@ -183,11 +180,8 @@ export class World {
     const { device } = life;
     this.note(`freeze ${device.user}`);
     life.frozen = true;
-    life.attached = false;
-    for (const call of life.calls) call.outcome = "never known";
     device.ghosts.add(life);
     device.life = undefined;
-    device.notePending();
     this.start(device.user);
   }
 
@@ -274,7 +268,7 @@ export class World {
             return life.alive;
           },
           sent: (frame) => {
-            rememberRequest(life, frame);
+            life.requests = repeatable(life.requests, frame);
             if (this.faults.strikes("client killed after sending")) this.kill(life);
           },
         });
@@ -342,7 +336,7 @@ export class World {
     const life = this.lifeOf(cable);
     const item = cable.deliverDown();
     this.note(`${cable.user} down ${item instanceof Uint8Array ? `${describe(item, "down")}` : item.code}`);
-    if (item instanceof Uint8Array && life !== undefined && item[0] === ENTRIES) life.entries.push(item);
+    if (item instanceof Uint8Array && life !== undefined && hasEntries(item)) life.entries.push(item);
     this.#disturb(cable);
   }
 
@@ -409,27 +403,6 @@ export class World {
       await quiet();
     }
   }
-}
-
-const ENTRIES = 0x30;
-const APPEND = 0x10;
-const ACK = 0x08;
-
-/**
- * Keeps what may come a second time as if the client had sent it again: appends to group logs, until the client has
- * acknowledged that part of the log. Other requests a client repeats by itself, when it connects anew.
- */
-function rememberRequest(life: Life, frame: Uint8Array): void {
-  if (frame[0] === APPEND && frame[5] === LogKind.group) life.requests.push(frame);
-  if (frame[0] !== ACK) return;
-  const log = toHex(frame.subarray(1, 34));
-  life.requests = life.requests.filter((request) => toHex(request.subarray(5, 38)) !== log);
-}
-
-function describe(frame: Uint8Array<ArrayBuffer>, direction: "up" | "down"): string {
-  const decoded = direction === "up" ? decodeClientFrame(frame) : decodeRelayFrame(frame);
-  const name = decoded.type === "request" ? decoded.name : decoded.type;
-  return `${name} ${frame.length}`;
 }
 
 /** Resolves when nothing is in flight and nothing that waited has anything left to do. */
