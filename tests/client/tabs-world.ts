@@ -247,6 +247,7 @@ export class Person {
   readonly messages: Message[] = [];
   readonly events: { readonly name: EventName; readonly event: unknown }[] = [];
   readonly atDeath = new Set<() => void>();
+  onFreeze: { readonly frozen: () => void; readonly resumed: () => void } | undefined;
   isAlive = true;
   /** What waits for the thaw. */
   #frozen: (() => void)[] | undefined;
@@ -309,6 +310,17 @@ export class Person {
   /** Resolves when this page may go on. */
   turn(): Promise<void> {
     return new Promise((resolve) => this.run(resolve));
+  }
+
+  /** The browser says that it freezes the page, which Chromium does; then it freezes it. */
+  freezeTold(): void {
+    this.onFreeze?.frozen();
+    this.freeze();
+  }
+
+  thawTold(): void {
+    this.thaw();
+    this.onFreeze?.resumed();
   }
 
   freeze(): void {
@@ -375,6 +387,10 @@ export class Tab extends Person {
     super(world, userId, options, (person) => ({
       locks: world.locks.of(person),
       channel: (name) => new OpenChannel(world, person, name),
+      onFreeze: (frozen, resumed) => {
+        person.onFreeze = { frozen, resumed };
+        return () => {};
+      },
     }));
   }
 

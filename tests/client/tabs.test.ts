@@ -57,7 +57,7 @@ describe("the owner", () => {
   const STEP = 5;
 
   /** All tabs and bob send; at the owner's write number `at` from here, `fate` befalls it. */
-  async function story(fate: "crash" | "freeze", when: "before" | "after", at: number) {
+  async function story(fate: "crash" | "freeze" | "told", when: "before" | "after", at: number) {
     const { tabs, bob } = await scene();
     await world.result(tabs[1].client.sendDirectMessage("bob", "hello"));
     await world.until(() => bob.messages.length === 1);
@@ -68,14 +68,15 @@ describe("the owner", () => {
     world[when === "before" ? "beforeWrite" : "afterWrite"] = (tab) => {
       if (tab !== owner || left-- !== 0) return;
       if (fate === "crash") owner.crash();
-      else owner.freeze();
+      else if (fate === "freeze") owner.freeze();
+      else owner.freezeTold();
     };
     const results: Promise<unknown>[] = [];
     for (let n = 0; n < EACH; n++) {
       for (const tab of tabs) {
         const sending = tab.client.sendDirectMessage("bob", `${tab.name} ${n}`);
         sending.catch(() => {});
-        if (tab !== owner || fate === "freeze") results.push(sending);
+        if (tab !== owner || fate !== "crash") results.push(sending);
       }
       results.push(bob.client.sendDirectMessage("alice", `bob1 ${n}`));
     }
@@ -105,35 +106,43 @@ describe("the owner", () => {
       expect(at).toBeGreaterThan(10);
     }, 120_000);
 
-    it(`follows another after it was frozen ${when} any write and thawed: nothing is lost, nothing comes twice`, async () => {
-      let at = 0;
-      for (; ; at += STEP) {
-        const { tabs, owner, others, bob, results, hit } = await story("freeze", when, at);
-        await world.until(() => hit() || bob.texts.length === 1 + 3 * EACH);
-        if (!hit()) break;
-        await world.until(() => others.every((tab) => tab.texts.length === 1 + EACH), `all messages ${at}`);
-        await world.until(() => others.every((tab) => expectable(bob.texts, tab)), `bob has all ${at}`);
-        owner.thaw();
-        await world.result(Promise.all(results), `sends after a thaw at ${at}`);
-        await world.until(() => tabs.every((tab) => expectable(bob.texts, tab)), `bob has the owner's ${at}`);
-        const more = tabs.map((tab) => tab.client.sendDirectMessage("bob", `${tab.name} ${EACH}`));
-        await world.result(Promise.all(more));
-        await world.result(bob.client.sendDirectMessage("alice", `bob1 ${EACH}`));
-        await world.until(() => tabs.every((tab) => tab.texts.includes(`bob1 ${EACH}`)), `the last ${at}`);
-        await world.pass(20_000);
-        expectOnceInOrder(bob.texts, tabs, EACH + 1);
-        for (const tab of tabs) expectOnceInOrder(tab.texts, [bob], EACH + 1);
-        expect(tabs.filter((tab) => tab.isOwner).length).toBe(1);
-        expect(tabs.map(({ client }) => client.state)).toEqual(["connected", "connected", "connected"]);
-        for (const tab of tabs) {
-          expect(tab.all("error")).toEqual([]);
-          expect(tab.all("connect").length - tab.all("disconnect").length).toBe(1);
+    it.each(["freeze", "told"] as const)(
+      `follows another after it was frozen ${when} any write and thawed: nothing is lost, nothing comes twice (%s)`,
+      async (fate) => {
+        let at = 0;
+        for (; ; at += STEP) {
+          const { tabs, owner, others, bob, results, hit } = await story(fate, when, at);
+          await world.until(() => hit() || bob.texts.length === 1 + 3 * EACH);
+          if (!hit()) break;
+          await world.until(() => others.every((tab) => tab.texts.length === 1 + EACH), `all messages ${at}`);
+          await world.until(() => others.every((tab) => expectable(bob.texts, tab)), `bob has all ${at}`);
+          if (fate === "told") owner.thawTold();
+          else owner.thaw();
+          await world.result(Promise.all(results), `sends after a thaw at ${at}`);
+          await world.until(
+            () => tabs.every((tab) => expectable(bob.texts, tab)),
+            `bob has the owner's ${at}`,
+          );
+          const more = tabs.map((tab) => tab.client.sendDirectMessage("bob", `${tab.name} ${EACH}`));
+          await world.result(Promise.all(more));
+          await world.result(bob.client.sendDirectMessage("alice", `bob1 ${EACH}`));
+          await world.until(() => tabs.every((tab) => tab.texts.includes(`bob1 ${EACH}`)), `the last ${at}`);
+          await world.pass(20_000);
+          expectOnceInOrder(bob.texts, tabs, EACH + 1);
+          for (const tab of tabs) expectOnceInOrder(tab.texts, [bob], EACH + 1);
+          expect(tabs.filter((tab) => tab.isOwner).length).toBe(1);
+          expect(tabs.map(({ client }) => client.state)).toEqual(["connected", "connected", "connected"]);
+          for (const tab of tabs) {
+            expect(tab.all("error")).toEqual([]);
+            expect(tab.all("connect").length - tab.all("disconnect").length).toBe(1);
+          }
+          await world.close();
         }
-        await world.close();
-      }
-      console.log(`${when}: ${at / STEP} freezes`);
-      expect(at).toBeGreaterThan(10);
-    }, 120_000);
+        console.log(`${when}: ${at / STEP} freezes`);
+        expect(at).toBeGreaterThan(10);
+      },
+      120_000,
+    );
   }
 
   const expectable = (texts: readonly string[], { name }: Tab) => texts.includes(`${name} ${EACH - 1}`);

@@ -128,8 +128,6 @@ export class Desk {
 
   receive(tab: string, body: ToOwner): void {
     if (this.#over) return;
-    this.audience.back(tab);
-    this.#pulses.get(tab)?.beat();
     switch (body.type) {
       case "hello":
         this.#visitor(tab);
@@ -140,7 +138,13 @@ export class Desk {
         }
         break;
       case "ping":
+        this.#pulses.get(tab)?.beat();
+        this.audience.back(tab);
         this.announce();
+        break;
+      case "away":
+        this.#rest(tab);
+        this.audience.away(tab);
         break;
       case "bye":
         this.#gone(tab);

@@ -17,6 +17,8 @@ export type ToOwner =
   /** A tab is there, or has come to know of a new owner. */
   | { readonly type: "hello"; readonly listening: boolean }
   | { readonly type: "ping" }
+  /** The tab is frozen: it is not to be waited for until it says something again. */
+  | { readonly type: "away" }
   | { readonly type: "bye" }
   | {
       readonly type: "call";
@@ -76,6 +78,7 @@ const SHAPES: Record<TabMessage["side"], Record<string, Fields>> = {
   tab: {
     hello: { listening: "boolean" },
     ping: {},
+    away: {},
     bye: {},
     call: { id: "number", name: "string", args: "array", repeated: "boolean" },
     cancel: { id: "number" },

@@ -38,9 +38,14 @@ export class Ownership {
   /** Takes the lock from whoever holds it, past those who wait. */
   steal(): void {
     if (this.#over || this.isHeld) return;
+    this.leave();
+    void this.#request({ steal: true }).catch(() => {});
+  }
+
+  /** Does not wait any more. */
+  leave(): void {
     this.#queued?.abort();
     this.#queued = undefined;
-    void this.#request({ steal: true }).catch(() => {});
   }
 
   /** Lets another tab have the lock. */
@@ -52,7 +57,7 @@ export class Ownership {
   /** Neither holds the lock nor waits for it any more. */
   end(): void {
     this.#over = true;
-    this.#queued?.abort();
+    this.leave();
     this.release();
   }
 

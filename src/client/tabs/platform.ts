@@ -24,6 +24,8 @@ export interface Channel {
 export interface TabPlatform {
   readonly locks: Locks;
   channel(name: string): Channel;
+  /** Calls when the browser freezes this page, and when it goes on; the result ends it. */
+  onFreeze(frozen: () => void, resumed: () => void): () => void;
 }
 
 /** This browser's, or undefined where a part is missing. */
@@ -35,5 +37,19 @@ export function browserTabs(): TabPlatform | undefined {
   const locks = platform.navigator?.locks;
   const { BroadcastChannel } = platform;
   if (!locks || BroadcastChannel === undefined) return undefined;
-  return { locks, channel: (name) => new BroadcastChannel(name) };
+  return { locks, channel: (name) => new BroadcastChannel(name), onFreeze };
+}
+
+/**
+ * Chromium tells of it. It goes on handing messages and locks to a frozen page, whose timers, database and socket stand
+ * still; who answers messages is not alive for that.
+ */
+function onFreeze(frozen: () => void, resumed: () => void): () => void {
+  const { document } = globalThis as { document?: Partial<EventTarget> };
+  document?.addEventListener?.("freeze", frozen);
+  document?.addEventListener?.("resume", resumed);
+  return () => {
+    document?.removeEventListener?.("freeze", frozen);
+    document?.removeEventListener?.("resume", resumed);
+  };
 }

@@ -68,6 +68,8 @@ export class TabCore implements Core {
   #deviceId = "";
   #releaseTab: () => void = () => {};
   #closing: Promise<number> | undefined;
+  #isFrozen = false;
+  #stopFreezing: () => void = () => {};
   /** Takes no messages and follows nobody any more. */
   #over = false;
   #ended = false;
@@ -96,11 +98,29 @@ export class TabCore implements Core {
     });
   }
 
+  /** This page stands still: another tab is to own the store, and none is to wait for this one. */
+  #freeze(): void {
+    this.#isFrozen = true;
+    this.#pulse.stop();
+    this.#ownership.leave();
+    if (this.#reign !== undefined) this.#yield();
+    else if (this.#following) this.#say({ type: "away" });
+  }
+
+  #resume(): void {
+    this.#isFrozen = false;
+    if (!this.#over && this.#reign === undefined && this.#changing === undefined) this.#follow();
+  }
+
   /** Resolves when there is an owner. Throws what opening the store throws, if it comes to that here. */
   static async open(options: TabCoreOptions): Promise<TabCore> {
     const core = new TabCore(options);
     try {
       await core.#holdTabLock();
+      core.#stopFreezing = options.platform.onFreeze(
+        () => core.#freeze(),
+        () => core.#resume(),
+      );
       core.#follow();
       await core.#opened.promise;
       return core;
@@ -152,6 +172,7 @@ export class TabCore implements Core {
     this.#over = true;
     this.#ended = true;
     this.#pulse.stop();
+    this.#stopFreezing();
     void this.#reign?.abandon();
     this.#reign = undefined;
     this.#ownership.end();
@@ -230,7 +251,7 @@ export class TabCore implements Core {
         this.#surface.state(body.state);
         break;
       case "who":
-        this.#say({ type: "ping" });
+        if (!this.#isFrozen) this.#say({ type: "ping" });
         break;
       case "answer":
         if (body.to === this.#tab) this.#calls.answered(body.id, body.result);
@@ -260,6 +281,7 @@ export class TabCore implements Core {
   /** Waits for the owner's place, and for whoever has it. */
   #follow(): void {
     this.#following = false;
+    if (this.#isFrozen) return;
     this.#ownership.queue();
     this.#pulse.stop();
     this.#pulse.start();
@@ -287,7 +309,7 @@ export class TabCore implements Core {
 
   /** This tab has the right to own the store. */
   #lead(): void {
-    if (this.#over || this.#reign !== undefined) {
+    if (this.#over || this.#isFrozen || this.#reign !== undefined) {
       this.#ownership.release();
       return;
     }
