@@ -1,0 +1,84 @@
+import type { Bytes } from "../../base/bytes.js";
+import { randomBytes } from "../../crypto/random.js";
+import type { EntryInput, Sender } from "../storage.js";
+import { expect, refused } from "./expectations.js";
+import { add, application, commit, type Define, group, inbox, NOW, quotas, type World } from "./world.js";
+
+/** Creating groups. */
+export function createCases(it: Define, world: World): void {
+  const { admit, create, readAll } = world;
+  it("create: answers the same request again and refuses another with this id", async () => {
+    const [alice, bob] = [await admit("alice"), await admit("bob")];
+    const groupId = randomBytes(32);
+    const first = await commit([add(bob)]);
+    const command = { groupId, sender: alice, bodyDigest: randomBytes(32), first, now: NOW, quotas };
+    const at = await world.storage.create(command);
+    expect(at.seq).toBe(1);
+    expect(await world.storage.create(command)).toEqual(at);
+    expect((await world.storage.head(group(groupId))).seq).toBe(1);
+    await expect(world.storage.create({ ...command, bodyDigest: randomBytes(32) })).rejects.toEqual(
+      refused("conflict"),
+    );
+    await expect(world.storage.create({ ...command, sender: bob })).rejects.toEqual(refused("conflict"));
+  });
+
+  it("create: leaves nothing behind when its first commit is refused", async () => {
+    const [alice, bob] = [await admit("alice"), await admit("bob")];
+    const groupId = randomBytes(32);
+    const nameHash = randomBytes(32);
+    const command = { groupId, sender: alice, bodyDigest: randomBytes(32), nameHash, now: NOW, quotas };
+    const stranger: Sender = { userId: "bob", deviceId: randomBytes(16) };
+    await expect(
+      world.storage.create({ ...command, first: await commit([add(bob), add(stranger)]) }),
+    ).rejects.toEqual(refused("unknown-user"));
+    await expect(world.storage.create({ ...command, first: await application() })).rejects.toEqual(
+      refused("forbidden"),
+    );
+    expect(await world.storage.groupExists(groupId)).toBe(false);
+    expect(await world.storage.resolveName(nameHash)).toBeUndefined();
+    expect(await readAll(inbox(bob.deviceId))).toEqual([]);
+  });
+
+  it("create: sets the direct slot by compare-and-set", async () => {
+    const [alice, bob] = [await admit("alice"), await admit("bob")];
+    const slot = randomBytes(32);
+    const make = async (sender: Sender, peer: string, generation: number, first?: EntryInput) => {
+      const groupId = randomBytes(32);
+      await world.storage.create({
+        groupId,
+        sender,
+        bodyDigest: groupId,
+        direct: { slot, peer, generation },
+        now: NOW,
+        quotas,
+        ...(first && { first }),
+      });
+      return groupId;
+    };
+    expect(await world.storage.resolveDirect(slot)).toBeUndefined();
+    await expect(make(alice, "nobody", 1)).rejects.toEqual(refused("unknown-user"));
+    await expect(make(alice, "alice", 1)).rejects.toEqual(refused("forbidden"));
+    await expect(make(alice, "bob", 2)).rejects.toEqual(refused("conflict"));
+    const race = await Promise.allSettled([
+      make(alice, "bob", 1, await commit([add(bob)])),
+      make(bob, "alice", 1, await commit([add(alice)])),
+    ]);
+    // Groups in different places may be made at once: either is fine, both are not.
+    expect(race.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
+    const winner = race.findIndex(({ status }) => status === "fulfilled");
+    const groupId = (race[winner] as PromiseFulfilledResult<Bytes>).value;
+    const added = winner === 0 ? bob : alice;
+    expect(await world.storage.resolveDirect(slot)).toEqual({ generation: 1, groupId });
+    expect((await world.storage.access(groupId, added.deviceId))?.role).toBe(2);
+    expect(await world.storage.listGroups(added.deviceId)).toMatchObject([{ groupId, direct: true }]);
+    expect(await world.storage.listGroups(winner === 0 ? alice.deviceId : bob.deviceId)).toHaveLength(1);
+    const next = await make(bob, "alice", 2);
+    expect(await world.storage.resolveDirect(slot)).toEqual({ generation: 2, groupId: next });
+  });
+
+  it("create: stops at the number of groups", async () => {
+    const alice = await admit("alice");
+    for (let i = 0; i < quotas.maxGroups; i++) await create(alice);
+    await expect(create(alice)).rejects.toEqual(refused("quota-exceeded"));
+  });
+}

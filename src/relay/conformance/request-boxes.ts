@@ -1,0 +1,120 @@
+import type { Bytes } from "../../base/bytes.js";
+import { decode } from "../../codec/reader.js";
+import { encode } from "../../codec/writer.js";
+import { randomBytes } from "../../crypto/random.js";
+import { decodeRejection, encodeJoinRequest } from "../../wire/entries.js";
+import { START } from "../../wire/identifiers.js";
+import { EntryKind } from "../../wire/protocol.js";
+import type { Sender } from "../storage.js";
+import { expect, refused } from "./expectations.js";
+import {
+  add,
+  application,
+  box,
+  commit,
+  type Define,
+  entry,
+  inbox,
+  NOW,
+  plain,
+  quotas,
+  type World,
+} from "./world.js";
+
+/** Join requests. */
+export function requestBoxCases(it: Define, world: World): void {
+  const { admit, append, create, readAll, chained } = world;
+  async function ask(
+    sender: Sender,
+    groupId: Bytes,
+    named: Partial<{ userId: string; groupId: Bytes }> = {},
+  ) {
+    const payload = encode(encodeJoinRequest, {
+      groupId: named.groupId ?? groupId,
+      userId: named.userId ?? sender.userId,
+      deviceId: sender.deviceId,
+      accountKey: new Uint8Array(65).fill(sender.userId.length),
+      keyPackage: randomBytes(100),
+      signature: randomBytes(70),
+    });
+    const request = { kind: EntryKind.joinRequest, entryId: randomBytes(16), payload };
+    return append(sender, box(groupId), START, await entry(request));
+  }
+
+  it("request boxes: keep the newest request of each device and leave the digests of the others", async () => {
+    const [alice, bob, carol] = [await admit("alice"), await admit("bob"), await admit("carol")];
+    const { log } = await create(alice);
+    await ask(bob, log.id);
+    await ask(carol, log.id);
+    await ask(bob, log.id);
+    expect((await readAll(box(log.id))).map(({ content }) => content !== undefined)).toEqual([
+      false,
+      true,
+      true,
+    ]);
+    await chained(box(log.id));
+    const added = await append(alice, log, START, await commit([add(carol)]));
+    expect(added.seq).toBe(1);
+    expect((await readAll(box(log.id))).map(({ content }) => content !== undefined)).toEqual([
+      false,
+      false,
+      true,
+    ]);
+    await chained(box(log.id));
+  });
+
+  it("request boxes: take only requests in the sender's own name, and no more than the quota", async () => {
+    const [alice, bob] = [await admit("alice"), await admit("bob")];
+    const { log } = await create(alice);
+    await expect(ask(bob, log.id, { userId: "alice" })).rejects.toEqual(refused("forbidden"));
+    await expect(ask(bob, log.id, { groupId: randomBytes(32) })).rejects.toEqual(refused("forbidden"));
+    await expect(ask(bob, randomBytes(32))).rejects.toEqual(refused("unknown-group"));
+    await expect(append(bob, box(log.id), START, await application())).rejects.toEqual(refused("forbidden"));
+    await expect(append(bob, box(log.id), START, await plain(EntryKind.joinRequest))).rejects.toEqual(
+      refused("malformed"),
+    );
+    for (const name of ["c", "d", "e"]) await ask(await admit(name), log.id);
+    await expect(ask(bob, log.id)).rejects.toEqual(refused("quota-exceeded"));
+  });
+
+  it("request boxes: drop a rejected request and tell who asked", async () => {
+    const [alice, bob, carol] = [await admit("alice"), await admit("bob"), await admit("carol")];
+    const { log } = await create(alice, await commit([add(carol)]));
+    await ask(bob, log.id);
+    const [request] = await readAll(box(log.id));
+    const requestId = request?.entryId as Bytes;
+    const reject = (sender: Sender, id = requestId) =>
+      world.storage.rejectJoin({ groupId: log.id, requestId: id, sender, now: NOW, quotas });
+    await expect(reject(bob)).rejects.toEqual(refused("not-a-member"));
+    await expect(reject(carol)).rejects.toEqual(refused("not-an-admin"));
+    await expect(reject(alice, randomBytes(16))).rejects.toEqual(refused("unknown-entry"));
+    await reject(alice);
+    await expect(reject(alice)).rejects.toEqual(refused("unknown-entry"));
+    const [told] = await readAll(inbox(bob.deviceId));
+    expect(told?.kind).toBe(EntryKind.rejection);
+    expect(decode(decodeRejection, told?.content?.payload as Bytes)).toEqual({
+      groupId: log.id,
+      requestId,
+    });
+    expect((await readAll(box(log.id)))[0]?.content).toBeUndefined();
+    await ask(bob, log.id);
+  });
+
+  it("request boxes: say which entries they know and which devices wait", async () => {
+    const [alice, bob] = [await admit("alice"), await admit("bob")];
+    const { log } = await create(alice);
+    expect(await world.storage.hasRequest(log.id, bob.deviceId)).toBe(false);
+    await ask(bob, log.id);
+    expect(await world.storage.hasRequest(log.id, bob.deviceId)).toBe(true);
+    expect(await world.storage.hasRequest(log.id, alice.deviceId)).toBe(false);
+    const [request] = await readAll(box(log.id));
+    const id = request?.entryId as Bytes;
+    expect(await world.storage.hasEntry(box(log.id), id)).toBe(true);
+    expect(await world.storage.hasEntry(log, id)).toBe(false);
+    expect(await world.storage.hasEntry(box(log.id), randomBytes(16))).toBe(false);
+    const joined = await commit([add(bob)]);
+    await append(alice, log, START, joined);
+    expect(await world.storage.hasEntry(log, joined.content.entryId)).toBe(true);
+    expect(await world.storage.hasRequest(log.id, bob.deviceId)).toBe(false);
+  });
+}
