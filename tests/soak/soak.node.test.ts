@@ -9,7 +9,7 @@ const FULL: SoakOptions = {
   processes: 2,
   messages: Number(process.env.SOAK_MESSAGES ?? 100_000),
   groupEvery: Number(process.env.SOAK_GROUP_EVERY ?? 10),
-  killEvery: Number(process.env.SOAK_KILL_EVERY ?? 7_000),
+  killEvery: Number(process.env.SOAK_KILL_EVERY ?? 10_000),
   log: (line) => console.log(line),
 };
 const MAX_HEAP_RATIO = 1.1;

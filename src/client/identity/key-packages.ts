@@ -65,6 +65,8 @@ export class KeyPackages {
   relayAhead = 0;
   /** Called after a join has used one up. */
   onUsed: () => void = () => {};
+  /** Called when somebody has used a package of ours that is not here: the relay may hold more of these. */
+  onMissing: () => void = () => {};
 
   private constructor(write: (changes: readonly Effect[]) => Promise<void>, identity: OwnIdentity) {
     this.#write = write;
@@ -87,6 +89,11 @@ export class KeyPackages {
   /** The package of a KeyPackageRef, if it is ours and still held. */
   find(ref: Uint8Array): KeyPackageBundle | undefined {
     return this.#held.get(toHex(ref))?.bundle;
+  }
+
+  /** How many are here of those that serve once: at least as many as the relay holds, unless some were lost. */
+  get oneTimeCount(): number {
+    return [...this.#held.values()].filter(({ kind }) => kind === "oneTime").length;
   }
 
   /** Whether a package was published to be used more than once: who joins by it renews its keys soon after. */

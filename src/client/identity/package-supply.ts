@@ -3,14 +3,18 @@ import { SubrosaError } from "../../base/errors.js";
 import type { Ready } from "../../wire/frames.js";
 import type { RelaySession } from "../session/relay-session.js";
 import type { KeyPackages, PackageUpload } from "./key-packages.js";
+import type { OwnIdentity } from "./own-identity.js";
 
 /** How often the relay is asked by itself what it holds, and how much later than before at least, in milliseconds. */
 const INTERVAL = 3_600_000;
 const GAP = 10_000;
+/** How many packages are taken back at most when the store has lost what belongs to them. */
+const MAX_TAKEN_BACK = 128;
 
 export interface SupplyOptions {
   readonly keyPackages: KeyPackages;
   readonly clock: Clock;
+  readonly identity: Pick<OwnIdentity, "userId">;
   readonly relay: Pick<RelaySession, "isReady" | "request">;
   /** Work that nobody waits for. */
   readonly background: (work: Promise<unknown>) => void;
@@ -30,12 +34,18 @@ export class PackageSupply {
   #before = 0;
   #held: number | undefined;
   #askedAt = 0;
+  /** The relay may hold packages whose keys are lost; looked after once in a session. */
+  #missing: "no" | "yes" | "done" = "no";
   #dueAt = Number.POSITIVE_INFINITY;
   #cancel: () => void = () => {};
 
   constructor(options: SupplyOptions) {
     this.#options = options;
     options.keyPackages.onUsed = () => this.check();
+    options.keyPackages.onMissing = () => {
+      if (this.#missing === "no") this.#missing = "yes";
+      this.check();
+    };
   }
 
   /** A session began: publishes the first few if some are needed; call {@link complete} for the rest. */
@@ -44,7 +54,11 @@ export class PackageSupply {
     const session = ++this.#session;
     keyPackages.relayAhead = ready.time - clock.now();
     this.#asked();
-    await this.#alone(() => this.#publish(session, ready.keyPackages, ready.registered));
+    this.#missing = keyPackages.oneTimeCount < ready.keyPackages ? "yes" : "no";
+    await this.#alone(async () => {
+      const remaining = await this.#takeBack(ready.keyPackages);
+      await this.#publish(session, remaining, ready.registered);
+    });
   }
 
   /** Publishes until the relay has enough, or takes no more. */
@@ -91,9 +105,20 @@ export class PackageSupply {
     const { relay } = this.#options;
     await this.#alone(async () => {
       const { oneTime } = await relay.request("publishKeyPackages", { oneTime: [] });
-      await this.#publish(session, oneTime, false);
+      await this.#publish(session, await this.#takeBack(oneTime), false);
     });
     await this.complete();
+  }
+
+  /** Takes the packages that nobody can add this device by out of the relay; how many it then holds. */
+  async #takeBack(held: number): Promise<number> {
+    const { relay, identity } = this.#options;
+    if (this.#missing !== "yes") return held;
+    this.#missing = "done";
+    for (let taken = 0; taken < Math.min(held, MAX_TAKEN_BACK); taken++) {
+      await relay.request("fetchKeyPackages", { userId: identity.userId });
+    }
+    return Math.max(0, held - MAX_TAKEN_BACK);
   }
 
   /** Two at once would publish twice what is missing. */

@@ -26,9 +26,15 @@ async function setUp() {
   const supply = new PackageSupply({
     keyPackages,
     clock,
+    identity: { userId: "bob" },
     relay: {
       isReady: true,
-      request: (async (_name: string, { oneTime, lastResort }: BodyOf<"publishKeyPackages">) => {
+      request: (async (name: string, body: unknown) => {
+        if (name === "fetchKeyPackages") {
+          relay.held--;
+          return { devices: [] };
+        }
+        const { oneTime, lastResort } = body as BodyOf<"publishKeyPackages">;
         relay.requests++;
         if (relay.error !== undefined) throw relay.error;
         relay.held += oneTime.length;
@@ -117,4 +123,30 @@ it("does nothing more once the session has ended", async () => {
   await supply.complete();
   await settle();
   expect(relay.requests).toBe(asked);
+});
+
+it("takes back what the relay holds when the keys of it are lost, and publishes others", async () => {
+  const { supply, relay, clock, ready } = await setUp();
+  relay.held = 20;
+  await ready();
+  expect([relay.held, relay.lastResorts]).toEqual([8, 1]);
+  await supply.complete();
+  expect(relay.held).toBe(32);
+  relay.held = 40;
+  await ready();
+  expect(relay.held).toBe(8);
+  await clock.advance(0);
+});
+
+it("does so as well when a welcome comes for a package that is not here, once in a session", async () => {
+  const { supply, relay, clock, ready, keyPackages } = await setUp();
+  await ready(true);
+  await supply.complete();
+  const made = relay.lastResorts;
+  keyPackages.onMissing();
+  await clock.advance(10_000);
+  await until(() => relay.lastResorts === made + 1 && relay.held === 32);
+  keyPackages.onMissing();
+  await clock.advance(10_000);
+  expect([relay.lastResorts, relay.held]).toEqual([made + 1, 32]);
 });
