@@ -99,7 +99,7 @@ const kindOf = (key: string) => key.slice(0, key.indexOf("/") + 1 || undefined);
 /** A few records of kinds that the seed chooses, each damaged in its way. */
 async function damageSome(place: Damageable, random: (below: number) => number): Promise<string[]> {
   const done: string[] = [];
-  for (let left = 1 + random(4); left > 0; left--) {
+  for (let left = 1 + random(Number(process.env.DAMAGE_MOST ?? 4)); left > 0; left--) {
     const keys = await place.keys();
     const kinds = [...new Set(keys.map(kindOf))].sort();
     const kind = kinds[random(kinds.length)] as string;

@@ -33,10 +33,12 @@ function isDamage(error: unknown): boolean {
  */
 export class GuardedStore implements StoreSession {
   readonly #inner: StoreSession;
-  /** Records that are not what was stored, and of which there is no other copy. */
+  /** Records that were not what was stored, and of which there was no other copy. */
   readonly damaged = new Set<string>();
+  /** Those among them, and copies, that nothing was written in place of since. */
+  readonly #present = new Set<string>();
   /** Records of which one of the two copies is gone, with what the other holds. */
-  readonly halved = new Map<string, Bytes>();
+  readonly #restored = new Map<string, Bytes>();
 
   #retired = false;
 
@@ -68,7 +70,7 @@ export class GuardedStore implements StoreSession {
     const value = await this.#read(key);
     if (value !== undefined || !covers(TWINNED, key)) return value;
     const copy = await this.#read(copyOf(key));
-    if (copy !== undefined) this.#noteHalf(key, copy);
+    if (copy !== undefined) this.noteRestored(key, copy);
     return copy;
   }
 
@@ -79,14 +81,29 @@ export class GuardedStore implements StoreSession {
       if (!isDamage(error)) throw error;
       // That there is such a record is all that is ever asked of these.
       if (key.startsWith(layout.seen)) return EMPTY;
-      this.damaged.add(key);
+      this.noteDamaged(key);
       return undefined;
     }
   }
 
-  #noteHalf(key: string, value: Bytes): void {
+  noteDamaged(key: string): void {
+    this.damaged.add(key);
+    this.#present.add(key);
+  }
+
+  /** What a record was is known from elsewhere, or from its copy. */
+  noteRestored(key: string, value: Bytes): void {
     this.damaged.delete(key);
-    this.halved.set(key, value);
+    this.#present.delete(key);
+    this.#restored.set(key, value);
+  }
+
+  /** Gives up what is damaged, and writes again what was restored; what has been written since stands. */
+  mending(): Change[] {
+    const changes: Change[] = [];
+    for (const key of this.#present) changes.push({ delete: key });
+    for (const [key, value] of this.#restored) changes.push({ put: key, value });
+    return changes;
   }
 
   async getKey(key: string): Promise<PlatformCryptoKey | undefined> {
@@ -105,14 +122,14 @@ export class GuardedStore implements StoreSession {
   async list(prefix: string, options: ListOptions = {}): Promise<[key: string, value: Bytes][]> {
     this.#assertInUse();
     if (covers(STRICT, prefix)) return this.#inner.list(prefix, options);
-    const damaged = (key: string) => void this.damaged.add(key);
+    const damaged = (key: string) => this.noteDamaged(key);
     const found = await this.#inner.list(prefix, { ...options, damaged });
     if (!covers(TWINNED, prefix)) return found;
     const whole = new Set(found.map(([key]) => key));
     for (const [copy, value] of await this.#inner.list(copyOf(prefix), { damaged })) {
       const key = copy.slice(layout.copies.length);
       if (whole.has(key)) continue;
-      this.#noteHalf(key, value);
+      this.noteRestored(key, value);
       found.push([key, value]);
     }
     return found.sort(([a], [b]) => (a < b ? -1 : 1));
@@ -121,6 +138,22 @@ export class GuardedStore implements StoreSession {
   async write(changes: readonly Change[]): Promise<void> {
     this.#assertInUse();
     await this.#inner.write(changes.flatMap(twice));
+    for (const change of changes) this.#written(change);
+  }
+
+  #written(change: Change): void {
+    const keys = [...this.#present, ...this.#restored.keys()];
+    if (keys.length === 0) return;
+    const isWritten = (key: string) =>
+      "put" in change
+        ? key === change.put
+        : "delete" in change
+          ? key === change.delete
+          : "deletePrefix" in change && key.startsWith(change.deletePrefix);
+    for (const key of keys.filter(isWritten)) {
+      this.#present.delete(key);
+      this.#restored.delete(key);
+    }
   }
 
   async close(): Promise<void> {

@@ -13,6 +13,7 @@ import { type ConversationRecord, decodeConversationRecord } from "../conversati
 import { recordChange } from "../conversation/state.js";
 import { replaceDevice } from "../identity/own-identity.js";
 import { layout } from "../layout.js";
+import { conversationRecords } from "./broken-conversations.js";
 import type { GuardedStore } from "./guarded-store.js";
 
 export interface NewDeviceOptions {
@@ -46,8 +47,9 @@ export async function enrolAnew(
   { userId, reason, now, randomId }: NewDeviceOptions,
 ): Promise<{ changes: Change[]; conversations: number }> {
   const device = await replaceDevice(store, userId, randomId(DEVICE_ID_LENGTH), now);
-  const records = await readAll(store, layout.conversations, decodeConversationRecord);
-  const intents = await readAll(store, layout.intents, decodeIntent);
+  const { records: stored } = await conversationRecords(store, userId);
+  const records = readAll(store, stored, decodeConversationRecord);
+  const intents = readAll(store, await store.list(layout.intents), decodeIntent);
   const orders = intents.map(({ value }) => value.order);
   const changes: Change[] = [
     ...device,
@@ -122,17 +124,17 @@ function unsealed(
 }
 
 /** The records that can be read; the others are noted as damaged. */
-async function readAll<T>(
+function readAll<T>(
   store: GuardedStore,
-  prefix: string,
+  records: Iterable<[string, Bytes]>,
   decoder: (reader: Reader) => T,
-): Promise<{ key: string; value: T }[]> {
+): { key: string; value: T }[] {
   const found: { key: string; value: T }[] = [];
-  for (const [key, bytes] of await store.list(prefix)) {
+  for (const [key, bytes] of records) {
     try {
       found.push({ key, value: decode(decoder, bytes) });
     } catch {
-      store.damaged.add(key);
+      store.noteDamaged(key);
     }
   }
   return found;

@@ -5,10 +5,11 @@ import type { Change } from "../../stores/store.js";
 import type { Context } from "../context.js";
 import type { Registry } from "../conversation/registry.js";
 import { loseKeys } from "../conversation/repair.js";
-import { type ConversationState, placeChange } from "../conversation/state.js";
+import { forgetKeys, placeChange } from "../conversation/state.js";
 import { isWholeIdentity, loadIdentity, type OwnIdentity } from "../identity/own-identity.js";
 import { layout } from "../layout.js";
 import { isOutdated } from "../session/incarnation.js";
+import type { LoadedConversations } from "./broken-conversations.js";
 import type { GuardedStore } from "./guarded-store.js";
 import { countLosses } from "./losses.js";
 import { enrolAnew } from "./new-device.js";
@@ -72,15 +73,18 @@ export class Recovery {
   }
 
   /** Gives up what is damaged, starts the repair of conversations, and tells the app what is lost. */
-  async settle(context: Context, registry: Registry, broken: readonly ConversationState[]): Promise<void> {
-    const { damaged, halved } = this.#store;
+  async settle(
+    context: Context,
+    registry: Registry,
+    { broken, unknown }: LoadedConversations,
+  ): Promise<void> {
+    const { damaged } = this.#store;
     const { missing } = context.contacts;
     const newDevice = this.#reason !== undefined;
-    const lost = countLosses(damaged, missing, this.#moved + broken.length);
+    const lost = countLosses(damaged, missing, this.#moved + broken.length + unknown.length);
     const isLost = Object.values(lost).some((count) => count > 0);
-    const changes: Change[] = [];
-    for (const key of damaged) changes.push({ delete: key });
-    for (const [key, value] of halved) changes.push({ put: key, value });
+    const changes: Change[] = this.#store.mending();
+    for (const groupId of unknown) changes.push(...forgetKeys({ groupId }));
     if (missing > 0) changes.push(context.contacts.countChange());
     if (changes.length > 0) await context.write(changes);
     for (const { record } of broken) {
@@ -92,7 +96,6 @@ export class Recovery {
       });
     }
     damaged.clear();
-    halved.clear();
     if (!newDevice && !isLost) return;
     context.emit("storeRecovered", { reason: this.#reason ?? "damaged", newDevice, lost });
   }
