@@ -205,8 +205,8 @@ export class RunningClient {
       background: (work) => void work.catch(ifConnected(report)),
       report,
     };
-    const { states, broken } = await loadConversations(store);
-    const registry = Registry.load(context, [...states, ...broken]);
+    const loaded = await loadConversations(store, options.userId);
+    const registry = Registry.load(context, [...loaded.states, ...loaded.broken]);
     const starter = new Starter(context, registry, (pointer) => inbox.recover(pointer));
     const ownRequests = await OwnRequests.load(context, registry);
     const invitations = new Invitations(context, registry, {
@@ -233,7 +233,7 @@ export class RunningClient {
       ownRequests,
       invitations,
     });
-    await recovery.settle(context, registry, broken);
+    await recovery.settle(context, registry, loaded);
     return running;
   }
 

@@ -106,8 +106,7 @@ export function initialChanges(state: ConversationState): Change[] {
 }
 
 /** Deletes every secret of a conversation that has ended or begins anew, and what was kept of its log. */
-export function forgetKeys(record: ConversationRecord): Change[] {
-  const { groupId } = record;
+export function forgetKeys({ groupId }: Pick<ConversationRecord, "groupId">): Change[] {
   return [
     { delete: layout.epoch(groupId) },
     { delete: layout.place(groupId) },
