@@ -5,6 +5,7 @@ import type { LogId } from "../wire/identifiers.js";
 import { LogKind } from "../wire/protocol.js";
 import { REFUSALS, type RefusalCode } from "../wire/refusals.js";
 import type { ResultOf } from "../wire/requests.js";
+import { Acks } from "./acks.js";
 import type { RelayServices } from "./core.js";
 import { beginAppend, handlers, type OperationContext } from "./operations.js";
 import { OwnEntries } from "./own-entries.js";
@@ -38,41 +39,47 @@ export class RequestRunner {
   readonly #host: RequestHost;
   readonly #gate: ReadingGate;
   readonly #requests = new SerialQueue();
-  readonly #appends = new Set<Promise<void>>();
+  readonly #writes = new Set<Promise<void>>();
+  readonly #acks: Acks;
   readonly own = new OwnEntries();
 
   constructor(services: RelayServices, host: RequestHost, gate: ReadingGate) {
     this.#services = services;
     this.#host = host;
     this.#gate = gate;
+    this.#acks = new Acks(services.clock, (log, cursor) => {
+      this.#track(services.storage.ack(log, host.sender.deviceId, cursor));
+    });
   }
 
   enqueue(frame: Exclude<ClientFrame, { type: "authenticate" | "ping" }>): void {
+    // Acks go their own way: all that have come are written before a request that reads.
+    if (frame.type === "ack") {
+      this.#acks.take(frame.log, frame.cursor);
+      return;
+    }
     this.#gate.begin();
     const arrived = performance.now();
-    const work = frame.type === "ack" ? () => this.#acknowledge(frame) : () => this.#carryOut(frame, arrived);
-    void this.#requests.run(work).catch((error) => this.#host.fail(error));
+    void this.#requests.run(() => this.#carryOut(frame, arrived)).catch((error) => this.#host.fail(error));
   }
 
-  /** Resolves when everything that was asked is answered. */
+  /** The connection is gone. */
+  disconnected(): void {
+    this.#acks.flush();
+  }
+
+  /** Resolves when everything that was asked is answered, and what was acked is written. */
   async idle(): Promise<void> {
     await this.#requests.idle();
-    await Promise.all(this.#appends);
+    this.#acks.flush();
+    await Promise.all(this.#writes);
   }
 
   #track(work: Promise<void>): void {
     const tracked = work
       .catch((error) => this.#host.fail(error))
-      .finally(() => {
-        this.#appends.delete(tracked);
-        this.#gate.finish();
-      });
-    this.#appends.add(tracked);
-  }
-
-  async #acknowledge({ log, cursor }: Extract<ClientFrame, { type: "ack" }>): Promise<void> {
-    if (!this.#host.ready) return;
-    this.#track(this.#services.storage.ack(log, this.#host.sender.deviceId, cursor));
+      .finally(() => void this.#writes.delete(tracked));
+    this.#writes.add(tracked);
   }
 
   async #carryOut(request: Request, arrived: number): Promise<void> {
@@ -91,11 +98,12 @@ export class RequestRunner {
         metrics.appendSeconds.observe((performance.now() - arrived) / 1000);
         return cursor;
       });
-      this.#track(this.#answer(request, answered));
+      this.#track(this.#answer(request, answered).finally(() => this.#gate.finish()));
       await begun.catch(() => {});
       return;
     }
-    await Promise.all(this.#appends);
+    this.#acks.flush();
+    await Promise.all(this.#writes);
     let started: Subscription | undefined;
     const context = this.#context((subscription) => {
       started = subscription;

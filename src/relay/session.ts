@@ -116,6 +116,7 @@ export class Session implements Reader, RequestHost {
     this.#state = "closed";
     this.#cancelTimer();
     this.#gate.stop();
+    this.#requests.disconnected();
     for (const subscription of this.#subscriptions.values()) this.#drop(subscription);
     this.#services.left(this, this.#sender);
   }

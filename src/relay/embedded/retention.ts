@@ -3,25 +3,30 @@ import type { Cursor, LogId } from "../../wire/identifiers.js";
 import { DEVICE_ID_LENGTH, LogKind } from "../../wire/protocol.js";
 import type { PruneCommand } from "../storage.js";
 import { after, bytesOf, keys } from "./keys.js";
-import { dropEntries } from "./logs.js";
+import { dropEntries, headOf } from "./logs.js";
 import { accessRecord, entryRecord, headRecord } from "./records.js";
 import type { Transaction } from "./transaction.js";
 
 /** PROTOCOL.md, "Subscribe and ack". A cursor that does not match is ignored. */
 export function acknowledge(transaction: Transaction, log: LogId, deviceId: Bytes, cursor: Cursor): void {
-  const entry = transaction.get(entryRecord, keys.entry(log, cursor.seq));
-  if (entry === undefined || !equalBytes(entry.digest, cursor.digest)) return;
   if (log.kind === LogKind.inbox) {
-    if (!equalBytes(log.id, deviceId)) return;
+    if (!equalBytes(log.id, deviceId) || !isAt(transaction, log, cursor)) return;
     dropEntries(transaction, log, ({ seq }) => seq <= cursor.seq, Number.POSITIVE_INFINITY);
   } else if (log.kind === LogKind.group) {
     const key = keys.access(log.id, deviceId);
     const access = transaction.get(accessRecord, key);
-    if (access === undefined || access.acked >= cursor.seq) return;
+    if (access === undefined || access.acked >= cursor.seq || !isAt(transaction, log, cursor)) return;
     // Who was removed and knows it needs no place in the log any more.
     if (access.until !== undefined && access.until.seq <= cursor.seq) transaction.delete(key);
     else transaction.put(accessRecord, key, { ...access, acked: cursor.seq });
   }
+}
+
+/** Whether the cursor names an entry that is kept. Most acks are for the newest one, which the head tells of. */
+function isAt(transaction: Transaction, log: LogId, cursor: Cursor): boolean {
+  const head = headOf(transaction, log);
+  const at = head.seq === cursor.seq ? head : transaction.get(entryRecord, keys.entry(log, cursor.seq));
+  return at !== undefined && head.first <= cursor.seq && equalBytes(at.digest, cursor.digest);
 }
 
 /**

@@ -22,8 +22,6 @@ export type LoadCommand =
       /** Messages on their way at once: the next goes out when the oldest has reached all readers. */
       readonly window: number;
       readonly ms: number;
-      /** Whether readers ack what they got, as clients do. */
-      readonly acks: boolean;
     }
   | { readonly type: "idle"; readonly url: string; readonly count: number };
 
