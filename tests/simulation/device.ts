@@ -43,7 +43,11 @@ const never = new Promise<never>(() => {});
 /** A user's device: its disk, and the processes that run on it one after the other. */
 export class Device {
   readonly user: string;
-  readonly place: Place;
+  place: Place;
+  /** Its disk as it once was. */
+  copy: Place | undefined;
+  /** Whether it has been set back to {@link copy}: what it knew since is gone. */
+  setBack = false;
   life: Life | undefined;
   /** Who has the store open. */
   holder: Life | undefined;
@@ -79,7 +83,6 @@ export class Device {
 
   /** The store as one process sees it: writes pass the scheduler, and only the present owner's are taken. */
   store(world: World, life: () => Life): Store {
-    const { place } = this;
     const durable = (name: string, work: () => void) =>
       world.write(life(), `${this.user} ${name}`, () => {
         work();
@@ -90,9 +93,10 @@ export class Device {
         if (holder?.alive && !holder.frozen) throw new SubrosaError("store-in-use", "another has it open");
         this.holder = life();
         await durable("open", () => {
-          place.owner++;
+          this.place.owner++;
           this.#detachGhosts();
         });
+        const place = this.place;
         const owner = place.owner;
         const records: Records = {
           read: async (space, key) => {

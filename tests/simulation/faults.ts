@@ -10,6 +10,7 @@ export const FAULTS = [
   "relay killed after a write",
   "relay killed at rest",
   "relay's old backup restored",
+  "device's disk set back",
   "connection cut",
   "connection stalled",
   "frame lost",

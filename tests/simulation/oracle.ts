@@ -30,7 +30,8 @@ export async function problemsOf(world: World, history: History): Promise<string
 }
 
 /** The relay has lost data in this run: order is not promised then, and a message may have come before it was lost. */
-const isLossy = ({ truth }: World) => truth.lost.length > 0;
+const isLossy = ({ truth, devices }: World) =>
+  truth.lost.length > 0 || [...devices.values()].some(({ setBack }) => setBack);
 
 function badCalls({ calls }: World): string[] {
   return calls.flatMap(({ user, name, outcome }) => {
@@ -51,11 +52,18 @@ function leftovers(world: World, device: Device): string[] {
   );
 }
 
-/** Errors that say of something asked for that it came too late, not that anything is wrong. */
-const TOO_LATE: readonly ErrorCode[] = ["unknown-group", "not-a-member", "not-an-admin", "closed", "gap"];
+/** Errors that say of something asked for that it came too late or has to be asked for again, not that anything is wrong. */
+const TOO_LATE: readonly ErrorCode[] = [
+  "unknown-group",
+  "not-a-member",
+  "not-an-admin",
+  "closed",
+  "gap",
+  "connection-failed",
+];
 
 /** What is said when a relay has lost data. */
-const LOST: readonly ErrorCode[] = ["data-lost", "cursor-mismatch", "no-key-package"];
+const LOST: readonly ErrorCode[] = ["data-lost", "cursor-mismatch", "no-key-package", "store-outdated"];
 
 /** Whether a user was in some group more than once. */
 function cameBack({ truth }: World, user: string): boolean {
@@ -78,6 +86,7 @@ function badEvents(device: Device, lossy: boolean, mayHaveGap: boolean): string[
 
 /** A message comes again only in a later life, marked, and only if it was pending when the earlier one ended. */
 function badDeliveries(device: Device): string[] {
+  if (device.setBack) return [];
   const problems: string[] = [];
   const lives = new Map<string, number>();
   for (const { id, content, redelivered, life } of device.taken) {
@@ -125,6 +134,8 @@ function directProblems(world: World, history: History): string[] {
   }
   for (const sends of byPair.values()) {
     const { from, to } = sends[0] as Sent;
+    // What a device knew that was set back, it knows no more.
+    if (world.device(from).setBack || world.device(to as string).setBack) continue;
     const got = firstTaken(world.device(to as string)).flatMap((one) =>
       one.group === undefined && one.from === from ? [one.content as string] : [],
     );
@@ -191,7 +202,7 @@ function groupProblems(world: World, history: History): string[] {
     for (const [log, all] of memberships) {
       if (log.group.direct !== undefined) continue;
       for (const one of all) {
-        if (one.user !== device.user || !isShown(world, log, one)) continue;
+        if (one.user !== device.user || device.setBack || !isShown(world, log, one)) continue;
         const cameBack = all.some(({ user, from }) => user === one.user && from >= one.until);
         const found = receptionProblems(device, log, one, accepted, order, textOf, isLossy(world), cameBack);
         problems.push(...found);
@@ -269,7 +280,7 @@ function sendProblems(
   const problems: string[] = [];
   const last = new Map<string, number>();
   for (const { from, group, text, id } of history.sends) {
-    if (group === undefined) continue;
+    if (group === undefined || world.device(from).setBack) continue;
     const known = id ?? world.truth.messages.get(text);
     const place = known === undefined ? undefined : accepted.get(known)?.[0];
     const code = known === undefined ? undefined : failedReceipts(world.device(from)).get(known);
@@ -339,11 +350,12 @@ async function disagreements(world: World, log: LogTruth): Promise<string[]> {
 function accessProblems(world: World, log: LogTruth, members: readonly string[], name: string): string[] {
   const id = bytesOf(Buffer.from(log.groupId, "hex").toString("latin1"), 0);
   const prefix = keys.accesses(id);
-  const users = [...world.kv.range(prefix, `${prefix}\u{ffff}`)]
+  const allowed = [...world.kv.range(prefix, `${prefix}\u{ffff}`)]
     .map(([, value]) => accessRecord.decode(value))
     .filter(({ until }) => until === undefined)
     .map(({ userId }) => userId)
     .sort();
+  const users = [...new Set(allowed)];
   const wanted = [...members].sort();
   return users.join() === wanted.join() ? [] : [`the relay lets [${users}] into ${name}, not [${wanted}]`];
 }

@@ -27,6 +27,8 @@ export interface RunOptions {
   readonly planted?: Planted;
   /** Whether the relay is backed up now and then, and comes back with an old backup. */
   readonly backups?: boolean;
+  /** Whether devices are set back to older copies of themselves. */
+  readonly oldDisks?: boolean;
   /** Faults that are to happen as often as this, whatever the seed says. */
   readonly rates?: Partial<Record<FaultKind, number>>;
 }
@@ -62,7 +64,7 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<R
   for (const user of users) if (random.chance(0.9)) world.start(user);
   if (random.chance(0.6)) await assemble(world, users, groups);
   faults.enabled = true;
-  await play(world, users, history, paceOf(random), 8 + random.below(40), options.backups ?? false);
+  await play(world, users, history, paceOf(random), 8 + random.below(40), options);
   await heal(world, users, history);
   const problems = await problemsOf(world, history);
   for (const { life } of world.devices.values()) if (life !== undefined) world.kill(life);
@@ -150,7 +152,7 @@ async function play(
   history: History,
   pace: Pace,
   operations: number,
-  backups: boolean,
+  { backups = false, oldDisks = false }: RunOptions,
 ): Promise<void> {
   const { random, faults } = world;
   for (let left = operations, idle = 0; left > 0 && idle < 50; ) {
@@ -176,6 +178,8 @@ async function play(
         world.freeze(life);
       }
       for (const ghost of device.ghosts) if (random.chance(0.05)) world.thaw(ghost);
+      if (oldDisks && random.chance(0.004)) device.copy = device.place.copy();
+      if (oldDisks && random.chance(0.002) && world.setBack(device)) faults.count("device's disk set back");
     }
     if (backups && random.chance(0.01)) world.backUp();
     if (backups && random.chance(0.005) && world.restore()) faults.count("relay's old backup restored");

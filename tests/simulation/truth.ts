@@ -58,6 +58,7 @@ export class LogTruth {
   /** Every membership there was, with users in the order in which they came. `creator` made the group. */
   memberships(creator: string): Membership[] {
     const all: Membership[] = [{ user: creator, from: 0, until: Number.POSITIVE_INFINITY, end: undefined }];
+    const devices = new Map([[toHex(this.group.creator), creator]]);
     const current = (user: string) => all.find((one) => one.user === user && one.end === undefined);
     const finish = (user: string, seq: number, end: MembershipEnd) => {
       const membership = current(user);
@@ -67,13 +68,15 @@ export class LogTruth {
       if (kind === EntryKind.leave) finish(user, seq, "left");
       if (kind === EntryKind.close) for (const one of [...all]) finish(one.user, seq + 1, "closed");
       for (const change of access) {
-        if (change.type === "role") continue;
-        // Who is added again without having been away goes on as before.
-        if (change.type === "remove") finish(change.userId, seq, "removed");
-        else if (current(change.userId) === undefined) {
-          all.push({ user: change.userId, from: seq, until: Number.POSITIVE_INFINITY, end: undefined });
-        }
+        if (change.type === "remove") devices.delete(toHex(change.deviceId));
+        if (change.type !== "add") continue;
+        devices.set(toHex(change.deviceId), change.userId);
+        // Who is added again without having been away, with whatever device, goes on as before.
+        if (current(change.userId) !== undefined) continue;
+        all.push({ user: change.userId, from: seq, until: Number.POSITIVE_INFINITY, end: undefined });
       }
+      const users = new Set(devices.values());
+      for (const one of all) if (!users.has(one.user)) finish(one.user, seq, "removed");
     }
     return all;
   }

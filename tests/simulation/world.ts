@@ -221,6 +221,18 @@ export class World {
     return true;
   }
 
+  /** A device's disk is set back to a copy of it; false if there is none. */
+  setBack(device: Device): boolean {
+    if (device.copy === undefined) return false;
+    this.note(`set back ${device.user}`);
+    for (const life of [device.life, ...device.ghosts]) if (life !== undefined) this.kill(life);
+    device.place = device.copy;
+    device.copy = undefined;
+    device.setBack = true;
+    this.start(device.user);
+    return true;
+  }
+
   startRelay(): void {
     if (this.relay !== undefined) return;
     this.note("start relay");
