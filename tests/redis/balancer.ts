@@ -52,6 +52,12 @@ export class Balancer {
     socket.once("close", () => this.#sockets.delete(socket));
   }
 
+  /** Ends all connections and takes no more until there are targets again. */
+  cut(): void {
+    this.targets = [];
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     this.#server.close();

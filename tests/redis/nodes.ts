@@ -29,6 +29,7 @@ export async function startNodes(
   count: number,
   urls: readonly string[],
   options: RedisOptions = {},
+  name: readonly string[] = [],
 ): Promise<Node[]> {
   const prefix = options.prefix ?? newPrefix();
   const nodes: Node[] = [];
@@ -36,7 +37,7 @@ export async function startNodes(
     const errors: unknown[] = [];
     const onError = (error: unknown) => void errors.push(error);
     const storage = await openRedisStorage(urls, { ...options, prefix, onError });
-    const relay = new Relay({ storage, onError });
+    const relay = new Relay({ storage, onError, ...(name.length > 0 && { name }) });
     const { url } = await relay.listen();
     nodes.push({ relay, storage, url, errors });
     atEnd(() => relay.close().then(() => storage.close()));
