@@ -20,7 +20,8 @@ import { JoinRequests } from "./conversation/join-requests.js";
 import { pruneJournal } from "./conversation/journal.js";
 import { Outbox } from "./conversation/outbox.js";
 import { OwnRequests } from "./conversation/own-requests.js";
-import { Registry } from "./conversation/registry.js";
+import { Recreation } from "./conversation/recreation.js";
+import { isMember, Registry } from "./conversation/registry.js";
 import { pruneSeen } from "./conversation/seen-set.js";
 import { Starter } from "./conversation/start.js";
 import { Delivery } from "./delivery/delivery.js";
@@ -67,6 +68,7 @@ export class RunningClient {
   readonly #stopWaking: () => void;
   readonly #waitingForSession: (() => void)[] = [];
   readonly #supply: PackageSupply;
+  readonly #recreation: Recreation;
   #reconciled = false;
   #registered: boolean;
   #cancelHousekeeping: (() => void) | undefined;
@@ -96,6 +98,7 @@ export class RunningClient {
     this.#reload = parts.reload;
     this.#registered = parts.registered;
     this.#supply = new PackageSupply(parts.context);
+    this.#recreation = new Recreation(parts.context, parts.registry, parts.starter, parts.ownRequests);
     this.#stopWaking = listenForWake(() => this.#wake());
   }
 
@@ -198,9 +201,10 @@ export class RunningClient {
         () => running?.registry.all() ?? [],
       ),
       emit: handler.emit,
-      groupChanged: (groupId) => void running?.followBox(running.registry.get(groupId)),
+      groupChanged: (groupId) => running?.groupChanged(running.registry.get(groupId)),
       conversationEnded: (conversation) => running?.conversationEnded(conversation),
       repair: (groupId) => running?.repair(groupId),
+      closedWhileRepairing: (groupId) => running?.closedWhileRepairing(groupId),
       outdated: (error) => void incarnation.refused().then(() => handler.fatal(error), report),
       background: (work) => void work.catch(ifConnected(report)),
       report,
@@ -267,6 +271,7 @@ export class RunningClient {
     for (const { state } of this.registry.all()) {
       if (state.record.status === "repairing") this.repair(state.record.groupId);
     }
+    for (const conversation of this.registry.all()) context.background(this.#recreation.settle(conversation));
     this.starter.flushCreations();
     for (const userId of context.outbox.waitingUsers()) this.starter.flushDirect(userId);
     this.invitations.show();
@@ -303,6 +308,7 @@ export class RunningClient {
 
   ended(end: LinkEnd, error: SubrosaError | undefined): void {
     this.#session++;
+    this.#recreation.stop();
     this.#supply.ended();
     for (const conversation of this.registry.all()) conversation.disconnected();
     for (const box of this.#boxes.values()) box.disconnected();
@@ -341,7 +347,7 @@ export class RunningClient {
   joined(conversation: Conversation): void {
     this.ownRequests.joined(conversation);
     this.context.background(conversation.subscribe());
-    void this.followBox(conversation);
+    this.groupChanged(conversation);
     const { subject } = conversation.state.record;
     if (subject.kind === "direct") this.starter.flushDirect(subject.peer);
     else this.invitations.show();
@@ -351,7 +357,7 @@ export class RunningClient {
   async followBox(conversation: Conversation | undefined): Promise<void> {
     if (conversation === undefined || !this.context.relay.isReady) return;
     const { record } = conversation.state;
-    if (record.subject.kind !== "group" || record.status !== "active") return;
+    if (record.subject.kind !== "group" || !isMember(record)) return;
     let box = this.#boxes.get(conversation.key);
     if (box?.conversation !== conversation || box.entered !== conversation.entered)
       box = new JoinRequests(this.context, conversation);
@@ -362,7 +368,23 @@ export class RunningClient {
   /** The keys of a group are of no use here any more. */
   repair(groupId: Uint8Array): void {
     const conversation = this.registry.get(groupId);
-    if (conversation !== undefined) this.context.background(this.ownRequests.repair(conversation));
+    if (conversation === undefined) return;
+    this.context.background(this.ownRequests.repair(conversation));
+    this.#recreation.watch(conversation);
+    // A pointer to what takes the place of the group may have waited for this.
+    this.#inbox.retry();
+  }
+
+  closedWhileRepairing(groupId: Uint8Array): void {
+    const conversation = this.registry.get(groupId);
+    if (conversation !== undefined) this.#recreation.closed(conversation);
+  }
+
+  groupChanged(conversation: Conversation | undefined): void {
+    void this.followBox(conversation);
+    // The keys that a repair brings may have come before the log said so.
+    if (conversation?.state.record.repair?.readded) this.#inbox.retry();
+    this.context.background(this.#recreation.settle(conversation));
   }
 
   /** Resolves when there is a session: now, or with the next. */
@@ -419,6 +441,7 @@ export class RunningClient {
   async #halt(reason: SubrosaError): Promise<void> {
     this.#stopWaking();
     this.#cancelHousekeeping?.();
+    this.#recreation.stop();
     for (const conversation of this.registry.all()) conversation.stop();
     this.context.relay.close();
     this.context.outbox.abandon(reason);

@@ -2,9 +2,9 @@ import { equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { type ErrorCode, SubrosaError } from "../../base/errors.js";
 import { SerialQueue } from "../../base/serial-queue.js";
-import type { LogEntry } from "../../wire/entries.js";
+import type { EntryContent, LogEntry } from "../../wire/entries.js";
 import { EndReason } from "../../wire/frames.js";
-import type { LogId } from "../../wire/identifiers.js";
+import type { Cursor, LogId } from "../../wire/identifiers.js";
 import { LogKind } from "../../wire/protocol.js";
 import type { Context, Effect } from "../context.js";
 import { nameHash } from "./directory-names.js";
@@ -213,6 +213,11 @@ export class Conversation {
     this.#restorer.stop();
   }
 
+  /** Goes on with the keys it has, from the commit that added this device, which the relay had lost. */
+  resume(content: EntryContent, at: Cursor, changes: readonly Effect[]): Promise<boolean> {
+    return this.#restorer.resume(content, at, changes);
+  }
+
   /** Takes part in the conversation with the keys of a welcome; what waits goes on under them. */
   async enter(state: ConversationState, changes: readonly Effect[]): Promise<void> {
     await this.#queue.run(async () => {
@@ -279,7 +284,11 @@ export class Conversation {
     await this.#queue.idle();
     this.#subscribed = false;
     // What the log itself said has been processed: an end that it does not explain is the relay's doing.
-    if (this.#state.record.status === "ended") return;
+    const { status, groupId } = this.#state.record;
+    if (status === "ended") return;
+    if (status === "repairing" && reason === EndReason.closed) {
+      return this.#context.closedWhileRepairing(groupId);
+    }
     if (!this.#endDoubted) {
       // It may be meant for the subscription before this device was added anew: ask again.
       this.#endDoubted = true;

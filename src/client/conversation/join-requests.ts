@@ -33,6 +33,7 @@ import { presentDevices } from "./duties.js";
 import { identityIn, leavesOf } from "./leaves.js";
 import { contentDigests, nextCursor } from "./log-digest.js";
 import { isAdmin } from "./policy.js";
+import { isMember } from "./registry.js";
 import { policyIn } from "./state.js";
 
 /** How long members leave each other to admit someone whom any of them may admit, times their rank. */
@@ -86,7 +87,8 @@ export class JoinRequests {
   /** Follows the box and shows again what waits for an answer. */
   async subscribe(): Promise<void> {
     const { record, group, access } = this.conversation.state;
-    if (record.status !== "active" || group === undefined) return;
+    // Who waits to be repaired answers nobody, but knows by it who else does.
+    if (!isMember(record) || group === undefined) return;
     const following = this.#mayAnswer() ? "answering" : "repairing";
     const present = presentDevices(group, access, this.#context.identity.deviceId);
     const isEarlyGone = [...this.#early].some((device) => !present.has(device));

@@ -23,6 +23,7 @@ import { keepHandshake } from "./journal.js";
 import { authenticate, type Leaf, leafAt, leafHash, leavesOf, ownLeafOf, usersOf } from "./leaves.js";
 import { isAdmin, type Policy } from "./policy.js";
 import type { ConversationRecord } from "./record.js";
+import { isSuccessor } from "./recreation.js";
 import type { Registry } from "./registry.js";
 import { type ConversationState, initialChanges, NO_PLACE, policyIn } from "./state.js";
 
@@ -68,9 +69,9 @@ export async function joinByPointer(
   if (known !== undefined && known.record.status !== "ended") {
     // A pointer never takes the place of a live conversation: the log itself has to end that first.
     const { place, record } = known;
-    const isPast =
+    const isOver =
       place.cursor.seq > pointer.at.seq || (isLive(record) && place.cursor.seq === pointer.at.seq);
-    if (isPast) return { type: "dropped" };
+    if (isOver && !isLogInDoubt(record)) return { type: "dropped" };
     if (isLive(record)) return { type: "held" };
   }
   const { content, welcome, at } = await context.relay.request("fetchBundle", {
@@ -80,6 +81,11 @@ export async function joinByPointer(
   if (at.seq !== pointer.at.seq || !equalBytes(at.digest, pointer.at.digest)) {
     throw new SubrosaError("protocol-error", "the relay answered with another commit");
   }
+  const conversation = registry.get(pointer.groupId);
+  const done = [{ delete: layout.pointer(pointer.groupId) }, { delete: layout.join(pointer.groupId) }];
+  if (conversation !== undefined && (await conversation.resume(content, at, done))) {
+    return { type: "joined", conversation };
+  }
   // It was put back by somebody who had not the welcome: whoever made it may complete it.
   if (welcome.length === 0 && content.bundle?.welcomeHash.length) return { type: "held" };
   if (!equalBytes(content.bundle?.welcomeHash ?? new Uint8Array(0), await sha256(welcome))) {
@@ -87,6 +93,7 @@ export async function joinByPointer(
   }
   const bundle = findBundle(context, welcome);
   if (bundle === undefined) {
+    context.keyPackages.onMissing();
     return {
       type: "dropped",
       error: new SubrosaError("no-key-package", "the welcome is for a key package long gone"),
@@ -130,7 +137,12 @@ export async function joinByPointer(
   }
   return policy.kind === "direct"
     ? joinDirect(context, registry, pointer, group, bundle, policy)
-    : joinNamed(context, registry, { pointer, group, bundle, content, asked, by, isWanted }, policy);
+    : joinNamed(context, registry, { pointer, group, bundle, content, asked, signer, isWanted }, policy);
+}
+
+/** The relay's log may be shorter than the one that this device has read. */
+function isLogInDoubt({ repair }: ConversationRecord): boolean {
+  return repair?.reason === "not-a-member" || repair?.reason === "cursor-mismatch";
 }
 
 /** Whether a pointer has to wait for the log to end the conversation. */
@@ -214,22 +226,27 @@ async function joinNamed(
   registry: Registry,
   joining: Joining & {
     readonly asked: OwnRequest | undefined;
-    readonly by: string;
+    readonly signer: Leaf;
     /** It leads to where the user asked to be; else it is an invitation. */
     readonly isWanted: boolean;
   },
   policy: Extract<Policy, { kind: "group" }>,
 ): Promise<JoinResult> {
-  const { pointer, group, asked, by, isWanted } = joining;
+  const { pointer, group, asked, signer } = joining;
+  const by = signer.userId;
   const named = registry.named(policy.name);
   // What the relay has not confirmed binds nothing.
   const bound = named?.state.record.status === "creating" ? undefined : named;
   const isBound = bound !== undefined && equalBytes(bound.state.record.groupId, pointer.groupId);
+  const succeeds = bound !== undefined && !isBound && isSuccessor(bound.state, signer, group);
+  const isWanted = joining.isWanted || succeeds;
+  // What the log of the one that has the name says of its end has not been read yet.
+  if (bound !== undefined && !isBound && !succeeds && !bound.isCurrent) return { type: "held" };
   if (
     !isName(policy.name) ||
     !(isBound || (await isNameOf(context, policy.name, pointer.groupId))) ||
     (asked !== undefined && asked.name !== policy.name) ||
-    (bound !== undefined && !isBound)
+    (bound !== undefined && !isBound && !succeeds)
   ) {
     return {
       type: "dropped",
@@ -251,7 +268,8 @@ async function joinNamed(
   const changes = [{ delete: layout.join(pointer.groupId) }];
   if (isBound && !isWanted) context.emit("groupLeave", { group: policy.name, reason: "lost" });
   const conversation = await adopt(context, registry, joining, record, changes);
-  if (isWanted && !isBound) context.emit("groupJoin", { group: policy.name, members: usersOf(group) });
+  if (isWanted && bound === undefined)
+    context.emit("groupJoin", { group: policy.name, members: usersOf(group) });
   return { type: "joined", conversation };
 }
 

@@ -169,7 +169,9 @@ export class OwnRequests {
     this.#settle(key, error);
     const conversation = this.#registry.get(groupId);
     // Nobody adds this device anew: the members have removed it, or the group is no more.
-    if (conversation?.state.record.status === "repairing") await conversation.lose();
+    if (conversation?.state.record.status !== "repairing") return;
+    if (error.code === "unknown-group") this.#context.closedWhileRepairing(groupId);
+    else await conversation.lose();
   }
 
   #settle(key: string, error?: SubrosaError): void {

@@ -30,6 +30,9 @@ export async function receiveEntries(
   entries: readonly LogEntry[],
   receiving: Receiving,
 ): Promise<void> {
+  // What follows the commit that adds this device anew is read with the keys that it brings.
+  const isOver = () => step.record.status === "ended" || step.record.repair?.readded === true;
+  if (isOver()) return;
   const first = step.place.cursor.seq + 1;
   const isWhole = entries.every(({ seq }, at) => at === 0 || seq === (entries[at - 1]?.seq ?? 0) + 1);
   if (!isWhole || (entries[0]?.seq ?? first) > first) {
@@ -37,9 +40,7 @@ export async function receiveEntries(
   }
   const digests = await contentDigests(entries);
   for (const [index, entry] of entries.entries()) {
-    const { status, repair } = step.record;
-    // What follows the commit that adds this device anew is read with the keys that it brings.
-    if (status === "ended" || repair?.readded) return;
+    if (isOver()) return;
     const { cursor } = step.place;
     if (entry.seq <= cursor.seq) continue;
     const digest = digests[index] as Awaited<(typeof digests)[number]>;

@@ -50,11 +50,24 @@ export class Registry {
     });
   }
 
-  /** The group bound to a name, unless it has ended or is hidden. */
+  /** The group bound to a name, unless it has ended or is hidden. Two only while one takes the place of the other. */
   named(name: string): Conversation | undefined {
-    return this.all().find(({ state: { record } }) => {
+    const [first, ...others] = this.all().filter(({ state: { record } }) => {
       const { subject, status } = record;
       return subject.kind === "group" && subject.name === name && status !== "ended" && status !== "leaving";
+    });
+    const both = first === undefined || others.length === 0 ? [] : [first, ...others];
+    const inOrder = (["active", "repairing"] as const).map((status) =>
+      both.find(({ state }) => state.record.status === status),
+    );
+    return inOrder.find((one) => one !== undefined) ?? first;
+  }
+
+  /** The group of a name in which this device waits to be repaired. */
+  stranded(name: string): Conversation | undefined {
+    return this.all().find(({ state: { record } }) => {
+      const { subject, status } = record;
+      return status === "repairing" && subject.kind === "group" && subject.name === name;
     });
   }
 

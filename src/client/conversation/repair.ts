@@ -41,8 +41,8 @@ export function passBy(context: Context, step: Step, entry: LogEntry): void {
   if (kind === EntryKind.application) {
     step.setRecord({ repair: { ...repair, missed: repair.missed + 1 } });
   } else if (kind === EntryKind.close) {
-    announceEnd(context, step, { lost: true });
-    step.end();
+    const { groupId } = step.record;
+    step.after(() => context.closedWhileRepairing(groupId));
   } else if (entry.form === "full" && adds(entry.content.bundle, context.identity.deviceId)) {
     step.setRecord({ repair: { ...repair, readded: true } });
   }

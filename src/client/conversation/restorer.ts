@@ -1,10 +1,10 @@
 import { EMPTY, equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
-import type { LogEntry } from "../../wire/entries.js";
+import type { EntryContent, LogEntry } from "../../wire/entries.js";
 import { type Cursor, START } from "../../wire/identifiers.js";
 import { EntryKind, isHandshake } from "../../wire/protocol.js";
-import type { Context } from "../context.js";
+import type { Context, Effect } from "../context.js";
 import { layout } from "../layout.js";
 import type { Conversation } from "./conversation.js";
 import { type KeptHandshake, keepHandshake, keptHandshakes, keptMessages } from "./journal.js";
@@ -41,35 +41,72 @@ export class Restorer {
     this.#conversation = conversation;
   }
 
-  /** Finds the newest place that relay and device both know; resolves to the log's head, or nothing if there is none. */
-  async begin(): Promise<number | undefined> {
-    const { state, log } = this.#conversation;
-    const { record, place } = state;
-    if (record.status !== "active" || record.subject.kind !== "group") return undefined;
-    const kept = await keptHandshakes(this.#context.store, record.groupId);
-    const places = [START, ...kept.map(({ cursor }) => cursor)];
-    for (let at = places.length - 1; at >= 0; at--) {
-      const cursor = places[at] as Cursor;
-      if (cursor.seq >= place.cursor.seq && cursor.seq > 0) continue;
-      try {
-        const { head } = await this.#context.relay.request("subscribe", { log, cursor });
+  /**
+   * Finds the newest place that relay and device both know; resolves to the log's head, or nothing if there is none. It
+   * is one step, so that what the relay then sends is received at that place.
+   */
+  begin(): Promise<number | undefined> {
+    return this.#conversation.step(async (step) => {
+      const { record, place } = step;
+      if (record.status !== "active" || record.subject.kind !== "group") return undefined;
+      const kept = await keptHandshakes(this.#context.store, record.groupId);
+      const places = [START, ...kept.map(({ cursor }) => cursor)];
+      for (let at = places.length - 1; at >= 0; at--) {
+        const cursor = places[at] as Cursor;
+        if (cursor.seq >= place.cursor.seq && cursor.seq > 0) continue;
+        const head = await this.#headFrom(cursor);
+        if (head === undefined) continue;
         this.#kept = kept;
         this.#present.clear();
-        await this.#conversation.step((step) => {
-          step.moveTo(cursor);
-          step.setRecord({ restoration: { from: cursor.seq, until: head.seq, matched: at } });
-          for (const intent of this.#conversation.intents()) {
-            if (intent.sealed !== undefined) unseal(this.#context, step, intent);
-          }
-        });
+        step.moveTo(cursor);
+        step.setRecord({ restoration: { from: cursor.seq, until: head, matched: at } });
+        for (const intent of this.#conversation.intents()) {
+          if (intent.sealed !== undefined) unseal(this.#context, step, intent);
+        }
         this.#context.report(new SubrosaError("data-lost", "the relay has lost the end of a group's log"));
-        return head.seq;
-      } catch (error) {
-        if (!SubrosaError.is(error) || (error.code !== "cursor-mismatch" && error.code !== "gap"))
-          throw error;
+        return head;
       }
+      return undefined;
+    });
+  }
+
+  /**
+   * The relay had forgotten that this device is in the group, and the commit that added it has been put back, at another
+   * place: the keys are as good as they were. False if this is another commit.
+   */
+  resume(content: EntryContent, at: Cursor, changes: readonly Effect[]): Promise<boolean> {
+    return this.#conversation.step(async (step) => {
+      const { status, repair, groupId } = step.record;
+      if (status !== "repairing" || repair?.reason !== "not-a-member" || step.group === undefined)
+        return false;
+      const kept = await keptHandshakes(this.#context.store, groupId);
+      const digest = await contentDigest(content);
+      const digests = await Promise.all(kept.map((one) => contentDigest(one.content)));
+      const index = digests.findIndex((one) => equalBytes(one, digest));
+      const head = index < 0 ? undefined : await this.#headFrom(at);
+      if (head === undefined) return false;
+      this.#kept = undefined;
+      this.#present.clear();
+      step.moveTo(at);
+      step.setRecord({
+        status: "active",
+        repair: undefined,
+        restoration: { from: at.seq, until: head, matched: index + 1 },
+      });
+      step.change(...changes);
+      return true;
+    });
+  }
+
+  /** The head of the log, if the relay knows this place in it. */
+  async #headFrom(cursor: Cursor): Promise<number | undefined> {
+    const { log } = this.#conversation;
+    try {
+      return (await this.#context.relay.request("subscribe", { log, cursor })).head.seq;
+    } catch (error) {
+      if (!SubrosaError.is(error) || (error.code !== "cursor-mismatch" && error.code !== "gap")) throw error;
+      return undefined;
     }
-    return undefined;
   }
 
   /** An entry of the log while it is being put back. `known`: it was processed before, or cannot be. */

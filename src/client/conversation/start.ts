@@ -52,12 +52,44 @@ export class Starter {
     const conversation = await this.#prepare({ kind: "group", name: policy.name }, policy);
     await conversation.step((step) => step.change(...initialChanges(conversation.state)));
     this.#registry.insert(conversation);
+    await this.#created(conversation);
+  }
+
+  /**
+   * A group in the place of one of the same name, with these members: it is stored, then `free` ends the other one, then
+   * it is created. Throws what `free` and the relay throw; then there is nothing of it.
+   */
+  async createAnew(
+    policy: Extract<Policy, { kind: "group" }>,
+    keyPackages: readonly Bytes[],
+    free: () => Promise<void>,
+  ): Promise<Conversation> {
+    const conversation = await this.#prepare({ kind: "group", name: policy.name }, policy);
+    await conversation.step(async (step) => {
+      step.change(...initialChanges(conversation.state));
+      if (keyPackages.length === 0) return;
+      const { intent } = this.#context.outbox.add({ groupId: step.record.groupId }, { type: "start" });
+      await sealCommit(this.#context, step, intent, { keyPackages });
+    });
+    try {
+      await free();
+    } catch (error) {
+      await this.#forget(conversation);
+      throw error;
+    }
+    this.#registry.insert(conversation);
+    await this.#created(conversation);
+    return conversation;
+  }
+
+  /** Resolves when the relay has taken a conversation. */
+  #created(conversation: Conversation): Promise<void> {
     const created = new Promise<void>((resolve, reject) =>
       this.#waiters.set(conversation.key, { resolve, reject }),
     );
     created.catch(() => {});
     this.flushCreations();
-    await created;
+    return created;
   }
 
   /** Asks the relay for every conversation that it has not confirmed yet. */
@@ -89,12 +121,13 @@ export class Starter {
     };
     const body: CreateBody =
       subject.kind === "group"
-        ? { groupId, nameHash: await nameHash(subject.name) }
+        ? { groupId, nameHash: await nameHash(subject.name), ...(first && { first }) }
         : { groupId, direct: { peer: subject.peer, generation: generation ?? 1 }, ...(first && { first }) };
     await this.#context.relay.request("create", body);
     await conversation.step((step) => {
       step.setStatus("active");
-      if (subject.kind === "group") {
+      // What takes the place of another group is the same group to the app.
+      if (subject.kind === "group" && this.#registry.stranded(subject.name) === undefined) {
         step.after(() => this.#context.emit("groupCreated", { group: subject.name }));
       }
     });

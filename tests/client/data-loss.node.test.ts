@@ -1,0 +1,87 @@
+import { cp, rm } from "node:fs/promises";
+import { expect, it } from "vitest";
+import { memoryStore } from "../../src/stores/memory.js";
+import {
+  type Actor,
+  connectAll,
+  connected,
+  eventually,
+  makeGroup,
+  startRelay,
+  temporaryFolder,
+} from "./harness.js";
+
+const numbered = (name: string, count: number) => Array.from({ length: count }, (_, i) => `${name} ${i}`);
+
+/** A relay whose data can be set back to an earlier day. */
+async function relayWithBackup() {
+  const data = await temporaryFolder();
+  const backup = await temporaryFolder();
+  const relay = await startRelay({ data });
+  const copy = async (from: string, to: string) => {
+    await relay.stop();
+    await rm(to, { recursive: true, force: true });
+    await cp(from, to, { recursive: true });
+    await relay.start();
+  };
+  return { relay, backUp: () => copy(data, backup), restore: () => copy(backup, data) };
+}
+
+const once = (actor: Actor, texts: readonly string[]) => {
+  for (const text of texts) {
+    expect([actor.userId, text, actor.texts.filter((one) => one === text).length]).toEqual([
+      actor.userId,
+      text,
+      1,
+    ]);
+  }
+};
+
+it("yesterday's backup of the relay: handshakes are put back, then messages; nothing is missing, nothing comes twice", async () => {
+  const { relay, backUp, restore } = await relayWithBackup();
+  const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+  const store = memoryStore();
+  let carol = await connected(relay, "carol", { store });
+  await makeGroup("team", [alice, bob, carol]);
+  await alice.client.sendGroupMessage("team", "before");
+  await alice.client.sendDirectMessage("bob", "direct before");
+  await Promise.all([bob.message("before"), carol.message("before"), bob.message("direct before")]);
+  await backUp();
+
+  // All of this the relay will know nothing of: messages, commits, a new user, a new group, a new conversation.
+  const late = await connected(relay, "dave");
+  await alice.client.invite("team", "dave");
+  await (await late.event("invitation")).accept();
+  await carol.client.close();
+  const toAll = numbered("to all", 5);
+  for (const text of toAll) await alice.client.sendGroupMessage("team", text);
+  await Promise.all([bob.count(2 + 5), late.count(5)]);
+  await late.client.sendGroupMessage("team", "by the late one");
+  await bob.client.sendDirectMessage("alice", "direct after");
+  await makeGroup("new", [bob, alice]);
+  await bob.client.sendGroupMessage("new", "in the new group");
+  await alice.message("in the new group");
+  await bob.client.sendDirectMessage("carol", "for when you are back");
+  await bob.event("receipt", ({ state }) => state === "sent");
+  await restore();
+
+  // Everybody comes back, and writes on.
+  await alice.client.sendGroupMessage("team", "after");
+  carol = await connected(relay, "carol", { store });
+  await bob.client.sendGroupMessage("new", "after in the new group");
+  await carol.message("after");
+  await Promise.all([bob.message("after"), late.message("after"), alice.message("after in the new group")]);
+  await carol.message("for when you are back");
+  await carol.message("by the late one");
+  await carol.client.sendGroupMessage("team", "carol too");
+  await Promise.all([alice.message("carol too"), bob.message("carol too"), late.message("carol too")]);
+  once(carol, [...toAll, "by the late one", "after", "for when you are back"]);
+  once(bob, [...toAll, "before", "direct before", "by the late one", "after", "carol too"]);
+  once(late, [...toAll, "after", "carol too"]);
+  once(alice, ["by the late one", "direct after", "in the new group", "after in the new group", "carol too"]);
+  for (const actor of [alice, bob, carol, late]) {
+    expect(actor.all("groupLeave")).toEqual([]);
+    expect(actor.all("receipt").filter(({ state }) => state === "failed")).toEqual([]);
+    await eventually(async () => (await actor.client.members("team")).length === 4);
+  }
+});
