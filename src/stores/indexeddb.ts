@@ -49,7 +49,7 @@ export function indexedDbStore(options: IndexedDbStoreOptions = {}): Store {
       try {
         assertNotAborted(signal);
         if (release === undefined) throw inUse();
-        return await openSession(name, release, signal);
+        return await openSession(name, release, { signal, takeOver });
       } catch (error) {
         release?.();
         throw storeError(error, "cannot open the database of this browser");
@@ -73,7 +73,7 @@ export function storageRefused(cause?: unknown): SubrosaError {
 async function openSession(
   name: string,
   release: () => void,
-  signal: AbortSignal | undefined,
+  { signal, takeOver }: { signal: AbortSignal | undefined; takeOver: boolean },
 ): Promise<StoreSession> {
   let session: RecordSession | undefined;
   let gone: SubrosaError | undefined;
@@ -88,7 +88,12 @@ async function openSession(
     const storeKey = ((await database.get("meta", "key")) ?? (await generateStoreKey())) as CryptoKey;
     assertNotAborted(signal);
     const opened = await claim(database, storeKey);
-    const records = databaseRecords(database, opened.owner, release);
+    // A frozen page would keep its transaction open, and with it the next owner out, for about a minute.
+    const stopListening = takeOver ? onFreeze(() => lose(inUse())) : () => {};
+    const records = databaseRecords(database, opened.owner, () => {
+      stopListening();
+      release();
+    });
     const sealing = structuredCloneSealing(name, opened.storeKey);
     if (gone !== undefined) throw gone;
     session = new RecordSession({ ...opened, records, sealing });
@@ -158,7 +163,14 @@ async function claim(
   return { owner, firstUse: values === 0 && keys === 0, storeKey };
 }
 
+function onFreeze(listener: () => void): () => void {
+  const { document } = globalThis as { document?: Partial<EventTarget> };
+  document?.addEventListener?.("freeze", listener);
+  return () => document?.removeEventListener?.("freeze", listener);
+}
+
 function databaseRecords(database: Database, owner: number, release: () => void): Records {
+  let active: { abort(): void } | undefined;
   return {
     read: (space, key) => database.get(space === Space.values ? "values" : "keys", key),
     async range({ lower, lowerOpen, upper, limit, reverse }) {
@@ -183,6 +195,7 @@ function databaseRecords(database: Database, owner: number, release: () => void)
     async commit(changes) {
       const transaction = database.transaction(ALL_STORES, "readwrite", { durability: "strict" });
       const [values, keys] = [transaction.objectStore("values"), transaction.objectStore("keys")];
+      active = transaction;
       transaction.done.catch(() => {}); // Awaited below, but not before the requests have been made.
       if ((await transaction.objectStore("meta").get("owner")) !== owner) {
         transaction.abort();
@@ -218,6 +231,10 @@ function databaseRecords(database: Database, owner: number, release: () => void)
       }
     },
     async close() {
+      // Only a session that lost the store has one under way: whether it was in time, its end says.
+      try {
+        active?.abort();
+      } catch {}
       database.close();
       release();
     },
