@@ -1,0 +1,165 @@
+import { describe, expect, it } from "vitest";
+import type { Clock } from "../../src/base/clock.js";
+import { memoryStore } from "../../src/index.js";
+import { EntryKind } from "../../src/wire/protocol.js";
+import { flipped, sendCommit } from "../rejects/builder.js";
+import { type Actor, connectAll, connected, makeGroup, settledMembers, startRelay } from "./harness.js";
+import { keyPackageOf, RawMember } from "./raw-member.js";
+
+/** The machine's clock, which can be put forward: timers that are due by it then go off. */
+class ForwardClock implements Clock {
+  #ahead = 0;
+  readonly #timers = new Set<{ at: number; handle: ReturnType<typeof setTimeout>; callback: () => void }>();
+
+  now(): number {
+    return Date.now() + this.#ahead;
+  }
+
+  after(ms: number, callback: () => void): () => void {
+    const timer = { at: this.now() + ms, handle: undefined as never, callback };
+    this.#timers.add(timer);
+    this.#arm(timer);
+    return () => {
+      clearTimeout(timer.handle);
+      this.#timers.delete(timer);
+    };
+  }
+
+  #arm(timer: { at: number; handle: ReturnType<typeof setTimeout>; callback: () => void }): void {
+    clearTimeout(timer.handle);
+    timer.handle = setTimeout(
+      () => {
+        this.#timers.delete(timer);
+        timer.callback();
+      },
+      Math.min(Math.max(0, timer.at - this.now()), 2 ** 31 - 1),
+    );
+  }
+
+  /** In small steps, so that what is answered in time still is. */
+  async forward(ms: number, step = 5_000): Promise<void> {
+    for (let rest = ms; rest > 0; rest -= step) {
+      this.#ahead += Math.min(rest, step);
+      for (const timer of this.#timers) this.#arm(timer);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
+
+async function world(carolsStore = memoryStore()) {
+  const clock = new ForwardClock();
+  const relay = await startRelay();
+  const seams = { clock, random: () => 0.1 };
+  const [alice, bob] = await connectAll(relay, ["alice", "bob"], { seams });
+  const carol = await connected(relay, "carol", { seams, store: carolsStore });
+  const actors = [alice, bob, carol];
+  const mallory = await RawMember.connect(relay, "mallory");
+  await makeGroup("team", actors);
+  await alice.client.invite("team", "mallory");
+  await mallory.join();
+  return { clock, relay, actors, alice, bob, carol, mallory };
+}
+
+/** A commit with garbage in its path for everybody, or those whom `strands` chooses by level and place. */
+async function garble(mallory: RawMember, strands: (level: number) => boolean = () => true): Promise<void> {
+  await mallory.follow();
+  const actor = { state: mallory.group, signer: mallory.user.device } as never;
+  const payload = await sendCommit(actor, [], {
+    updatePath: (path) => ({
+      ...path,
+      nodes: path.nodes.map((node, level) => ({
+        ...node,
+        encryptedPathSecret: node.encryptedPathSecret.map((secret) =>
+          strands(level) ? { ...secret, ciphertext: flipped(secret.ciphertext) } : secret,
+        ),
+      })),
+    }),
+  });
+  await mallory.append({
+    kind: EntryKind.commit,
+    payload,
+    bundle: { access: [], welcome: new Uint8Array(0) },
+  });
+}
+
+const stranded = (actor: Actor) => actor.event("error", ({ code }) => code === "decryption-failed");
+
+describe("a group in which only the maker of a commit can read it", () => {
+  it("is begun anew by an admin, without anybody doing anything; what was written meanwhile comes once", async () => {
+    const { clock, actors, alice, mallory } = await world();
+    const before = actors.map((actor) => [
+      actor.all("groupJoin").length,
+      actor.all("invitation").length,
+      actor.all("groupCreated").length,
+    ]);
+    await mallory.publish([await keyPackageOf(mallory.user)]);
+    await garble(mallory);
+    await Promise.all(actors.map(stranded));
+    for (const { client, userId } of actors) await client.sendGroupMessage("team", `${userId} meanwhile`);
+    await clock.forward(100_000);
+    expect(alice.texts).toEqual([]);
+    await clock.forward(30_000);
+    for (const actor of actors) await actor.count(2);
+    for (const { client, userId } of actors) {
+      const members = (await client.members("team")).map((member) => member.userId);
+      expect(members.sort()).toEqual(["alice", "bob", "carol", "mallory"]);
+      await client.sendGroupMessage("team", `${userId} afterwards`);
+    }
+    for (const actor of actors) await actor.count(4);
+    await clock.forward(600_000);
+    for (const [index, actor] of actors.entries()) {
+      const others = ["alice", "bob", "carol"].filter((userId) => userId !== actor.userId);
+      const expected = others.flatMap((userId) => [`${userId} meanwhile`, `${userId} afterwards`]);
+      expect([...actor.texts].sort()).toEqual(expected.sort());
+      expect(actor.all("groupLeave")).toEqual([]);
+      expect(actor.all("groupDeleted")).toEqual([]);
+      expect(actor.all("undecryptable")).toEqual([]);
+      expect(await actor.client.groups()).toMatchObject([{ name: "team", admin: actor === alice }]);
+      expect([
+        actor.all("groupJoin").length,
+        actor.all("invitation").length,
+        actor.all("groupCreated").length,
+      ]).toEqual(before[index]);
+    }
+  });
+
+  it("leaves out who has no key package, and says so", async () => {
+    const { clock, actors, alice, mallory } = await world();
+    await garble(mallory);
+    await Promise.all(actors.map(stranded));
+    await clock.forward(130_000);
+    await alice.event("error", ({ code }) => code === "no-key-package");
+    await settledMembers("team", actors);
+  });
+
+  it("waits for members who may only be away: one who is back repairs it", async () => {
+    const store = memoryStore();
+    const { clock, relay, alice, bob, carol, mallory } = await world(store);
+    await bob.client.close();
+    await carol.client.close();
+    // Carol's leaf stands beside mallory's: hers is the one secret on the lowest level.
+    await garble(mallory, (level) => level > 0);
+    await stranded(alice);
+    await alice.client.sendGroupMessage("team", "is anybody there?");
+    await clock.forward(600_000);
+    const again = await connected(relay, "carol", { store });
+    await again.message("is anybody there?");
+    await again.client.sendGroupMessage("team", "I am");
+    await alice.message("I am");
+    expect((await alice.client.members("team")).length).toBe(4);
+  });
+
+  it("is begun anew after a day even if several members say nothing", async () => {
+    const { clock, alice, bob, carol, mallory } = await world();
+    for (const { client } of [bob, carol]) await client.close();
+    await garble(mallory);
+    await stranded(alice);
+    await alice.client.sendGroupMessage("team", "is anybody there?");
+    await clock.forward(23 * 3_600_000, 600_000);
+    expect((await alice.client.members("team")).length).toBe(4);
+    expect(alice.errors).not.toContain("no-key-package");
+    await clock.forward(2 * 3_600_000, 300_000);
+    await alice.event("error", ({ code }) => code === "no-key-package");
+    await settledMembers("team", [alice]);
+  });
+});
