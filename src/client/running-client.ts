@@ -69,7 +69,6 @@ export class RunningClient {
   readonly #waitingForSession: (() => void)[] = [];
   readonly #supply: PackageSupply;
   readonly #recreation: Recreation;
-  readonly #recreation: Recreation;
   #reconciled = false;
   #registered: boolean;
   #cancelHousekeeping: (() => void) | undefined;
@@ -99,7 +98,6 @@ export class RunningClient {
     this.#reload = parts.reload;
     this.#registered = parts.registered;
     this.#supply = new PackageSupply(parts.context);
-    this.#recreation = new Recreation(parts.context, parts.registry, parts.starter, parts.ownRequests);
     this.#recreation = new Recreation(parts.context, parts.registry, parts.starter, parts.ownRequests);
     this.#stopWaking = listenForWake(() => this.#wake());
   }
@@ -207,7 +205,6 @@ export class RunningClient {
       conversationEnded: (conversation) => running?.conversationEnded(conversation),
       repair: (groupId) => running?.repair(groupId),
       closedWhileRepairing: (groupId) => running?.closedWhileRepairing(groupId),
-      closedWhileRepairing: (groupId) => running?.closedWhileRepairing(groupId),
       outdated: (error) => void incarnation.refused().then(() => handler.fatal(error), report),
       background: (work) => void work.catch(ifConnected(report)),
       report,
@@ -275,7 +272,6 @@ export class RunningClient {
       if (state.record.status === "repairing") this.repair(state.record.groupId);
     }
     for (const conversation of this.registry.all()) context.background(this.#recreation.settle(conversation));
-    for (const conversation of this.registry.all()) context.background(this.#recreation.settle(conversation));
     this.starter.flushCreations();
     for (const userId of context.outbox.waitingUsers()) this.starter.flushDirect(userId);
     this.invitations.show();
@@ -312,7 +308,6 @@ export class RunningClient {
 
   ended(end: LinkEnd, error: SubrosaError | undefined): void {
     this.#session++;
-    this.#recreation.stop();
     this.#recreation.stop();
     this.#supply.ended();
     for (const conversation of this.registry.all()) conversation.disconnected();
@@ -446,7 +441,6 @@ export class RunningClient {
   async #halt(reason: SubrosaError): Promise<void> {
     this.#stopWaking();
     this.#cancelHousekeeping?.();
-    this.#recreation.stop();
     this.#recreation.stop();
     for (const conversation of this.registry.all()) conversation.stop();
     this.context.relay.close();

@@ -53,22 +53,6 @@ export function isWish(action: Action): boolean {
   }
 }
 
-/** Whether the app asked for it; the rest this client does by itself, for reasons that go with the conversation. */
-export function isWish(action: Action): boolean {
-  switch (action.type) {
-    case "send":
-      return ["text", "bytes", "close"].includes(action.content.type);
-    case "add":
-      return action.request === undefined;
-    case "remove":
-    case "promote":
-    case "leave":
-      return true;
-    default:
-      return false;
-  }
-}
-
 /** The bytes that go, or went, to the relay for an intent. Resent unchanged until the relay answers `stale`. */
 export interface Sealed {
   readonly kind: EntryKind;

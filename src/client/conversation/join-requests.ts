@@ -34,7 +34,6 @@ import { identityIn, leavesOf } from "./leaves.js";
 import { contentDigests, nextCursor } from "./log-digest.js";
 import { isAdmin } from "./policy.js";
 import { isMember } from "./registry.js";
-import { isMember } from "./registry.js";
 import { policyIn } from "./state.js";
 
 /** How long members leave each other to admit someone whom any of them may admit, times their rank. */

@@ -24,7 +24,6 @@ import { authenticate, type Leaf, leafAt, leafHash, leavesOf, ownLeafOf, usersOf
 import { isAdmin, type Policy } from "./policy.js";
 import type { ConversationRecord } from "./record.js";
 import { isSuccessor } from "./recreation.js";
-import { isSuccessor } from "./recreation.js";
 import type { Registry } from "./registry.js";
 import { type ConversationState, initialChanges, NO_PLACE, policyIn } from "./state.js";
 
@@ -239,10 +238,6 @@ async function joinNamed(
   // What the relay has not confirmed binds nothing.
   const bound = named?.state.record.status === "creating" ? undefined : named;
   const isBound = bound !== undefined && equalBytes(bound.state.record.groupId, pointer.groupId);
-  const succeeds = bound !== undefined && !isBound && isSuccessor(bound.state, signer, group);
-  const isWanted = joining.isWanted || succeeds;
-  // What the log of the one that has the name says of its end has not been read yet.
-  if (bound !== undefined && !isBound && !succeeds && !bound.isCurrent) return { type: "held" };
   const succeeds = bound !== undefined && !isBound && isSuccessor(bound.state, signer, group);
   const isWanted = joining.isWanted || succeeds;
   // What the log of the one that has the name says of its end has not been read yet.

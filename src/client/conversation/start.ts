@@ -92,43 +92,6 @@ export class Starter {
     return created;
   }
 
-  /**
-   * A group in the place of one of the same name, with these members: it is stored, then `free` ends the other one, then
-   * it is created. Throws what `free` and the relay throw; then there is nothing of it.
-   */
-  async createAnew(
-    policy: Extract<Policy, { kind: "group" }>,
-    keyPackages: readonly Bytes[],
-    free: () => Promise<void>,
-  ): Promise<Conversation> {
-    const conversation = await this.#prepare({ kind: "group", name: policy.name }, policy);
-    await conversation.step(async (step) => {
-      step.change(...initialChanges(conversation.state));
-      if (keyPackages.length === 0) return;
-      const { intent } = this.#context.outbox.add({ groupId: step.record.groupId }, { type: "start" });
-      await sealCommit(this.#context, step, intent, { keyPackages });
-    });
-    try {
-      await free();
-    } catch (error) {
-      await this.#forget(conversation);
-      throw error;
-    }
-    this.#registry.insert(conversation);
-    await this.#created(conversation);
-    return conversation;
-  }
-
-  /** Resolves when the relay has taken a conversation. */
-  #created(conversation: Conversation): Promise<void> {
-    const created = new Promise<void>((resolve, reject) =>
-      this.#waiters.set(conversation.key, { resolve, reject }),
-    );
-    created.catch(() => {});
-    this.flushCreations();
-    return created;
-  }
-
   /** Asks the relay for every conversation that it has not confirmed yet. */
   flushCreations(): void {
     for (const conversation of this.#registry.all()) {
