@@ -60,6 +60,7 @@ const TOO_LATE: readonly ErrorCode[] = [
   "closed",
   "gap",
   "connection-failed",
+  "name-taken",
 ];
 
 /** What is said when a relay has lost data. */
