@@ -65,7 +65,10 @@ export interface RelayLimits {
    */
   readonly oneTimePackagesPerHour: number;
   readonly oneTimePackagesPerPair: number;
-  /** User ids that register in an hour from one address (more: `rate-limited`), and failed authentications (more: 4429). */
+  /**
+   * User ids that register in an hour from one address (more: `rate-limited`), and connections that failed to
+   * authenticate, malformed first frames among them (more: 4429, before they are heard).
+   */
   readonly registrationsPerHour: number;
   readonly failedAuthenticationsPerHour: number;
   /** Users and addresses that are remembered for all this; beyond it those seen least lately are forgotten. */

@@ -123,6 +123,8 @@ export class Session implements Reader, RequestHost {
 
   close(code: number, reason: string): void {
     if (this.#state === "closed") return;
+    const isRude = code === CloseCode.malformed || code === CloseCode.tooLarge;
+    if (!this.ready && isRude) this.#services.allowances.failedAuthentication(this.address);
     this.#services.closing(code, this.address);
     this.#socket.close(code, reason);
     this.disconnected();
@@ -130,6 +132,7 @@ export class Session implements Reader, RequestHost {
 
   /** Ends the session when everything it has asked is answered; reads nothing more meanwhile. */
   async finish(code: number, reason: string): Promise<void> {
+    if (this.#state === "closed") return;
     this.#gate.end();
     this.#cancelTimer();
     this.#cancelTimer = this.#services.clock.after(FINISH_TIMEOUT, () => this.close(code, reason));

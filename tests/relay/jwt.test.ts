@@ -1,10 +1,19 @@
-import { createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify, SignJWT } from "jose";
+import { readFileSync } from "node:fs";
+import {
+  createLocalJWKSet,
+  exportJWK,
+  generateKeyPair,
+  type JWTVerifyOptions,
+  jwtVerify,
+  SignJWT,
+} from "jose";
 import { beforeEach, describe, expect, it } from "vitest";
 import { Client, type ClientEvents } from "../../src/index.js";
 import { type AuthenticateHook, Relay } from "../../src/relay.js";
 import { CloseCode } from "../../src/wire/protocol.js";
 import { ManualClock } from "./manual-clock.js";
 
+const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
 const ISSUER = "https://login.example.org";
 const AUDIENCE = "relay.example.org";
 const MINUTE = 60_000;
@@ -29,17 +38,14 @@ describe("a login with tokens that jose verifies", () => {
         .setExpirationTime(Math.floor((clock.now() + lifetime) / 1000))
         .sign(privateKey);
 
-    // As in the README, but for the clock and the keys, which come from the login service there.
-    const authenticate: AuthenticateHook = async ({ userId, token }) => {
-      const { payload } = await jwtVerify(token, keys, {
-        issuer: ISSUER,
-        audience: AUDIENCE,
-        subject: userId,
-        requiredClaims: ["exp"],
-        currentDate: new Date(clock.now()),
-      });
-      return { expiresAt: (payload.exp as number) * 1000 };
-    };
+    // The README's, word for word, but for the clock and the keys, which come from the login service there.
+    const verifyNow = (token: string, known: typeof keys, options: JWTVerifyOptions) =>
+      jwtVerify(token, known, { ...options, currentDate: new Date(clock.now()) });
+    const hook = /authenticate: async[\s\S]*?\n {2}\},\n/.exec(readme)?.[0];
+    const authenticate = new Function("jwtVerify", "keys", `return { ${hook} }.authenticate`)(
+      verifyNow,
+      keys,
+    ) as AuthenticateHook;
     const relay = new Relay({ authenticate, clock, limits: { heartbeatInterval: Number.POSITIVE_INFINITY } });
     ({ url } = await relay.listen());
     return () => relay.close();
