@@ -130,6 +130,23 @@ describe("relays that share a Redis", () => {
     }
   });
 
+  it("append with one call of a script each, and with fewer when many append at once", async () => {
+    const prefix = newPrefix();
+    const storage = await open(prefix);
+    const [groupId, alice] = [randomBytes(32), sender()];
+    await create(storage, groupId, undefined, alice);
+    await application(storage, alice, groupId);
+    const calls = async () => {
+      const stats = String(await server.command("INFO", "commandstats"));
+      return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1]);
+    };
+    const before = await calls();
+    for (let i = 0; i < 20; i++) await application(storage, alice, groupId);
+    expect((await calls()) - before).toBe(20);
+    await Promise.all(Array.from({ length: 200 }, () => application(storage, alice, groupId)));
+    expect((await calls()) - before).toBeLessThan(40);
+  });
+
   it("send readers away from a log that lost entries, and say so when they come again", async () => {
     const [node] = await startNodes(1, [server.url]);
     const alice = await RawClient.connect(node?.url as string, await makeUser("alice"));

@@ -17,6 +17,8 @@ export interface FeedOptions {
   readonly names: Names;
   readonly source: FeedSource;
   readonly tell: (appended: Appended) => void;
+  /** Hears what other nodes have appended. */
+  readonly learn: (growth: Growth) => void;
   readonly report: (error: unknown) => void;
 }
 
@@ -85,7 +87,10 @@ export class Feeds {
     try {
       const { node, growth } = decodeMessage(message);
       if (equalBytes(node, this.#options.node)) return;
-      for (const one of growth) this.#slots.get(tag)?.feeds.get(logKey(one.log))?.feed.hear(one);
+      for (const one of growth) {
+        this.#options.learn(one);
+        this.#slots.get(tag)?.feeds.get(logKey(one.log))?.feed.hear(one);
+      }
     } catch (error) {
       this.#options.report(error);
     }

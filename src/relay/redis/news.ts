@@ -14,6 +14,8 @@ export interface Growth {
   readonly first: number;
   readonly last: number;
   readonly entries: readonly StoredEntry[];
+  /** The log's head record after them: whoever appends next begins with it. */
+  readonly head: Bytes;
 }
 
 /** Bytes of entries that one message may carry; more are read by those who need them. */
@@ -28,10 +30,10 @@ export interface Message {
 
 function write(writer: Writer, { node, growth }: Message): void {
   writer.fixed(node);
-  writer.vector(growth, (w, { log, before, first, last, entries }) => {
+  writer.vector(growth, (w, { log, before, first, last, entries, head }) => {
     encodeLogId(w, log);
     w.fixed(before).uint53(first).uint53(last);
-    w.vector(entries, (inner, entry) => inner.opaque(entryRecord.encode(entry)));
+    w.vector(entries, (inner, entry) => inner.opaque(entryRecord.encode(entry))).opaque(head);
   });
 }
 
@@ -43,14 +45,18 @@ function read(reader: Reader): Message {
     first: r.uint53(),
     last: r.uint53(),
     entries: r.vector((inner) => entryRecord.decode(inner.opaque())),
+    head: r.opaque(),
   }));
   return { node, growth };
 }
 
 export const decodeMessage = (message: Buffer): Message => decode(read, asBytes(new Uint8Array(message)));
 
-/** Sorts new entries of one slot by their logs, which had the digests given. */
-export function growthOf(appended: readonly Appended[], digestOf: (log: LogId) => Bytes): Growth[] {
+/** Sorts new entries of one slot by their logs. */
+export function growthOf(
+  appended: readonly Appended[],
+  logOf: (log: LogId) => Pick<Growth, "before" | "head">,
+): Growth[] {
   const logs = new Map<string, { log: LogId; entries: StoredEntry[] }>();
   for (const { log, entry } of appended) {
     const known = logs.get(logKey(log));
@@ -59,7 +65,7 @@ export function growthOf(appended: readonly Appended[], digestOf: (log: LogId) =
   }
   return [...logs.values()].map(({ log, entries }) => ({
     log,
-    before: digestOf(log),
+    ...logOf(log),
     first: (entries[0] as StoredEntry).seq,
     last: (entries.at(-1) as StoredEntry).seq,
     entries,

@@ -103,7 +103,11 @@ export class RedisStorage implements RelayStorage {
     const tell = (appended: Appended) => {
       for (const listener of this.#listeners) listener(appended);
     };
-    this.#feeds = new Feeds({ node, link, names, source: this, tell, report });
+    this.#feeds = new Feeds({
+      ...{ node, link, names, tell, report },
+      source: this,
+      learn: (growth) => this.#slots.learn(growth),
+    });
     this.#slots = new Slots(this.#records, this.#claims, new Recent(RECENT_RECORDS), {
       message: (growth) => encodeMessage(node, growth),
       errands: (tag, { overlay, appended }) => this.#errands.encode(tag, overlay, appended),

@@ -1,4 +1,4 @@
-import type { Bytes } from "../../base/bytes.js";
+import { type Bytes, EMPTY } from "../../base/bytes.js";
 import { SubrosaError } from "../../base/errors.js";
 import type { LogId } from "../../wire/identifiers.js";
 import { keys } from "../embedded/keys.js";
@@ -42,7 +42,7 @@ export interface SlotHooks {
 }
 
 const MAX_BATCH = 256;
-const MAX_ATTEMPTS = 32;
+const MAX_ATTEMPTS = 128;
 
 /**
  * Runs the rules of the embedded storage on records in Redis: they are run on what this node knows of one hash slot,
@@ -90,6 +90,14 @@ export class Slots {
     });
   }
 
+  /** Another node has appended: the next command here begins where that ended. */
+  learn({ log, head }: Growth): void {
+    const known = this.#recent.get(keys.head(log));
+    // News may come late, after what this node appended itself.
+    if (known !== undefined && headRecord.decode(known).seq >= headRecord.decode(head).seq) return;
+    this.#recent.set(keys.head(log), head);
+  }
+
   /** Resolves when nothing is under way. */
   async idle(): Promise<void> {
     while (this.#running.size > 0) await Promise.all(this.#running);
@@ -125,7 +133,10 @@ export class Slots {
       if (!(await this.#claim(snapshot, draft, claimed))) continue;
       const outbox = this.#hooks.errands(tag, draft);
       const own = draft.appended.filter(({ log }) => logTag(log) === tag);
-      const growth = growthOf(own, (log) => headBefore(snapshot, log).digest);
+      const growth = growthOf(own, (log) => ({
+        before: headBefore(snapshot, log).digest,
+        head: draft.overlay.changes.get(keys.head(log)) ?? EMPTY,
+      }));
       const values = [...draft.overlay.changes].filter(([key]) => placeOf(key).tag === tag);
       const news = growth.length > 0 ? this.#hooks.message(growth) : undefined;
       if (!(await this.#records.commit(snapshot, { tag, values, outbox, news }))) continue;
