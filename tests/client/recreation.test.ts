@@ -1,10 +1,34 @@
 import { describe, expect, it } from "vitest";
 import type { Clock } from "../../src/base/clock.js";
+import { authenticate, type Leaf, leavesOf } from "../../src/client/conversation/leaves.js";
+import { POLICY_EXTENSION, type Policy, policyExtension } from "../../src/client/conversation/policy.js";
+import { isSuccessor } from "../../src/client/conversation/recreation.js";
+import type { ConversationState } from "../../src/client/conversation/state.js";
+import { randomBytes } from "../../src/crypto/random.js";
 import { memoryStore } from "../../src/index.js";
+import {
+  createCommit,
+  createGroup,
+  type GroupState,
+  makeCapabilities,
+  merge,
+  readKeyPackage,
+} from "../../src/mls/group/index.js";
 import { EntryKind } from "../../src/wire/protocol.js";
 import { flipped, sendCommit } from "../rejects/builder.js";
-import { type Actor, connectAll, connected, makeGroup, settledMembers, startRelay } from "./harness.js";
+import { makeUser, type TestUser } from "../relay/raw-client.js";
+import {
+  type Actor,
+  connectAll,
+  connected,
+  eventually,
+  makeGroup,
+  settledMembers,
+  startRelay,
+} from "./harness.js";
 import { keyPackageOf, RawMember } from "./raw-member.js";
+
+type GroupPolicy = Extract<Policy, { kind: "group" }>;
 
 /** The machine's clock, which can be put forward: timers that are due by it then go off. */
 class ForwardClock implements Clock {
@@ -160,6 +184,82 @@ describe("a group in which only the maker of a commit can read it", () => {
     expect(alice.errors).not.toContain("no-key-package");
     await clock.forward(2 * 3_600_000, 300_000);
     await alice.event("error", ({ code }) => code === "no-key-package");
-    await settledMembers("team", [alice]);
+    const members = async () => (await alice.client.members("team")).map(({ userId }) => userId);
+    await eventually(async () => (await members()).sort().join() === "alice,bob,carol");
+  });
+});
+
+/** A group by its first member. */
+async function groupOf(users: readonly TestUser[], change: Partial<GroupPolicy> = {}): Promise<GroupState> {
+  const [maker, ...others] = users as [TestUser, ...TestUser[]];
+  const own = await keyPackageOf(maker);
+  const policy = { kind: "group", name: "team", join: "approval", admins: ["alice"], ...change } as const;
+  const created = await createGroup({
+    groupId: randomBytes(32),
+    credential: readKeyPackage(own.bytes).leafNode.credential,
+    signer: maker.device,
+    extensions: [policyExtension(policy)],
+    capabilities: makeCapabilities({ extensions: [POLICY_EXTENSION] }),
+  });
+  const bundles = await Promise.all(others.map((other) => keyPackageOf(other)));
+  const { staged } = await createCommit(created, {
+    proposals: bundles.map(({ bytes }) => ({ kind: "add", keyPackage: readKeyPackage(bytes) })),
+    authenticatedData: new Uint8Array(0),
+    signer: maker.device,
+    authenticate,
+    now: BigInt(Math.floor(Date.now() / 1000)),
+  });
+  return merge(staged);
+}
+
+describe("what takes the place of a group", () => {
+  it("is made by an admin of it, of its members and rules, for somebody whom a commit has stranded", async () => {
+    const names = ["alice", "bob", "mallory", "eve", "alice", "bob"] as const;
+    const users = await Promise.all(names.map((name) => makeUser(name)));
+    const [alice, bob, mallory, eve, falseAlice, falseBob] = users as [
+      TestUser,
+      TestUser,
+      TestUser,
+      TestUser,
+      TestUser,
+      TestUser,
+    ];
+    const before = await groupOf([alice, bob, mallory]);
+    const repair = { reason: "decryption-failed", missed: 0, readded: false };
+    const record = { status: "repairing", repair };
+    const takesPlace = (group: GroupState, state: object = { record, group: before }) =>
+      isSuccessor(state as ConversationState, leavesOf(group)[0] as Leaf, group);
+
+    const next = await groupOf([alice, bob, mallory]);
+    expect(takesPlace(next)).toBe(true);
+    expect(takesPlace(await groupOf([alice, bob]))).toBe(true);
+    const wrong: Record<string, GroupState> = {
+      "made by a member that is no admin": await groupOf([mallory, alice, bob]),
+      "made by one who calls himself as the admin": await groupOf([falseAlice, bob, mallory]),
+      "with somebody new": await groupOf([alice, bob, eve]),
+      "with another account of a member's name": await groupOf([alice, falseBob]),
+      "with another admin": await groupOf([alice, bob], { admins: ["alice", "bob"] }),
+      "with another rule to join": await groupOf([alice, bob], { join: "open" }),
+      "of another name": await groupOf([alice, bob], { name: "other" }),
+    };
+    expect(Object.keys(wrong).filter((what) => takesPlace(wrong[what] as GroupState))).toEqual([]);
+    // What the relay alone can bring about, or what is not over.
+    const states: Record<string, object> = {
+      "a group that goes on": { record: { status: "active" }, group: before },
+      "a log with a gap": {
+        record: { status: "repairing", repair: { ...repair, reason: "gap" } },
+        group: before,
+      },
+      "a denied access": {
+        record: { status: "repairing", repair: { ...repair, reason: "not-a-member" } },
+        group: before,
+      },
+      "a device that is added anew": {
+        record: { status: "repairing", repair: { ...repair, readded: true } },
+        group: before,
+      },
+      "keys that are gone": { record, group: undefined },
+    };
+    expect(Object.keys(states).filter((what) => takesPlace(next, states[what]))).toEqual([]);
   });
 });
