@@ -5,6 +5,8 @@ import type { RelaySocket } from "./socket.js";
 
 /** How long the other side has to answer a close, in milliseconds. */
 const CLOSE_TIMEOUT = 5000;
+/** Bytes that wait for the end of the tick at most. */
+const MAX_CORKED = 64 * 1024;
 /** Close reasons have at most 123 bytes of UTF-8 (RFC 6455 §5.5). */
 const MAX_REASON = 120;
 
@@ -34,16 +36,18 @@ export class ServerSocket implements RelaySocket {
 
   send(frame: Bytes): void {
     if (this.#socket.readyState !== this.#socket.OPEN || !this.#stream.writable) return;
-    // What one tick sends leaves in one piece.
-    if (!this.#corked) {
+    // What one tick sends leaves in one piece, unless it is much: what waits here counts against the reader.
+    if (!this.#corked && this.bufferedAmount < MAX_CORKED) {
       this.#corked = true;
       this.#stream.cork();
       uncorkLater(this);
     }
     this.#stream.write(wireFrame(frame));
+    if (this.bufferedAmount >= MAX_CORKED) this.uncork();
   }
 
   uncork(): void {
+    if (!this.#corked) return;
     this.#corked = false;
     this.#stream.uncork();
   }
