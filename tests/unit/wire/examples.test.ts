@@ -414,7 +414,7 @@ describe("numbers", () => {
 
   it("of close codes say whether connecting again can help", () => {
     const permanent = Object.values(CloseCode).filter(isPermanentClose);
-    expect(permanent).toEqual([4401, 4403, 4409, 4440]);
+    expect(permanent).toEqual([4401, 4403, 4409, 4412, 4440]);
   });
 
   it("of entry kinds tell handshakes from the rest", () => {
