@@ -147,6 +147,27 @@ describe("a group in which only the maker of a commit can read it", () => {
     }
   });
 
+  it("is there for a stranded member that was away when it was begun", async () => {
+    const store = memoryStore();
+    const { clock, relay, actors, alice, bob, carol, mallory } = await world(store);
+    await garble(mallory);
+    await Promise.all(actors.map(stranded));
+    await carol.client.sendGroupMessage("team", "carol meanwhile");
+    await clock.forward(20_000);
+    await carol.client.close();
+    await clock.forward(110_000);
+    await alice.client.sendGroupMessage("team", "alice while carol is away");
+    await bob.message("alice while carol is away");
+    const again = await connected(relay, "carol", { store });
+    await again.message("alice while carol is away");
+    for (const actor of [alice, bob]) await actor.message("carol meanwhile");
+    await again.client.sendGroupMessage("team", "carol is back");
+    for (const actor of [alice, bob]) await actor.message("carol is back");
+    expect(again.all("groupLeave").concat(again.all("invitation") as never[])).toEqual([]);
+    expect(alice.texts).toEqual(["carol meanwhile", "carol is back"]);
+    await settledMembers("team", [alice, bob, again]);
+  });
+
   it("leaves out who has no key package, and says so", async () => {
     const { clock, actors, alice, mallory } = await world();
     await garble(mallory);
