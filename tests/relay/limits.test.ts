@@ -7,6 +7,7 @@ import { START } from "../../src/wire/identifiers.js";
 import { CloseCode, SUBPROTOCOL } from "../../src/wire/protocol.js";
 import { ManualClock } from "./manual-clock.js";
 import {
+  type AuthenticateOptions,
   add,
   commit,
   groupLog,
@@ -16,6 +17,7 @@ import {
   message,
   RawClient,
   requestBox,
+  signAccount,
   type TestUser,
 } from "./raw-client.js";
 
@@ -200,6 +202,25 @@ describe("one user", () => {
     const two = await RawClient.connect(url, alice);
     expect((await one.closed()).code).toBe(CloseCode.replaced);
     expect(await two.request("listGroups", {})).toEqual({ groups: [] });
+  });
+
+  it("has no more sessions on other devices than that", async () => {
+    const url = await start({ limits: { maxConnectionsPerUser: 1 } });
+    const laptop = await makeUser("alice");
+    const phone = await makeUser("alice", laptop.account);
+    const devices = [laptop, phone].map(({ deviceId, device }) => ({
+      deviceId,
+      deviceKey: device.publicKey,
+    }));
+    const account = await signAccount(laptop, 1, devices);
+    const options: AuthenticateOptions = { alter: (authentication) => ({ ...authentication, account }) };
+    const first = await RawClient.connect(url, laptop, options);
+    const second = new RawClient(url, phone);
+    await second.authenticate(options);
+    expect((await second.frame("refuse")).code).toBe("rate-limited");
+    expect((await second.closed()).code).toBe(CloseCode.rateLimited);
+    await first.close();
+    await RawClient.connect(url, phone, options);
   });
 
   it("may do each thing so often in an hour, and its address some times as much", async () => {
