@@ -30,7 +30,7 @@ export default defineConfig({
         test: {
           name: "happy-dom",
           environment: "happy-dom",
-          include: ["tests/unit/**/*.test.ts"],
+          include: ["tests/unit/**/*.test.ts", "tests/failure-modes/**/*.test.ts"],
           exclude: [onlyBrowser, onlyNode, "tests/unit/{relay,node}*/**"],
         },
       },

@@ -104,17 +104,18 @@ describe("C3 a torn write", () => {
     victims: ["bob"],
     standing: [{ group: "team", members: ["alice", "bob", "carol"] }],
   };
-  it("there is none: a process that dies before or after any write leaves a state that goes on", async () => {
+  // Every write of every scene, before and after, is in tests/client/crash-*.test.ts.
+  it("there is none: a process that dies before any write leaves a state that goes on", {
+    timeout: 120_000,
+  }, async () => {
     let points = 0;
-    for (const kind of ["before-write", "after-write"] as const) {
-      for (let at = 1; ; at++) {
-        const { hit, problems } = await run(scene, { kind, user: "bob", at });
-        expect(problems, `${kind} ${at}`).toEqual([]);
-        if (!hit) break;
-        points++;
-      }
+    for (let at = 1; ; at++) {
+      const { hit, problems } = await run(scene, { kind: "before-write", user: "bob", at });
+      expect(problems, `write ${at}`).toEqual([]);
+      if (!hit) break;
+      points++;
     }
-    expect(points).toBeGreaterThan(10);
+    expect(points).toBeGreaterThan(5);
   });
 });
 
