@@ -88,12 +88,16 @@ async function openSession(
     const storeKey = ((await database.get("meta", "key")) ?? (await generateStoreKey())) as CryptoKey;
     assertNotAborted(signal);
     const opened = await claim(database, storeKey);
-    // A frozen page would keep its transaction open, and with it the next owner out, for about a minute.
-    const stopListening = takeOver ? onFreeze(() => lose(inUse())) : () => {};
-    const records = databaseRecords(database, opened.owner, () => {
+    const { records, abort } = databaseRecords(database, opened.owner, () => {
       stopListening();
       release();
     });
+    // A frozen page would keep its transaction open, and with it the next owner out, for about a minute.
+    const freeze = () => {
+      abort();
+      lose(inUse());
+    };
+    const stopListening = takeOver ? onFreeze(freeze) : () => {};
     const sealing = structuredCloneSealing(name, opened.storeKey);
     if (gone !== undefined) throw gone;
     session = new RecordSession({ ...opened, records, sealing });
@@ -169,9 +173,20 @@ function onFreeze(listener: () => void): () => void {
   return () => document?.removeEventListener?.("freeze", listener);
 }
 
-function databaseRecords(database: Database, owner: number, release: () => void): Records {
+function databaseRecords(
+  database: Database,
+  owner: number,
+  release: () => void,
+): { records: Records; abort: () => void } {
   let active: { abort(): void } | undefined;
-  return {
+  let aborted = false;
+  const abort = () => {
+    aborted = true;
+    try {
+      active?.abort();
+    } catch {} // It has ended, or is about to: well or not, that says itself.
+  };
+  const records: Records = {
     read: (space, key) => database.get(space === Space.values ? "values" : "keys", key),
     async range({ lower, lowerOpen, upper, limit, reverse }) {
       const range = IDBKeyRange.bound(lower, upper, lowerOpen, true);
@@ -193,6 +208,7 @@ function databaseRecords(database: Database, owner: number, release: () => void)
       return found;
     },
     async commit(changes) {
+      if (aborted) throw inUse();
       const transaction = database.transaction(ALL_STORES, "readwrite", { durability: "strict" });
       const [values, keys] = [transaction.objectStore("values"), transaction.objectStore("keys")];
       active = transaction;
@@ -231,14 +247,11 @@ function databaseRecords(database: Database, owner: number, release: () => void)
       }
     },
     async close() {
-      // Only a session that lost the store has one under way: whether it was in time, its end says.
-      try {
-        active?.abort();
-      } catch {}
       database.close();
       release();
     },
   };
+  return { records, abort };
 }
 
 function nameOf(error: unknown): string {
