@@ -49,7 +49,6 @@ export const layout = {
   /** The secret that senders are named with in the keys of the seen-set. */
   seenSecret: "seen-secret",
   seen: "seen/",
-  seenDay: (day: number) => `seen/${ordered(day)}/`,
   seenMessage: (day: number, senderTag: string, id: Uint8Array) =>
     `seen/${ordered(day)}/${senderTag}/${toHex(id)}`,
   dayOfSeen: (key: string) => Number.parseInt(key.split("/")[1] as string, 36),

@@ -311,8 +311,9 @@ export class Conversation {
     }
     // What came behind something that could not be taken in makes no sense by itself.
     if (!this.#subscribed && SubrosaError.is(error) && error.code === "protocol-error") return;
-    this.#context.report(error);
+    // What comes of a subscription before this device came in anew, or before the last nonsense, says nothing.
     if (!this.#subscribed) return;
+    this.#context.report(error);
     this.#subscribed = false;
     this.#readAgain();
   }

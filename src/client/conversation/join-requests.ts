@@ -298,13 +298,8 @@ export class JoinRequests {
     if (group === undefined) return;
     const others = leavesOf(group).filter(({ deviceId }) => !equalBytes(deviceId, request.deviceId));
     const rank = others.findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex);
-    const admit = () => {
-      this.#approve(requestId, request).catch((error: unknown) => {
-        // It waits in the box, and is taken up again with the next session.
-        if (SubrosaError.is(error) && error.code === "closed") return;
-        this.#context.report(error);
-      });
-    };
+    // Without a session it waits in the box, and is taken up again with the next.
+    const admit = () => this.#context.background(this.#approve(requestId, request));
     if (rank === 0) admit();
     else this.#context.clock.after(TURN * Math.min(rank, 20), admit);
   }

@@ -104,9 +104,10 @@ export class Recreation {
   }
 
   /** The group was closed while this device was stranded: for good, or because an admin begins it anew. */
-  closed(conversation: Conversation): void {
-    const { key } = conversation;
-    if (this.#mourned.has(key)) return;
+  closed(groupId: Bytes): void {
+    const key = toHex(groupId);
+    const conversation = this.#registry.get(groupId);
+    if (conversation === undefined || this.#mourned.has(key)) return;
     const cancel = this.#context.clock.after(MOURNING, () => {
       this.#mourned.delete(key);
       if (conversation.state.record.status !== "repairing" || this.#busy.has(key)) return;

@@ -1,8 +1,13 @@
+import type { Bytes } from "../../base/bytes.js";
+import { decode } from "../../codec/reader.js";
+import { encode } from "../../codec/writer.js";
 import type { Context } from "../context.js";
 import { DAY, layout } from "../layout.js";
 
 /** How long received message ids are known: longer than a relay keeps entries and an outbox messages. */
 const KEPT_DAYS = 60;
+/** How many are looked at in one go. */
+const BATCH = 500;
 
 /**
  * Where it is noted that a message was received: by the day on which it was written, so that old days can be dropped
@@ -15,13 +20,22 @@ export function seenKey(
   return layout.seenMessage(Math.floor(message.sentAt / DAY), senderTag, message.id);
 }
 
-/** Forgets which messages of long ago were received; none of them can come again. */
+/** When a message was received, by this device's clock: the sender's may be years behind. */
+export function receivedOn(now: number): Bytes {
+  return encode((writer) => void writer.uint53(Math.floor(now / DAY)), undefined);
+}
+
+/** Forgets which messages were received long ago; none of them can come again. */
 export async function pruneSeen(context: Context): Promise<void> {
   const oldest = Math.floor(context.clock.now() / DAY) - KEPT_DAYS;
-  for (;;) {
-    const [first] = await context.store.list(layout.seen, { limit: 1 });
-    const day = first && layout.dayOfSeen(first[0]);
-    if (day === undefined || day >= oldest) return;
-    await context.write([{ deletePrefix: layout.seenDay(day) }]);
+  for (let after: string = layout.seen; ; ) {
+    const entries = await context.store.list(layout.seen, { limit: BATCH, after });
+    const old = entries.filter(([key, value]) => {
+      return layout.dayOfSeen(key) < oldest && decode((reader) => reader.uint53(), value) < oldest;
+    });
+    if (old.length > 0) await context.write(old.map(([key]) => ({ delete: key })));
+    const last = entries.at(-1)?.[0];
+    if (last === undefined || layout.dayOfSeen(last) >= oldest) return;
+    after = last;
   }
 }

@@ -1,4 +1,4 @@
-import { type Bytes, EMPTY } from "../../base/bytes.js";
+import type { Bytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import type { ErrorCode, SubrosaError } from "../../base/errors.js";
 import type { GroupState } from "../../mls/group/index.js";
@@ -10,7 +10,7 @@ import { applyAccess } from "./access.js";
 import type { Intent } from "./intent.js";
 import { leafHash, leavesOf, ownLeafOf } from "./leaves.js";
 import type { AccessList, ConversationRecord, Place, Status } from "./record.js";
-import { seenKey } from "./seen-set.js";
+import { receivedOn, seenKey } from "./seen-set.js";
 import {
   type ConversationState,
   epochChange,
@@ -187,7 +187,7 @@ export class Step {
     const key = seenKey(senderTag, message);
     if (this.#seen.has(key) || (await this.#context.store.get(key)) !== undefined) return true;
     this.#seen.add(key);
-    this.change({ put: key, value: EMPTY });
+    this.change({ put: key, value: receivedOn(this.#context.clock.now()) });
     return false;
   }
 
