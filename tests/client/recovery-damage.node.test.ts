@@ -24,7 +24,9 @@ function numbers(seed: number): (below: number) => number {
 
 async function damageableFolder(): Promise<Damageable> {
   const folder = await temporaryFolder();
-  async function reach<T>(work: (spaces: Record<"values" | "keys", lmdb.Database<Uint8Array, string>>) => T) {
+  async function reach<T>(
+    work: (spaces: Record<"values" | "keys", lmdb.Database<Uint8Array, string>>) => T | Promise<T>,
+  ) {
     const file = (await readdir(folder)).find((name) => name.endsWith(".lmdb")) as string;
     const env = lmdb.open({ path: join(folder, file), noSubdir: true, maxDbs: 4, encoding: "binary" });
     const open = (name: string) => env.openDB<Uint8Array, string>({ name, encoding: "binary" });
@@ -187,4 +189,14 @@ describe.each(places)("records of a client's store that are damaged, in %s", (_,
     expect(uses.repeated()).toEqual([]);
     console.log(outcomes.join(", "));
   });
+});
+
+it("would be noticed: a key that encrypts twice", async () => {
+  const before = uses.repeated().length;
+  const key = await crypto.subtle.importKey("raw", new Uint8Array(16), "AES-GCM", false, ["encrypt"]);
+  for (const nonce of [1, 2]) {
+    const iv = new Uint8Array(12).fill(nonce);
+    await crypto.subtle.encrypt({ name: "AES-GCM", iv }, key, new Uint8Array(1));
+  }
+  expect(uses.repeated()).toHaveLength(before + 1);
 });
