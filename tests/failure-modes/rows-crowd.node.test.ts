@@ -11,7 +11,7 @@ const members = Array.from({ length: SIZE }, (_, i) => `member ${String(i).padSt
 const INVITERS = 5;
 
 it("C1 in a group of 50 in which all commit and all send at once, nobody starves", {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async () => {
   const world = agreeable(new World());
   const guests = members.slice(0, INVITERS).map((_, i) => `guest ${i}`);

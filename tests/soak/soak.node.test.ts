@@ -17,7 +17,7 @@ const MAX_HEAP_RATIO = 1.1;
 const megabytes = (bytes: number) => `${(bytes / 1024 / 1024).toFixed(1)} MB`;
 
 it("messages over real sockets to a relay that is killed every few seconds: each once, in order", {
-  timeout: isFull ? 60 * 60_000 : 120_000,
+  timeout: isFull ? 60 * 60_000 : 240_000,
 }, async () => {
   const options = isFull ? FULL : SHORT;
   const result = await runSoak(options);
