@@ -1,27 +1,22 @@
 import { systemClock } from "../base/clock.js";
-import { toHex } from "../base/encoding.js";
 import { SubrosaError } from "../base/errors.js";
 import { randomBytes } from "../crypto/random.js";
 import type { Store } from "../stores/store.js";
 import type { LinkEnd } from "../transport/link.js";
 import { listenForWake } from "../transport/wake-signals.js";
 import { webSocketConnector } from "../transport/websocket.js";
-import type { LogEntry } from "../wire/entries.js";
-import type { EndReason, Ready } from "../wire/frames.js";
-import type { LogId } from "../wire/identifiers.js";
-import { LogKind } from "../wire/protocol.js";
+import type { Ready } from "../wire/frames.js";
 import type { Context } from "./context.js";
 import { acquaint } from "./conversation/acquaintance.js";
 import type { Conversation } from "./conversation/conversation.js";
 import { Gossip } from "./conversation/gossip.js";
 import { Inbox } from "./conversation/inbox.js";
 import { Invitations } from "./conversation/invitations.js";
-import { JoinRequests } from "./conversation/join-requests.js";
 import { pruneJournal } from "./conversation/journal.js";
 import { Outbox } from "./conversation/outbox.js";
 import { OwnRequests } from "./conversation/own-requests.js";
 import { Recreation } from "./conversation/recreation.js";
-import { isMember, Registry } from "./conversation/registry.js";
+import { Registry } from "./conversation/registry.js";
 import { pruneSeen } from "./conversation/seen-set.js";
 import { Starter } from "./conversation/start.js";
 import { Delivery } from "./delivery/delivery.js";
@@ -30,6 +25,7 @@ import { Contacts } from "./identity/contacts.js";
 import { KeyPackages } from "./identity/key-packages.js";
 import { PackageSupply } from "./identity/package-supply.js";
 import { layout } from "./layout.js";
+import { Logs } from "./logs.js";
 import { type ClientOptions, DEFAULT_EVICT_IDLE_AFTER, type Seams } from "./options.js";
 import { PrivateTags } from "./private-tags.js";
 import { reconcile } from "./reconciliation.js";
@@ -60,15 +56,15 @@ export class RunningClient {
   readonly starter: Starter;
   readonly ownRequests: OwnRequests;
   readonly invitations: Invitations;
+  readonly recreation: Recreation;
+  readonly logs: Logs;
   readonly #handler: RunningHandler;
   readonly #inbox: Inbox;
-  readonly #boxes = new Map<string, JoinRequests>();
   readonly #store: GuardedStore;
   readonly #reload: (store: GuardedStore) => Promise<RunningClient>;
   readonly #stopWaking: () => void;
   readonly #waitingForSession: (() => void)[] = [];
   readonly #supply: PackageSupply;
-  readonly #recreation: Recreation;
   #reconciled = false;
   #registered: boolean;
   #cancelHousekeeping: (() => void) | undefined;
@@ -98,7 +94,8 @@ export class RunningClient {
     this.#reload = parts.reload;
     this.#registered = parts.registered;
     this.#supply = new PackageSupply(parts.context);
-    this.#recreation = new Recreation(parts.context, parts.registry, parts.starter, parts.ownRequests);
+    this.logs = new Logs(parts.context, parts.registry, parts.inbox);
+    this.recreation = new Recreation(parts.context, parts.registry, parts.starter, parts.ownRequests);
     this.#stopWaking = listenForWake(() => this.#wake());
   }
 
@@ -155,9 +152,9 @@ export class RunningClient {
       handler: {
         ready: (ready) => void running?.ready(ready).catch(report),
         ended: (end, error) => running?.ended(end, error),
-        entries: (log, entries) => running?.entries(log, entries),
-        logEnded: (log, reason) => running?.logEnded(log, reason),
-        resume: (log) => running?.resume(log),
+        entries: (log, entries) => running?.logs.entries(log, entries),
+        logEnded: (log, reason) => running?.logs.ended(log, reason),
+        resume: (log) => running?.logs.resume(log),
       },
       maxUnprocessedBytes: options.limits?.maxUnprocessedBytes,
     });
@@ -204,7 +201,7 @@ export class RunningClient {
       groupChanged: (groupId) => running?.groupChanged(running.registry.get(groupId)),
       conversationEnded: (conversation) => running?.conversationEnded(conversation),
       repair: (groupId) => running?.repair(groupId),
-      closedWhileRepairing: (groupId) => running?.closedWhileRepairing(groupId),
+      closedWhileRepairing: (groupId) => running?.recreation.closed(groupId),
       outdated: (error) => void incarnation.refused().then(() => handler.fatal(error), report),
       background: (work) => void work.catch(ifConnected(report)),
       report,
@@ -261,17 +258,12 @@ export class RunningClient {
     }
     for (const resolve of this.#waitingForSession.splice(0)) resolve();
     context.contacts.announce();
-    await Promise.all([
-      this.#inbox.subscribe().catch(ignore),
-      ...this.registry.all().map((conversation) => conversation.subscribe()),
-      ...this.registry.all().map((conversation) => this.followBox(conversation)),
-      this.ownRequests.resume().catch(ignore),
-    ]);
+    await Promise.all([this.logs.subscribe(), this.ownRequests.resume().catch(ignore)]);
     if (session !== this.#session) return;
     for (const { state } of this.registry.all()) {
       if (state.record.status === "repairing") this.repair(state.record.groupId);
     }
-    for (const conversation of this.registry.all()) context.background(this.#recreation.settle(conversation));
+    for (const conversation of this.registry.all()) context.background(this.recreation.settle(conversation));
     this.starter.flushCreations();
     for (const userId of context.outbox.waitingUsers()) this.starter.flushDirect(userId);
     this.invitations.show();
@@ -308,40 +300,10 @@ export class RunningClient {
 
   ended(end: LinkEnd, error: SubrosaError | undefined): void {
     this.#session++;
-    this.#recreation.stop();
+    this.recreation.stop();
     this.#supply.ended();
-    for (const conversation of this.registry.all()) conversation.disconnected();
-    for (const box of this.#boxes.values()) box.disconnected();
+    this.logs.disconnected();
     this.#handler.ended(end, error);
-  }
-
-  /** Settles when the entries are done with. */
-  entries(log: LogId, entries: readonly LogEntry[]): Promise<void> | undefined {
-    switch (log.kind) {
-      case LogKind.inbox:
-        return this.#inbox.receive(entries);
-      case LogKind.group:
-        return this.registry.get(log.id)?.receive(entries);
-      case LogKind.requestBox:
-        return this.#boxes.get(toHex(log.id))?.receive(entries);
-    }
-  }
-
-  logEnded(log: LogId, reason: EndReason): Promise<void> | undefined {
-    if (log.kind !== LogKind.group) return undefined;
-    return this.registry.get(log.id)?.ended(reason).catch(this.context.report);
-  }
-
-  /** More came of a log than could be processed at once: the rest is read now. */
-  resume(log: LogId): void {
-    const { background } = this.context;
-    const conversation = this.registry.get(log.id);
-    if (log.kind === LogKind.inbox) background(this.#inbox.subscribe());
-    else if (log.kind === LogKind.group && conversation) background(conversation.subscribe());
-    else if (log.kind === LogKind.requestBox) {
-      this.#boxes.get(toHex(log.id))?.disconnected();
-      background(this.followBox(conversation));
-    }
   }
 
   joined(conversation: Conversation): void {
@@ -353,38 +315,21 @@ export class RunningClient {
     else this.invitations.show();
   }
 
-  /** Follows a group's request box, as far as this user may answer requests. */
-  async followBox(conversation: Conversation | undefined): Promise<void> {
-    if (conversation === undefined || !this.context.relay.isReady) return;
-    const { record } = conversation.state;
-    if (record.subject.kind !== "group" || !isMember(record)) return;
-    let box = this.#boxes.get(conversation.key);
-    if (box?.conversation !== conversation || box.entered !== conversation.entered)
-      box = new JoinRequests(this.context, conversation);
-    this.#boxes.set(conversation.key, box);
-    await box.subscribe().catch(ifConnected(this.context.report));
-  }
-
   /** The keys of a group are of no use here any more. */
   repair(groupId: Uint8Array): void {
     const conversation = this.registry.get(groupId);
     if (conversation === undefined) return;
     this.context.background(this.ownRequests.repair(conversation));
-    this.#recreation.watch(conversation);
+    this.recreation.watch(conversation);
     // A pointer to what takes the place of the group may have waited for this.
     this.#inbox.retry();
   }
 
-  closedWhileRepairing(groupId: Uint8Array): void {
-    const conversation = this.registry.get(groupId);
-    if (conversation !== undefined) this.#recreation.closed(conversation);
-  }
-
   groupChanged(conversation: Conversation | undefined): void {
-    void this.followBox(conversation);
+    void this.logs.followBox(conversation);
     // The keys that a repair brings may have come before the log said so.
     if (conversation?.state.record.repair?.readded) this.#inbox.retry();
-    this.context.background(this.#recreation.settle(conversation));
+    this.context.background(this.recreation.settle(conversation));
   }
 
   /** Resolves when there is a session: now, or with the next. */
@@ -441,7 +386,7 @@ export class RunningClient {
   async #halt(reason: SubrosaError): Promise<void> {
     this.#stopWaking();
     this.#cancelHousekeeping?.();
-    this.#recreation.stop();
+    this.recreation.stop();
     for (const conversation of this.registry.all()) conversation.stop();
     this.context.relay.close();
     this.context.outbox.abandon(reason);
