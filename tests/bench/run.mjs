@@ -34,7 +34,10 @@ try {
     define: { __SUBROSA_VERSION__: '"bench"' },
     outExtension: () => ({ js: ".mjs" }),
   });
-  const child = spawn(process.execPath, [`${outDir}/main.mjs`, ...args], { stdio: "inherit", cwd: root });
+  // As many open files as the machine allows: each connection is one.
+  const limits = 'ulimit -n "$(ulimit -Hn)"; exec "$0" "$@"';
+  const command = [process.execPath, `${outDir}/main.mjs`, ...args];
+  const child = spawn("sh", ["-c", limits, ...command], { stdio: "inherit", cwd: root });
   process.exitCode = await new Promise((resolve) => {
     child.on("exit", (code) => resolve(code ?? 1));
   });
