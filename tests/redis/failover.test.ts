@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { randomBytes } from "../../src/crypto/random.js";
+import { openRedisStorage } from "../../src/relay.js";
 import { type Cursor, START } from "../../src/wire/identifiers.js";
 import {
   add,
@@ -126,6 +127,29 @@ describe("a primary that dies under load, and its replica in its place", () => {
     }
     console.log(`failover with WAIT 1: ${before} acknowledged before it, ${total()} in all, ${lost} lost`);
     expect(lost).toBe(0);
+  });
+
+  it("does not choose between two servers that both say they are the primary", async () => {
+    const [primary, replica] = await startPair();
+    await replica.command("REPLICAOF", "NO", "ONE");
+    await expect(openRedisStorage([primary.url, replica.url])).rejects.toThrow(/several Redis servers/);
+    await replica.command("REPLICAOF", "127.0.0.1", String(primary.port));
+    await (await openRedisStorage([replica.url, primary.url])).close();
+  });
+
+  it("warns of settings under which what was acknowledged can be lost, and of nothing else", async () => {
+    const [primary] = await startPair();
+    const warnings: string[] = [];
+    const open = async () =>
+      (await openRedisStorage(primary.url, { onWarning: (warning) => warnings.push(warning) })).close();
+    await open();
+    expect(warnings).toEqual([]);
+    await primary.command("CONFIG", "SET", "appendfsync", "everysec", "maxmemory-policy", "allkeys-lru");
+    await open();
+    expect(warnings).toEqual([
+      expect.stringMatching(/appendfsync everysec, not always/),
+      expect.stringMatching(/maxmemory-policy allkeys-lru, not noeviction/),
+    ]);
   });
 
   it("answers nothing that the replica has not, whoever asks again, and then what it was", async () => {

@@ -39,7 +39,7 @@ export function clusterOf(redis: Redis, urls: readonly string[]) {
     ...(username !== "" && { username: decodeURIComponent(username) }),
     ...(password !== "" && { password: decodeURIComponent(password) }),
   };
-  const socket = protocol === "rediss:" ? { ...socketOptions, tls: true as const } : socketOptions;
+  const socket = protocol === "rediss:" ? { ...socketOptions, tls: true as const } : { ...socketOptions };
   return redis.createCluster({
     RESP,
     commandOptions,
@@ -64,6 +64,39 @@ export async function isCluster(redis: Redis, urls: readonly string[]): Promise<
     }
   }
   throw failure;
+}
+
+/**
+ * The one of the servers that says it is the primary. Throws what one of them said if none does, and `internal` if
+ * several do: taking one of them would lose what was written to the other.
+ */
+export async function findPrimary(redis: Redis, urls: readonly string[]): Promise<string> {
+  const roles = await Promise.allSettled(
+    urls.map(async (url) => {
+      const client = connectionTo(redis, url);
+      client.on("error", () => {});
+      try {
+        await client.connect();
+        const [role] = (await client.sendCommand(["ROLE"])) as unknown as [Buffer];
+        return role.toString();
+      } finally {
+        if (client.isOpen) client.destroy();
+      }
+    }),
+  );
+  const primaries = urls.filter((_, i) => {
+    const role = roles[i];
+    return role?.status === "fulfilled" && role.value === "master";
+  });
+  if (primaries.length > 1)
+    throw new SubrosaError(
+      "internal",
+      "several Redis servers say they are the primary; make all but one replicas",
+    );
+  const [primary] = primaries;
+  if (primary !== undefined) return primary;
+  const failed = roles.find((role) => role.status === "rejected");
+  throw failed?.reason ?? new SubrosaError("internal", "no Redis server is a primary");
 }
 
 /** Throws `missing-dependency` where the optional package `redis` is not installed. */

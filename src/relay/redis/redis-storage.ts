@@ -71,7 +71,11 @@ const VOID: GroupRecord = {
   answer: { seq: 0, digest: new Uint8Array(32) },
 };
 
-/** The relay's storage in Redis, which several relays can share. */
+/**
+ * The relay's storage in Redis, which several relays can share. Redis shows a change to all as soon as its primary has
+ * it: readers at other relays may see an entry that replicas do not have yet, and that is not answered before they do.
+ * If a failover loses it then, they are sent away and find that out when they come again.
+ */
 export class RedisStorage implements RelayStorage {
   readonly #link: RedisLink;
   readonly #records: RecordsLink;
@@ -88,7 +92,11 @@ export class RedisStorage implements RelayStorage {
   #cancelCheck: () => void = () => {};
   #closed = false;
 
-  constructor({ link, names, node, clock, waits, report }: RedisStorageParts) {
+  constructor({ link, names, node, clock, waits, report: tellError }: RedisStorageParts) {
+    // What fails while the connections end is nobody's concern.
+    const report = (error: unknown) => {
+      if (!this.#closed) tellError(error);
+    };
     const nodeName = Buffer.from(node).toString("hex");
     this.#link = link;
     this.#clock = clock;

@@ -1,5 +1,5 @@
 import { SubrosaError } from "../../base/errors.js";
-import { type Client, connectionTo } from "./client.js";
+import { type Client, connectionTo, findPrimary } from "./client.js";
 import type { Argument, LinkOptions, RedisLink, ScanPlace, ScriptCall } from "./link.js";
 import { ALL_SCRIPTS } from "./scripts.js";
 import { Subscriber } from "./subscriber.js";
@@ -45,33 +45,29 @@ export class SingleLink implements RedisLink {
   }
 
   async #find(): Promise<Connections> {
-    let failure: unknown;
-    for (const url of this.#options.urls) {
-      const clients: Client[] = [];
-      const connect = async () => {
-        const client = connectionTo(this.#options.redis, url);
-        clients.push(client);
-        // Commands under way are rejected with it; the connection is looked after below.
-        client.on("error", () => {});
-        await client.connect();
-        return client;
-      };
-      try {
-        const reader = await connect();
-        const [role] = (await reader.sendCommand(["ROLE"])) as unknown as [Buffer];
-        if (role.toString() !== "master") throw new SubrosaError("internal", "no Redis server is a primary");
-        const writer = await connect();
-        await this.#options.inspect(reader as Connection, url);
-        await this.#runner.load(reader as Connection, ALL_SCRIPTS);
-        const writes = new WriteQueue(writer as Connection, this.#runner, this.#options);
-        await writes.count();
-        return { url, clients, reader, writes };
-      } catch (error) {
-        failure = error;
-        for (const client of clients) if (client.isOpen) client.destroy();
-      }
+    const { redis, urls, inspect } = this.#options;
+    const url = await findPrimary(redis, urls);
+    const clients: Client[] = [];
+    const connect = async () => {
+      const client = connectionTo(redis, url);
+      clients.push(client);
+      // Commands under way are rejected with it; the connection is looked after below.
+      client.on("error", () => {});
+      await client.connect();
+      return client;
+    };
+    try {
+      const reader = await connect();
+      const writer = await connect();
+      await inspect(reader as Connection, url);
+      await this.#runner.load(reader as Connection, ALL_SCRIPTS);
+      const writes = new WriteQueue(writer as Connection, this.#runner, this.#options);
+      await writes.count();
+      return { url, clients, reader, writes };
+    } catch (error) {
+      for (const client of clients) if (client.isOpen) client.destroy();
+      throw error;
     }
-    throw failure;
   }
 
   async #use(connections: Connections): Promise<void> {
