@@ -45,7 +45,9 @@ class Soaker {
       this.#wake();
     });
     client.on("disconnect", () => this.disconnects++);
-    client.on("error", (error) => this.#note(SubrosaError.is(error) ? error.code : "unknown"));
+    client.on("error", ({ code, rule, message }) =>
+      this.#note(`${code}: ${message}${rule ? ` (${rule})` : ""}`),
+    );
     client.on("undecryptable", ({ reason }) => this.#note(`undecryptable ${reason}`));
   }
 
