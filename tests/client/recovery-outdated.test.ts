@@ -9,8 +9,8 @@ import {
   makeGroup,
   settledMembers,
   startRelay,
-  temporaryFolder,
   type TestRelay,
+  temporaryFolder,
 } from "./harness.js";
 
 const codeOf = (promise: Promise<unknown>) =>
@@ -59,7 +59,11 @@ describe("an older copy of a store", () => {
     const alice = makeActor(relay, "alice", { store: await openStore(copy) });
     await alice.client.connect();
     const recovered = await alice.event("storeRecovered");
-    expect(recovered).toMatchObject({ reason: "outdated", newDevice: true, lost: { contacts: 0, unsent: 0 } });
+    expect(recovered).toMatchObject({
+      reason: "outdated",
+      newDevice: true,
+      lost: { contacts: 0, unsent: 0 },
+    });
     expect(alice.errors).toEqual([]);
     await exchange(alice, bob, "three");
     expect((await alice.client.safetyNumber("bob")).verified).toBe(true);
@@ -74,6 +78,24 @@ describe("an older copy of a store", () => {
     await alice.message("welcome back");
     await settledMembers("team", [alice, bob]);
     expect(alice.texts.filter((text) => text === "one from bob")).toEqual([]);
+  });
+
+  it("of the only admin: the members take the new device in, and it is the admin again", async () => {
+    const relay = await startRelay();
+    const [bob, carol] = [await connected(relay, "bob"), await connected(relay, "carol")];
+    const { copy } = await copied(
+      relay,
+      (alice) => makeGroup("team", [alice, bob, carol]),
+      (alice) => exchange(alice, bob, "two"),
+    );
+    const alice = makeActor(relay, "alice", { store: await openStore(copy) });
+    await alice.client.connect();
+    await alice.event("storeRecovered");
+    await alice.client.sendGroupMessage("team", "back again");
+    await Promise.all([bob.message("back again"), carol.message("back again")]);
+    await settledMembers("team", [alice, bob, carol]);
+    await alice.client.remove("team", "carol");
+    expect(await carol.event("groupLeave")).toMatchObject({ group: "team", reason: "removed", by: "alice" });
   });
 
   it("takes the place of the original, which is told so and never comes back by itself", async () => {

@@ -38,8 +38,8 @@ export async function keyPackagesFor(
     // What the request says of its user must be what the directory says.
     const account = await context.relay.request("fetchAccount", { userId: action.userId });
     await context.contacts.checkAccount(account, action.userId, action.expected);
-    // Others than admins take the place of a device, and of no other.
-    if (isAdmin(policyIn(state.group as GroupState), context.identity.userId)) {
+    // Others than admins put one device in the place of another only where no admin can.
+    if (mayAdmitAgain(state.group as GroupState, context.identity.userId, action.userId)) {
       for (const leaf of orphanedLeaves(state.group as GroupState, account))
         replaced.add(toHex(leaf.deviceId));
     }
@@ -67,6 +67,12 @@ export async function leafToReplace(
   if (leaf?.userId !== request.userId || node === undefined || request.replaces === undefined)
     return undefined;
   return equalBytes(await leafHash(node), request.replaces) ? leaf : undefined;
+}
+
+/** Whether this user may admit another device of a member: admins may, and everyone where that member is the only one. */
+export function mayAdmitAgain(group: GroupState, self: string, userId: string): boolean {
+  const policy = policyIn(group);
+  return isAdmin(policy, self) || (policy.kind === "group" && policy.admins.every((one) => one === userId));
 }
 
 /** The leaves of a user whose devices the user's own list does not name any more. */

@@ -113,20 +113,29 @@ function checkProposals(before: GroupState, staged: StagedCommit, policy: Policy
   if (leaving.size > 0) refuse("a proposal to leave was passed over");
 }
 
-/** Devices that a commit removes and adds in one: anyone may repair another, since nobody comes or goes by it. */
+/**
+ * Devices that a commit removes or adds by putting new leaves in the place of a user's old ones, a device's or all of
+ * them: any member may do that, since no account comes or goes by it.
+ */
 function replacedDevices(before: GroupState, staged: StagedCommit): Set<string> {
-  const removed = new Map<string, Leaf>();
+  const removed = new Set<string>();
   const replaced = new Set<string>();
   for (const { proposal } of staged.proposals) {
-    if (proposal.kind !== "remove") continue;
-    const leaf = leafAt(before, proposal.removed);
-    removed.set(toHex(leaf.deviceId), leaf);
+    if (proposal.kind === "remove") removed.add(toHex(leafAt(before, proposal.removed).deviceId));
   }
   for (const { proposal } of staged.proposals) {
     if (proposal.kind !== "add") continue;
     const { deviceId, userId, accountKey } = identityIn(proposal.keyPackage.leafNode.credential);
-    const old = removed.get(toHex(deviceId));
-    if (old?.userId === userId && equalBytes(old.accountKey, accountKey)) replaced.add(toHex(deviceId));
+    const own = leavesOf(before).filter(
+      (leaf) => leaf.userId === userId && equalBytes(leaf.accountKey, accountKey),
+    );
+    const device = toHex(deviceId);
+    const isSame = removed.has(device) && own.some((leaf) => equalBytes(leaf.deviceId, deviceId));
+    if (isSame) replaced.add(device);
+    else if (own.length > 0 && own.every((leaf) => removed.has(toHex(leaf.deviceId)))) {
+      for (const leaf of own) replaced.add(toHex(leaf.deviceId));
+      replaced.add(device);
+    }
   }
   return replaced;
 }

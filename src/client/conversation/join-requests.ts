@@ -27,7 +27,7 @@ import type { Context } from "../context.js";
 import type { JoinRequestEvent } from "../events.js";
 import { assertFingerprint, fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
-import { leafToReplace } from "./additions.js";
+import { leafToReplace, mayAdmitAgain } from "./additions.js";
 import type { Conversation } from "./conversation.js";
 import { presentDevices } from "./duties.js";
 import { identityIn, leavesOf } from "./leaves.js";
@@ -147,7 +147,8 @@ export class JoinRequests {
         // Signed with its id, so that what the relay says again is known by it, answered or not.
         if ((await this.#context.store.get(name)) !== undefined) continue;
         const request = await this.#checked(entry.content.payload, entry.content.entryId);
-        if (this.#following !== "answering" && request.replaces === undefined) continue;
+        const concerns = request.replaces !== undefined || this.#isOwnDevice(request);
+        if (this.#following !== "answering" && !concerns) continue;
         taken.push({ id: toHex(entry.content.entryId), request });
         changes.push({ put: name, value: encode(encodeJoinRequest, request) });
       } catch (error) {
@@ -189,7 +190,8 @@ export class JoinRequests {
     if (state.group === undefined || state.record.status !== "active") return;
     const requestId = fromHex(id);
     if (request.replaces !== undefined && (await this.#repair(id, request))) return;
-    if (!this.#mayAnswer()) return;
+    const isOwnDevice = this.#isOwnDevice(request);
+    if (!this.#mayAnswer() && !isOwnDevice) return;
     const present = presentDevices(state.group, state.access, this.#context.identity.deviceId);
     if (present.has(toHex(request.deviceId))) {
       if (this.#shown.has(id) || stored) return this.#forget(requestId);
@@ -203,7 +205,7 @@ export class JoinRequests {
     if (policy.kind !== "group") return;
     // Who was removed meanwhile has nothing to be repaired, and was told so by this.
     if (policy.join === "closed" || request.replaces !== undefined) return this.#reject(requestId);
-    if (policy.join === "open" || (await this.#isOwnDevice(request))) {
+    if (policy.join === "open" || isOwnDevice) {
       return this.#admitInTurn(requestId, request);
     }
     const contact = this.#context.contacts.get(request.userId);
@@ -254,17 +256,13 @@ export class JoinRequests {
   }
 
   /** A user who is a member asks with another device of the account, which took the place of one that is lost. */
-  async #isOwnDevice(request: JoinRequest): Promise<boolean> {
+  #isOwnDevice(request: JoinRequest): boolean {
     const { group } = this.conversation.state;
-    if (group === undefined || !this.#isAdminHere()) return false;
+    if (group === undefined || !mayAdmitAgain(group, this.#context.identity.userId, request.userId))
+      return false;
     return leavesOf(group).some(
       (leaf) => leaf.userId === request.userId && equalBytes(leaf.accountKey, request.accountKey),
     );
-  }
-
-  #isAdminHere(): boolean {
-    const { group } = this.conversation.state;
-    return group !== undefined && isAdmin(policyIn(group), this.#context.identity.userId);
   }
 
   async #approve(requestId: Uint8Array, request: JoinRequest, expected?: string): Promise<void> {

@@ -155,7 +155,7 @@ function planCommit(group: GroupState, action: Action, addition: Addition, self:
         policy.kind === "group" &&
         policy.join !== "open" &&
         !isAdmin(policy, self) &&
-        !keyPackages.every((keyPackage) => addition.replaced?.has(deviceOf(keyPackage)))
+        !keyPackages.every((keyPackage) => takesPlace(keyPackage, leaves, removed, addition))
       ) {
         throw new SubrosaError("not-an-admin", "only admins admit members to this group");
       }
@@ -177,8 +177,19 @@ function planCommit(group: GroupState, action: Action, addition: Addition, self:
   return { proposals, leaves: after, policy: policyAfter, readded };
 }
 
-function deviceOf({ leafNode }: KeyPackage): string {
-  return toHex(identityIn(leafNode.credential).deviceId);
+/** Whether a new leaf takes the place of the device's old one, or of all that its user had. */
+function takesPlace(
+  { leafNode }: KeyPackage,
+  leaves: readonly Leaf[],
+  removed: ReadonlySet<number>,
+  addition: Addition,
+): boolean {
+  const { deviceId, userId } = identityIn(leafNode.credential);
+  const own = leaves.filter((leaf) => leaf.userId === userId);
+  return (
+    addition.replaced?.has(toHex(deviceId)) ||
+    (own.length > 0 && own.every(({ leafIndex }) => removed.has(leafIndex)))
+  );
 }
 
 async function seal(

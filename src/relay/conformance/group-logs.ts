@@ -7,6 +7,7 @@ import { EntryKind } from "../../wire/protocol.js";
 import type { Sender } from "../storage.js";
 import { expect, refused } from "./expectations.js";
 import {
+  accountOf,
   add,
   application,
   commit,
@@ -191,6 +192,27 @@ export function groupLogCases(it: Define, world: World): void {
     await expect(append(bob, log, at, await commit([remove(carol)]))).rejects.toEqual(
       refused("not-an-admin"),
     );
+  });
+
+  it("group logs: let a member put a user's new device in the place of one that is not listed any more", async () => {
+    const [alice, bob] = [await admit("alice"), await admit("bob")];
+    const { log } = await create(alice);
+    const at = await append(alice, log, START, await commit([add(bob)]));
+    const device = randomBytes(16);
+    const renewed = { userId: "alice", deviceId: device };
+    const changes: AccessChange[] = [remove(alice), add(renewed, 2)];
+    await expect(append(bob, log, at, await commit(changes))).rejects.toEqual(refused("unknown-user"));
+    await world.storage.admit({
+      account: accountOf("alice", [device], 2),
+      deviceId: device,
+      incarnation: 1,
+      incarnationTag: new Uint8Array(16),
+      now: NOW,
+    });
+    const next = await append(bob, log, at, await commit(changes));
+    expect(await world.storage.access(log.id, device)).toMatchObject({ role: 2, since: next });
+    expect((await world.storage.access(log.id, alice.deviceId))?.until).toEqual(next);
+    await append(renewed, log, next, await application());
   });
 
   it("group logs: complete an entry that was put back without its welcome", async () => {

@@ -7,7 +7,7 @@ import { type Cursor, type LogId, START } from "../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH, EntryKind, isHandshake, LogKind, Role } from "../../wire/protocol.js";
 import type { AppendCommand, CreateCommand } from "../storage.js";
 import { accountRecord } from "./accounts.js";
-import { after, keys } from "./keys.js";
+import { after, bytesOf, keys } from "./keys.js";
 import { answerBefore, appendEntry, appendOwn, headOf, hollowEntry } from "./logs.js";
 import {
   type AccessRecord,
@@ -143,13 +143,11 @@ function applyChanges(
     }
     switch (change.type) {
       case "add": {
-        const { devices } = records.get(accountRecord, keys.account(change.userId))?.deviceList.list ?? {
-          devices: [],
-        };
-        if (!devices.some(({ deviceId }) => equalBytes(deviceId, change.deviceId))) {
+        if (!isListed(records, change.userId, change.deviceId)) {
           refuse("unknown-user", "an added device is not in the named user's list");
         }
-        if (!admin && change.role !== (entry.now?.role ?? Role.member)) {
+        const role = entry.now?.role ?? inheritedRole(records, command.log.id, change.userId);
+        if (!admin && change.role !== role) {
           refuse("not-an-admin", "a member adds devices as members, and others anew as what they are");
         }
         const direct = group.direct?.includes(change.userId) ?? false;
@@ -165,7 +163,8 @@ function applyChanges(
           refuse("forbidden", "a commit does not remove its sender");
         }
         const leaving = (entry.before?.leavingSince ?? 0) > 0;
-        if (!admin && !leaving && !entry.before?.byMember) {
+        const free = leaving || entry.before?.byMember || !isListed(records, change.userId, change.deviceId);
+        if (!admin && !free) {
           refuse("not-an-admin", "a member removes only who is leaving or was added by a member");
         }
         entry.now = undefined;
@@ -174,6 +173,22 @@ function applyChanges(
     }
   }
   return [...byDevice.values()].map((changed) => ({ ...changed, byMember: !admin }));
+}
+
+/** Whether the device is in the user's present list. */
+function isListed(records: Records, userId: string, deviceId: Bytes): boolean {
+  const { devices } = records.get(accountRecord, keys.account(userId))?.deviceList.list ?? { devices: [] };
+  return devices.some((listed) => equalBytes(listed.deviceId, deviceId));
+}
+
+/** What a new device of a user may be: what one was that is not in the user's list any more, whose place it takes. */
+function inheritedRole(records: Records, groupId: Bytes, userId: string): Role {
+  const prefix = keys.accesses(groupId);
+  for (const [key, access] of records.all(accessRecord, prefix)) {
+    if (access.userId !== userId || access.until !== undefined || access.role !== Role.admin) continue;
+    if (!isListed(records, userId, bytesOf(key, prefix.length))) return Role.admin;
+  }
+  return Role.member;
 }
 
 /** Whether the group has an admin that stays: without one, any member may make any change. */
