@@ -200,7 +200,7 @@ export function groupLogCases(it: Define, world: World): void {
     const at = await append(alice, log, START, await commit([add(bob)]));
     const device = randomBytes(16);
     const renewed = { userId: "alice", deviceId: device };
-    const changes: AccessChange[] = [remove(alice), add(renewed, 2)];
+    const changes: AccessChange[] = [add(renewed, 2), remove(alice)];
     await expect(append(bob, log, at, await commit(changes))).rejects.toEqual(refused("unknown-user"));
     await world.storage.admit({
       account: accountOf("alice", [device], 2),
