@@ -7,7 +7,7 @@ import type { Gossip } from "./conversation/gossip.js";
 import type { Outbox } from "./conversation/outbox.js";
 import type { Delivery } from "./delivery/delivery.js";
 import type { History } from "./delivery/history.js";
-import type { ClientEvents, EventName } from "./events.js";
+import type { EventName, RaisedEvents } from "./events.js";
 import type { Contacts } from "./identity/contacts.js";
 import type { KeyPackages } from "./identity/key-packages.js";
 import type { OwnIdentity } from "./identity/own-identity.js";
@@ -43,7 +43,7 @@ export interface Context {
   /** After how many milliseconds of silence an admin's client removes a member. */
   readonly evictIdleAfter: number;
   readonly gossip: Gossip;
-  readonly emit: <Name extends EventName>(name: Name, event: ClientEvents[Name]) => void;
+  readonly emit: <Name extends EventName>(name: Name, event: RaisedEvents[Name]) => void;
   readonly conversationEnded: (conversation: Conversation) => void;
   /** The keys of a group are of no use any more: its members are asked to add this device anew. */
   readonly repair: (groupId: Bytes) => void;

@@ -127,5 +127,11 @@ export interface ClientEvents {
   };
 }
 
+/** Events as they are raised inside: what can be answered comes with what tells it from others, also after a restart. */
+export interface RaisedEvents extends ClientEvents {
+  joinRequest: JoinRequestEvent & { readonly id: string };
+  invitation: InvitationEvent & { readonly id: string };
+}
+
 export type EventName = keyof ClientEvents;
 export type Listener<Name extends EventName> = (event: ClientEvents[Name]) => unknown;

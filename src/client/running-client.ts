@@ -1,3 +1,4 @@
+import { asBytes } from "../base/bytes.js";
 import { systemClock } from "../base/clock.js";
 import { SubrosaError } from "../base/errors.js";
 import { randomBytes } from "../crypto/random.js";
@@ -13,6 +14,7 @@ import { Gossip } from "./conversation/gossip.js";
 import { Inbox } from "./conversation/inbox.js";
 import { Invitations } from "./conversation/invitations.js";
 import { pruneJournal } from "./conversation/journal.js";
+import { askAgain } from "./conversation/orphans.js";
 import { Outbox } from "./conversation/outbox.js";
 import { OwnRequests } from "./conversation/own-requests.js";
 import { Recreation } from "./conversation/recreation.js";
@@ -217,6 +219,8 @@ export class RunningClient {
       joined: (conversation) => running?.joined(conversation),
       dropped: (groupId, error) => {
         ownRequests.failed(groupId, error);
+        if (error.code === "no-key-package")
+          askAgain(context, { registry, starter, ownRequests }, asBytes(groupId));
         // The group is over, or was never for this device: nothing was lost.
         if (error.code !== "unknown-group" && error.code !== "not-a-member") report(error);
       },

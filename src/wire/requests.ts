@@ -125,8 +125,8 @@ export interface GroupMembership {
   readonly role: Role;
   /** The commit that added this device, or {@link START} for the group's creator. */
   readonly since: Cursor;
-  /** The group's two users' other one, for direct conversations. */
-  readonly direct: boolean;
+  /** Of a direct conversation: the other user. */
+  readonly peer?: string;
 }
 
 const encodeGroupId = (writer: Writer, body: { groupId: Bytes }) => void writer.fixed(body.groupId);
@@ -274,18 +274,16 @@ export const operations = {
     decode: () => ({}),
     encodeResult: (writer, result) =>
       void writer.vector(result.groups, (w, group) => {
-        w.fixed(group.groupId)
-          .u8(group.role)
-          .u8(group.direct ? 1 : 0);
+        w.fixed(group.groupId).u8(group.role).optional(group.peer, encodeName);
         encodeCursor(w, group.since);
       }),
     decodeResult: (reader) => ({
       groups: reader.vector((r) => {
         const groupId = r.fixed(GROUP_ID_LENGTH);
         const role = r.u8();
-        const direct = r.u8();
-        if ((role !== Role.member && role !== Role.admin) || direct > 1) return r.fail("invalid membership");
-        return { groupId, role, direct: direct === 1, since: decodeCursor(r) };
+        if (role !== Role.member && role !== Role.admin) return r.fail("invalid membership");
+        const peer = r.optional(decodeName);
+        return { groupId, role, since: decodeCursor(r), ...(peer !== undefined && { peer }) };
       }),
     }),
   }),

@@ -4,7 +4,7 @@ import { decodeClientFrame, decodeRelayFrame } from "../../src/wire/frames.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
 import { grouped, invite } from "../client/crash-scenes.js";
 import type { World } from "../client/crash-world.js";
-import { appendIn, goesOn, refusalsOf, sentBy } from "./tools.js";
+import { appendIn, goesOn, openGroup, refusalsOf, sentBy } from "./tools.js";
 
 async function trio(): Promise<World> {
   const world = await grouped(["alice", "bob"], ["carol"])();
@@ -52,6 +52,38 @@ describe("C5 a message that is late or out of order", () => {
     expect(carol.every((text) => String(text).startsWith("late"))).toBe(true);
     for (const sent of world.sends)
       if (sent.text.startsWith("late")) Object.assign(sent, { to: ["alice", "carol"] });
+    await goesOn(world, { group: "team", members: ["alice", "bob", "carol"] });
+  });
+
+  it("unsealed by a commit at the moment in which the next is sealed: stays before it", async () => {
+    const world = await openGroup(["alice", "bob"], ["carol"]);
+    for (const [from, to] of [
+      ["alice", "bob"],
+      ["bob", "alice"],
+    ] as const) {
+      world.send(from, [to], `first of ${from}`, "team");
+      await world.settle();
+    }
+    // What alice sends is lost on its way, until bob's commit is there, which makes it stale.
+    let arrived = false;
+    world.transform = (user, direction, bytes) => {
+      if (user !== "alice" || arrived) return bytes;
+      if (direction === "out") {
+        const frame = decodeClientFrame(asBytes(bytes.slice()));
+        return appendIn(frame, EntryKind.application) === undefined ? bytes : undefined;
+      }
+      if (isGroupPush(bytes)) {
+        arrived = true;
+        queueMicrotask(() => world.send("alice", ["bob", "carol"], "fourth", "team"));
+      }
+      return bytes;
+    };
+    for (const text of ["one", "two", "three"]) world.send("alice", ["bob", "carol"], text, "team");
+    await world.settle(100);
+    invite(world, "bob", "carol");
+    await world.settle();
+    expect(arrived).toBe(true);
+    expect(textsOf(world, "bob").slice(-4)).toEqual(["one", "two", "three", "fourth"]);
     await goesOn(world, { group: "team", members: ["alice", "bob", "carol"] });
   });
 

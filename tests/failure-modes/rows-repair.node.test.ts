@@ -93,7 +93,7 @@ describe("C4 a commit that was missed", () => {
 });
 
 describe("C8 an orphan welcome", () => {
-  it("is told as what it is; the packages that nobody has keys for are replaced, and the user can be added", async () => {
+  it("in a group is told as what it is, and the members add the device anew by themselves", async () => {
     const relay = await startRelay();
     const [alice] = await connectAll(relay, ["alice"]);
     const bobs = damageableMemory();
@@ -106,12 +106,29 @@ describe("C8 an orphan welcome", () => {
     const bob = makeActor(relay, "bob", { store: bobs.store });
     await bob.client.connect();
     await bob.event("error", ({ code }) => code === "no-key-package");
-    expect(bob.all("invitation")).toEqual([]);
-    await alice.client.sendGroupMessage("team", "the group goes on");
-    await alice.client.remove("team", "bob");
-    await alice.client.invite("team", "bob");
+    // Bob has not asked to be in the group: that is for bob to say.
     await (await bob.event("invitation")).accept();
     await goesOn(alice, bob);
+    await settledMembers("team", [alice, bob]);
+  });
+
+  it("in a direct conversation makes it begin anew, and what was written comes", async () => {
+    const relay = await startRelay();
+    const [alice] = await connectAll(relay, ["alice"]);
+    const bobs = damageableMemory();
+    await (await connected(relay, "bob", { store: bobs.store })).client.close();
+    const id = await alice.client.sendDirectMessage("bob", "by a key that is gone");
+    await alice.receipts([id], "sent");
+    for (const key of await bobs.keys()) {
+      if (key.startsWith(layout.keyPackages)) await bobs.damage(key, "delete", key);
+    }
+    const bob = makeActor(relay, "bob", { store: bobs.store });
+    await bob.client.connect();
+    await bob.message("by a key that is gone");
+    await alice.receipts([id], "delivered", "bob");
+    await bob.client.sendDirectMessage("alice", "it came");
+    await alice.message("it came");
+    expect(bob.texts).toEqual(["by a key that is gone"]);
   });
 });
 

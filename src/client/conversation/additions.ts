@@ -1,7 +1,9 @@
-import { type Bytes, equalBytes } from "../../base/bytes.js";
+import { equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { type GroupState, readKeyPackage } from "../../mls/group/index.js";
+import type { LeafNode } from "../../mls/structs/leaf-node.js";
+import type { JoinRequest } from "../../wire/entries.js";
 import type { Account } from "../../wire/identity.js";
 import type { ResultOf } from "../../wire/requests.js";
 import type { Context } from "../context.js";
@@ -24,13 +26,12 @@ export async function keyPackagesFor(
   // Who is leaving may come back: one commit removes the old leaf and adds the new one.
   const present = presentDevices(state.group as GroupState, state.access, context.identity.deviceId);
   if (action.request !== undefined) {
-    const { deviceId, replaces } = action.request;
+    const { deviceId } = action.request;
     const replaced = new Set<string>();
     if (present.has(toHex(deviceId))) {
       const leaf = await leafToReplace(state.group as GroupState, {
+        ...action.request,
         userId: action.userId,
-        deviceId,
-        replaces,
       });
       if (leaf === undefined) throw new SubrosaError("already-a-member", `${action.userId} is a member`);
       replaced.add(toHex(leaf.deviceId));
@@ -57,16 +58,30 @@ export async function keyPackagesFor(
   return { keyPackages };
 }
 
-/** The leaf that a request for repair names, if it is there still. */
+/**
+ * The leaf that a request for repair names, if it is there still. Who could not open its welcome cannot name it: then it
+ * is a leaf that came with a key package, and has never spoken, made no later than that of the request. An older request that
+ * is shown again replaces nothing.
+ */
 export async function leafToReplace(
   group: GroupState,
-  request: { readonly userId: string; readonly deviceId: Bytes; readonly replaces?: Bytes | undefined },
+  request: Pick<JoinRequest, "userId" | "deviceId" | "keyPackage" | "replaces">,
 ): Promise<Leaf | undefined> {
   const leaf = leavesOf(group).find(({ deviceId }) => equalBytes(deviceId, request.deviceId));
   const node = leaf && group.tree.leaf(leaf.leafIndex);
-  if (leaf?.userId !== request.userId || node === undefined || request.replaces === undefined)
-    return undefined;
-  return equalBytes(await leafHash(node), request.replaces) ? leaf : undefined;
+  if (leaf?.userId !== request.userId || node === undefined) return undefined;
+  if (request.replaces !== undefined) {
+    return equalBytes(await leafHash(node), request.replaces) ? leaf : undefined;
+  }
+  const offer = readKeyPackage(request.keyPackage).leafNode;
+  const [made, offered] = [madeAt(node), madeAt(offer)];
+  const isLater = made !== undefined && offered !== undefined && made <= offered;
+  return isLater && !equalBytes(node.encryptionKey, offer.encryptionKey) ? leaf : undefined;
+}
+
+/** When the key package of a leaf was made, if the leaf is still that of it (RFC 9420 §7.2). */
+function madeAt(leafNode: LeafNode): bigint | undefined {
+  return leafNode.leafNodeSource === "key_package" ? leafNode.lifetime.notBefore : undefined;
 }
 
 /** Whether this user may admit another device of a member: admins may, and everyone where that member is the only one. */

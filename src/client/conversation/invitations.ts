@@ -41,6 +41,7 @@ export class Invitations {
         continue;
       }
       this.#context.emit("invitation", {
+        id: `${conversation.key} ${record.joinedAt}`,
         group: subject.name,
         from,
         members: usersOf(group),

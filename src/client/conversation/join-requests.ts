@@ -24,7 +24,7 @@ import {
 } from "../../wire/identifiers.js";
 import { EntryKind, LogKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
-import type { JoinRequestEvent } from "../events.js";
+import type { RaisedEvents } from "../events.js";
 import { assertFingerprint, fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
 import { leafToReplace, mayAdmitAgain } from "./additions.js";
@@ -147,7 +147,8 @@ export class JoinRequests {
         // Signed with its id, so that what the relay says again is known by it, answered or not.
         if ((await this.#context.store.get(name)) !== undefined) continue;
         const request = await this.#checked(entry.content.payload, entry.content.entryId);
-        const concerns = request.replaces !== undefined || this.#isOwnDevice(request);
+        const concerns =
+          request.replaces !== undefined || this.#isOwnDevice(request) || this.#isPresent(request);
         if (this.#following !== "answering" && !concerns) continue;
         taken.push({ id: toHex(entry.content.entryId), request });
         changes.push({ put: name, value: encode(encodeJoinRequest, request) });
@@ -189,7 +190,7 @@ export class JoinRequests {
     const { state } = this.conversation;
     if (state.group === undefined || state.record.status !== "active") return;
     const requestId = fromHex(id);
-    if (request.replaces !== undefined && (await this.#repair(id, request))) return;
+    if (await this.#repair(id, request)) return;
     const isOwnDevice = this.#isOwnDevice(request);
     if (!this.#mayAnswer() && !isOwnDevice) return;
     const present = presentDevices(state.group, state.access, this.#context.identity.deviceId);
@@ -215,7 +216,8 @@ export class JoinRequests {
       await this.#context.contacts.check(request.userId, request.accountKey).catch(() => {});
     }
     let answered: Promise<void> | undefined;
-    const event: JoinRequestEvent = {
+    const event: RaisedEvents["joinRequest"] = {
+      id,
       group: policy.name,
       userId: request.userId,
       fingerprint: await fingerprintOf(request.userId, request.accountKey),
@@ -253,6 +255,11 @@ export class JoinRequests {
     if (wait === 0) repair();
     else clock.after(wait, repair);
     return true;
+  }
+
+  #isPresent({ deviceId }: JoinRequest): boolean {
+    const { group } = this.conversation.state;
+    return group !== undefined && leavesOf(group).some((leaf) => equalBytes(leaf.deviceId, deviceId));
   }
 
   /** A user who is a member asks with another device of the account, which took the place of one that is lost. */

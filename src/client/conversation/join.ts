@@ -29,7 +29,8 @@ import { type ConversationState, initialChanges, NO_PLACE, policyIn } from "./st
 
 /** A request of ours to join a group, until it is answered. */
 export interface OwnRequest {
-  readonly name: string;
+  /** Absent where nobody asked, but this device could not open the welcome that was made for it. */
+  readonly name?: string;
   readonly requestId: Uint8Array;
   /** The signed request: it goes out again with every session, which the relay takes for one request. */
   readonly payload: Uint8Array;
@@ -38,17 +39,22 @@ export interface OwnRequest {
 }
 
 export function encodeOwnRequest(writer: Writer, request: OwnRequest): void {
-  encodeName(writer.u8(1), request.name);
+  writer.u8(1).optional(request.name, encodeName);
   writer.fixed(request.requestId).opaque(request.payload).optional(request.expected, encodeName);
 }
 
 export function decodeOwnRequest(reader: Reader): OwnRequest {
   if (reader.u8() !== 1) reader.fail("unknown version of request");
-  const name = decodeName(reader);
+  const name = reader.optional(decodeName);
   const requestId = reader.fixed(ENTRY_ID_LENGTH);
   const payload = reader.opaque();
   const expected = reader.optional(decodeName);
-  return { name, requestId, payload, ...(expected !== undefined && { expected }) };
+  return {
+    requestId,
+    payload,
+    ...(name !== undefined && { name }),
+    ...(expected !== undefined && { expected }),
+  };
 }
 
 /** What a pointer led to. */
@@ -128,7 +134,7 @@ export async function joinByPointer(
   const repairs = known !== undefined && isRepairedBy(context, known, signer);
   // A repair is what this device asked for, or what the log has shown; anything else is an invitation.
   const isRepair = repairs && (isFresh || known.record.repair?.readded === true);
-  const isWanted = known?.record.status === "repairing" ? isRepair : asked !== undefined;
+  const isWanted = known?.record.status === "repairing" ? isRepair : asked?.name !== undefined;
   if (policy.kind === "group" && policy.join !== "open" && !isAdmin(policy, by) && !repairs) {
     return {
       type: "dropped",
@@ -245,7 +251,7 @@ async function joinNamed(
   if (
     !isName(policy.name) ||
     !(isBound || (await isNameOf(context, policy.name, pointer.groupId))) ||
-    (asked !== undefined && asked.name !== policy.name) ||
+    (asked?.name !== undefined && asked.name !== policy.name) ||
     (bound !== undefined && !isBound && !succeeds)
   ) {
     return {

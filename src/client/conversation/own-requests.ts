@@ -88,10 +88,23 @@ export class OwnRequests {
     await this.#send(key, request);
   }
 
+  /**
+   * Asks the members of a group, of which this device could not open the welcome, to add it anew. It asked for nothing:
+   * what comes of it is an invitation.
+   */
+  async askAgain(groupId: Bytes): Promise<void> {
+    const key = toHex(groupId);
+    if (this.#requests.has(key)) return;
+    const { request, changes } = await this.#make(groupId, undefined, {});
+    this.#requests.set(key, request);
+    await this.#context.write(changes);
+    await this.#send(key, request);
+  }
+
   /** A signed request with a fresh key package, and what stores both. */
   async #make(
     groupId: Bytes,
-    name: string,
+    name: string | undefined,
     { replaces, expected }: { readonly replaces?: Bytes; readonly expected?: string },
   ): Promise<{ request: OwnRequest; changes: Effect[] }> {
     const { identity, clock, keyPackages } = this.#context;
@@ -107,7 +120,12 @@ export class OwnRequests {
     const requestId = this.#context.randomId(ENTRY_ID_LENGTH);
     const signature = await sign(identity.accountPrivateKey, joinRequestToBeSigned(unsigned, requestId));
     const payload = encode(encodeJoinRequest, { ...unsigned, signature });
-    const request: OwnRequest = { name, requestId, payload, ...(expected !== undefined && { expected }) };
+    const request: OwnRequest = {
+      requestId,
+      payload,
+      ...(name !== undefined && { name }),
+      ...(expected !== undefined && { expected }),
+    };
     const stored = { put: layout.join(groupId), value: encode(encodeOwnRequest, request) };
     return { request, changes: [change, stored] };
   }

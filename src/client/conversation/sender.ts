@@ -158,7 +158,7 @@ export class Sender {
       if (due === "wait") return;
       if (due === "must") return this.#refresh();
       if (!isClose(next)) {
-        return due === "refresh" && !this.#skipRefresh ? this.#refresh() : this.#sealMessages(waiting);
+        return due === "refresh" && !this.#skipRefresh ? this.#refresh() : this.#sealMessages();
       }
     }
     if (this.#inFlight.size > 0) return;
@@ -261,29 +261,38 @@ export class Sender {
     });
   }
 
-  async #sealMessages(waiting: readonly Intent[]): Promise<void> {
+  /** Those that nothing else comes before. */
+  #nextMessages(): readonly SendIntent[] {
+    const waiting = this.#conversation.intents().filter(({ sealed }) => sealed === undefined);
     const end = waiting.findIndex((intent) => !isSend(intent) || isClose(intent));
-    const messages = (end < 0 ? waiting : waiting.slice(0, end)) as readonly SendIntent[];
+    return (end < 0 ? waiting : waiting.slice(0, end)) as readonly SendIntent[];
+  }
+
+  async #sealMessages(): Promise<void> {
     let bytes = [...this.#inFlight.values()].reduce((sum, size) => sum + size, 0);
     const room = MAX_IN_FLIGHT - this.#inFlight.size;
     const sealed: SendIntent[] = [];
-    let all = messages;
+    let isAll = true;
     await this.#conversation.step(async (step) => {
       // What was decided on may have changed while other steps ran.
       if (step.group === undefined || ["must", "wait"].includes(this.#due(step) ?? "")) return;
-      all = this.#context.gossip.before(step, messages);
+      // So may have what comes first: a commit that was read meanwhile has unsealed what was under way.
+      const messages = this.#nextMessages();
+      if (messages.length === 0) return;
+      const all = this.#context.gossip.before(step, messages);
       for (const intent of all.slice(0, room)) {
         if (bytes >= MAX_IN_FLIGHT_BYTES) break;
         bytes += (await sealMessage(this.#context, step, intent)).payload.length;
         sealed.push(intent);
       }
+      isAll = sealed.length === all.length;
       step.countSent(sealed.length);
     });
     for (const intent of sealed) {
       this.#context.gossip.told(this.#conversation.state.record.groupId, intent.action);
       if (intent.sealed !== undefined) this.#send(intent, intent.sealed);
     }
-    if (sealed.length > 0 && sealed.length < all.length) this.#again = true;
+    if (sealed.length > 0 && !isAll) this.#again = true;
   }
 
   /** Seals a leave, a close or a commit, which goes out with nothing else under way. */

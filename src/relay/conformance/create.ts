@@ -70,7 +70,7 @@ export function createCases(it: Define, world: World): void {
     const added = winner === 0 ? bob : alice;
     expect(await world.storage.resolveDirect(slot)).toEqual({ generation: 1, groupId });
     expect((await world.storage.access(groupId, added.deviceId))?.role).toBe(2);
-    expect(await world.storage.listGroups(added.deviceId)).toMatchObject([{ groupId, direct: true }]);
+    expect(await world.storage.listGroups(added.deviceId)).toMatchObject([{ groupId, peer: "alice" }]);
     expect(await world.storage.listGroups(winner === 0 ? alice.deviceId : bob.deviceId)).toHaveLength(1);
     const next = await make(bob, "alice", 2);
     expect(await world.storage.resolveDirect(slot)).toEqual({ generation: 2, groupId: next });

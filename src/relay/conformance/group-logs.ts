@@ -110,9 +110,7 @@ export function groupLogCases(it: Define, world: World): void {
         since: at,
         leavingSince: 0,
       });
-      expect(await world.storage.listGroups(device.deviceId)).toEqual([
-        { groupId: log.id, role, since: at, direct: false },
-      ]);
+      expect(await world.storage.listGroups(device.deviceId)).toEqual([{ groupId: log.id, role, since: at }]);
     }
     expect(await readAll(inbox(alice.deviceId))).toEqual([]);
     await chained(inbox(bob.deviceId));

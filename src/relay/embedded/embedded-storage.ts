@@ -21,7 +21,7 @@ import type {
 import { accountRecord, admitDevice, publishPackages, removeAccount, takePackages } from "./accounts.js";
 import { blockedBy, setBlocked } from "./blocks.js";
 import { GroupCommit } from "./group-commit.js";
-import { appendToGroup, createGroup, groupLog } from "./groups.js";
+import { appendToGroup, createGroup, groupLog, membershipOf } from "./groups.js";
 import { after, bytesOf, keys } from "./keys.js";
 import type { Kv } from "./kv.js";
 import { headOf } from "./logs.js";
@@ -115,7 +115,7 @@ export class EmbeddedStorage implements RelayStorage {
       const group = this.#records.get(groupRecord, keys.group(groupId));
       if (access === undefined || group === undefined || headOf(this.#records, groupLog(groupId)).closed)
         continue;
-      groups.push({ groupId, role: access.role, since: access.since, direct: group.direct !== undefined });
+      groups.push(membershipOf(groupId, access, group));
     }
     return groups;
   }

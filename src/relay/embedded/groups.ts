@@ -5,7 +5,8 @@ import { sha256Now } from "../../crypto/node-hash.js";
 import { type AccessChange, encodePointer } from "../../wire/entries.js";
 import { type Cursor, type LogId, START } from "../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH, EntryKind, isHandshake, LogKind, Role } from "../../wire/protocol.js";
-import type { AppendCommand, CreateCommand } from "../storage.js";
+import type { GroupMembership } from "../../wire/requests.js";
+import type { Access, AppendCommand, CreateCommand } from "../storage.js";
 import { accountRecord } from "./accounts.js";
 import { after, bytesOf, keys } from "./keys.js";
 import { answerBefore, appendEntry, appendOwn, headOf, hollowEntry } from "./logs.js";
@@ -32,6 +33,12 @@ export function memberAccess(records: Records, groupId: Bytes, deviceId: Bytes):
   if (access === undefined || access.until !== undefined)
     refuse("not-a-member", "the device has no access to the group");
   return access;
+}
+
+/** What a device is told of a group it is in. */
+export function membershipOf(groupId: Bytes, access: Access, group: GroupRecord): GroupMembership {
+  const peer = group.direct?.find((userId) => userId !== access.userId);
+  return { groupId, role: access.role, since: access.since, ...(peer !== undefined && { peer }) };
 }
 
 /** PROTOCOL.md, "Append", group log. */

@@ -6,7 +6,7 @@ import type { Account } from "../../wire/identity.js";
 import { GROUP_ID_LENGTH, LogKind } from "../../wire/protocol.js";
 import type { DirectBinding, GroupMembership } from "../../wire/requests.js";
 import { setBlocked } from "../embedded/blocks.js";
-import { appendToGroup, createGroup, groupLog, inboxLog } from "../embedded/groups.js";
+import { appendToGroup, createGroup, groupLog, inboxLog, membershipOf } from "../embedded/groups.js";
 import { bytesOf, keys } from "../embedded/keys.js";
 import { NO_SENDER } from "../embedded/logs.js";
 import {
@@ -243,7 +243,7 @@ export class RedisStorage implements RelayStorage {
         ]);
         if (access === undefined || access.until !== undefined || group === undefined || head.closed)
           return [];
-        return [{ groupId, role: access.role, since: access.since, direct: group.direct !== undefined }];
+        return [membershipOf(groupId, access, group)];
       }),
     );
     return found.flat();

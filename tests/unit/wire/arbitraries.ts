@@ -141,7 +141,10 @@ export const results: { [Name in OperationName]: fc.Arbitrary<ResultOf<Name>> } 
     .record({ binding: maybe(fc.record({ generation: uint53, groupId })) })
     .map(present) as fc.Arbitrary<ResultOf<"resolveDirect">>,
   listGroups: fc.record({
-    groups: fc.array(fc.record({ groupId, role, direct: fc.boolean(), since: cursor }), { maxLength: 3 }),
+    groups: fc.array(
+      fc.record({ groupId, role, since: cursor, peer: name }, { requiredKeys: ["groupId", "role", "since"] }),
+      { maxLength: 3 },
+    ),
   }),
   rejectJoin: fc.constant(undefined),
   setBlocked: fc.constant(undefined),
