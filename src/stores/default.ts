@@ -14,7 +14,7 @@ export function defaultStore(): Store {
 }
 
 /** Throws `storage-refused` where there is IndexedDB, but not for this page: a user's data never goes to memory unasked. */
-function hasIndexedDb(): boolean {
+export function hasIndexedDb(): boolean {
   try {
     if (typeof indexedDB === "undefined") return false;
     if (indexedDB !== null) return true;

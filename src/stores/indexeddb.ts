@@ -33,8 +33,9 @@ const ALL_STORES = ["meta", "values", "keys"] as const;
 
 /**
  * A store in this browser: one IndexedDB database per name. Values are encrypted under a non-extractable key that
- * stands in the same database, private keys are non-extractable `CryptoKey`s. A second tab gets `store-in-use` by a
- * Web Lock; where there are none it takes over, and what the first tab writes then is refused.
+ * stands in the same database, private keys are non-extractable `CryptoKey`s. A client without the `store` option has
+ * this store and shares it with the user's other tabs. One that is passed it has it for itself: a second tab gets
+ * `store-in-use` by a Web Lock; where there are none it takes over, and what the first tab writes then is refused.
  */
 export function indexedDbStore(options: IndexedDbStoreOptions = {}): Store {
   return {

@@ -59,6 +59,8 @@ export class Desk {
   readonly #sends = new SerialQueue();
   #core: LocalCore | undefined;
   #sent: SentCalls | undefined;
+  /** Events of the opening of the store, until there is somebody to tell. */
+  readonly #early: FromOwner[] = [];
   #listensHere = false;
   #muted = false;
   #over = false;
@@ -183,12 +185,18 @@ export class Desk {
   announce(): void {
     const core = this.#core;
     if (core === undefined || this.#muted) this.#options.post({ type: "claim" });
-    else this.#options.post({ type: "owner", deviceId: core.deviceId, state: core.connection.state });
+    else {
+      this.#options.post({ type: "owner", deviceId: core.deviceId, state: core.connection.state });
+      for (const event of this.#early.splice(0)) this.#options.post(event);
+    }
   }
 
   emit<Name extends EventDataName>(name: Name, event: EventData[Name]): void {
-    if (!this.#muted)
-      this.#options.post({ type: "event", name, event: name === "error" ? errorToData(event) : event });
+    if (this.#muted) return;
+    const data = name === "error" ? errorToData(event) : event;
+    const body = { type: "event", name, event: data } as const;
+    if (this.#core === undefined) this.#early.push(body);
+    else this.#options.post(body);
   }
 
   /** The client is about to end: what becomes of its connection is of no concern to others. */

@@ -1,9 +1,9 @@
-import type { ClientEvents, EventName } from "../events.js";
+import type { ClientEvents, EventName, RaisedEvents } from "../events.js";
 import { assertFingerprint } from "../identity/safety-number.js";
 import type { Calls, EventData, EventDataName } from "./core.js";
 
-/** How many unanswered ones are kept. The oldest go first. */
-const MAX_OPEN = 1000;
+/** How many unanswered ones, and handles of others, are kept. The oldest go first. */
+const MAX_KEPT = 1000;
 
 /** Something that was shown and can be answered. */
 interface Open {
@@ -12,44 +12,74 @@ interface Open {
   readonly answer: (accept: boolean, fingerprint: string | undefined) => Promise<void>;
 }
 
-/** Makes events into data: what can be answered gets a handle, the same for every owner of the store. */
+/**
+ * Makes events into data: what can be answered gets a handle, made of what tells it from all others, so that every
+ * owner of the store gives it the same.
+ */
 export class Handles {
   readonly #open = new Map<string, Open>();
+  /** Handles of what was answered, or is over. */
+  readonly #closed = new Set<string>();
 
   /** The event as data. */
-  toData<Name extends Exclude<EventName, "message">>(name: Name, event: ClientEvents[Name]): EventData[Name] {
+  toData<Name extends Exclude<EventName, "message">>(name: Name, event: RaisedEvents[Name]): EventData[Name] {
     switch (name) {
       case "joinRequest": {
-        const { approve, reject, ...rest } = event as ClientEvents["joinRequest"];
-        const data = { handle: JSON.stringify([name, rest.group, rest.userId, rest.fingerprint]), ...rest };
+        const { approve, reject, id, ...rest } = event as RaisedEvents["joinRequest"];
+        const data = { handle: `${name} ${id}`, ...rest };
         const answer: Open["answer"] = (accept, fingerprint) =>
           accept ? approve(fingerprint === undefined ? {} : { fingerprint }) : reject();
         this.#add({ name, data, answer });
         return data as unknown as EventData[Name];
       }
       case "invitation": {
-        const { accept: take, reject, ...rest } = event as ClientEvents["invitation"];
-        const data = { handle: JSON.stringify([name, rest.group, rest.from]), ...rest };
+        const { accept: take, reject, id, ...rest } = event as RaisedEvents["invitation"];
+        const data = { handle: `${name} ${id}`, ...rest };
         this.#add({ name, data, answer: (accept) => (accept ? take() : reject()) });
         return data as unknown as EventData[Name];
       }
-      default:
-        return event as unknown as EventData[Name];
+      case "memberJoin": {
+        const { group, userId } = event as RaisedEvents["memberJoin"];
+        this.#drop(({ data }) => data.group === group && "userId" in data && data.userId === userId);
+        break;
+      }
+      case "groupJoin":
+      case "groupLeave":
+      case "groupDeleted": {
+        const { group } = event as RaisedEvents["groupDeleted"];
+        this.#drop(({ data }) => data.group === group);
+      }
     }
+    return event as unknown as EventData[Name];
   }
 
   #add(open: Open): void {
-    this.#open.delete(open.data.handle);
-    this.#open.set(open.data.handle, open);
+    const { handle } = open.data;
+    this.#closed.delete(handle);
+    this.#open.delete(handle);
+    this.#open.set(handle, open);
     const [oldest] = this.#open.keys();
-    if (this.#open.size > MAX_OPEN && oldest !== undefined) this.#open.delete(oldest);
+    if (this.#open.size > MAX_KEPT && oldest !== undefined) this.#open.delete(oldest);
   }
 
+  /** What somebody else has answered, or what is over, is not shown to further tabs. */
+  #drop(isOver: (open: Open) => boolean): void {
+    for (const open of this.#open.values()) if (isOver(open)) this.#close(open.data.handle);
+  }
+
+  #close(handle: string): void {
+    this.#open.delete(handle);
+    this.#closed.add(handle);
+    const [oldest] = this.#closed;
+    if (this.#closed.size > MAX_KEPT && oldest !== undefined) this.#closed.delete(oldest);
+  }
+
+  /** Whether it was shown here, answered or not. */
   has(handle: string): boolean {
-    return this.#open.has(handle);
+    return this.#open.has(handle) || this.#closed.has(handle);
   }
 
-  /** What was shown and not answered through here. */
+  /** What was shown and waits for an answer. */
   open(): Open[] {
     return [...this.#open.values()];
   }
@@ -58,7 +88,7 @@ export class Handles {
   async answer(handle: string, accept: boolean, fingerprint?: string): Promise<void> {
     const open = this.#open.get(handle);
     await open?.answer(accept, fingerprint);
-    if (this.#open.get(handle) === open) this.#open.delete(handle);
+    if (open !== undefined && this.#open.get(handle) === open) this.#close(handle);
   }
 }
 

@@ -16,6 +16,8 @@ import { Handles } from "./handles.js";
 export interface LocalOptions {
   /** Asked when a session ended for good; false if that was because another owner has the store. */
   readonly isOwner?: (running: RunningClient) => Promise<boolean>;
+  /** Told the new id when another device of the user has taken the place of this one. */
+  readonly renewed?: (deviceId: string) => void;
 }
 
 /** The client that has the store open, in this tab or process. */
@@ -30,6 +32,7 @@ export class LocalCore implements Core {
   #renewal: Promise<void> | undefined;
   readonly #consumer: Consumer;
   readonly #handler: CoreHandler;
+  readonly #renewed: LocalOptions["renewed"];
   #listening = false;
 
   private constructor(
@@ -38,6 +41,7 @@ export class LocalCore implements Core {
     handles: Handles,
     options: ClientOptions,
     handler: CoreHandler,
+    renewed: LocalOptions["renewed"],
   ) {
     this.#running = running;
     this.connection = connection;
@@ -46,6 +50,7 @@ export class LocalCore implements Core {
     this.#conversations = new Conversations(running, options.limits ?? {});
     this.#calls = this.#makeCalls();
     this.#handler = handler;
+    this.#renewed = renewed;
     this.#consumer = (message) => handler.deliver(message);
   }
 
@@ -55,7 +60,7 @@ export class LocalCore implements Core {
     store: Store,
     seams: Seams,
     handler: CoreHandler,
-    { isOwner }: LocalOptions = {},
+    { isOwner, renewed }: LocalOptions = {},
   ): Promise<LocalCore> {
     const handles = new Handles();
     let connection: Connection | undefined;
@@ -77,7 +82,7 @@ export class LocalCore implements Core {
     });
     const { relay, clock } = running.context;
     connection = new Connection(relay, clock, handler);
-    core = new LocalCore(running, connection, handles, options, handler);
+    core = new LocalCore(running, connection, handles, options, handler, renewed);
     return core;
   }
 
@@ -116,7 +121,10 @@ export class LocalCore implements Core {
     if (this.deviceId === deviceId) {
       const end = { code: CloseCode.outdated, reason: "", willReconnect: false, wasReady: false };
       this.connection.ended(end, error);
-    } else this.connection.renew(relay);
+    } else {
+      this.#renewed?.(this.deviceId);
+      this.connection.renew(relay);
+    }
   }
 
   get deviceId(): string {

@@ -18,6 +18,8 @@ export interface ReignOptions extends TabCoreOptions {
   readonly post: (tenure: number, body: FromOwner) => void;
   /** The tab of the owner before, if it did not answer any more. */
   readonly deposed: string | undefined;
+  /** Another device of the user goes on in the place of this one. */
+  readonly renewed: (deviceId: string) => void;
   /** Another owner has the store. */
   readonly lost: () => void;
 }
@@ -56,9 +58,16 @@ export class Reign {
 
   /** Opens the store and serves all tabs; resolves to the device's id. Throws what the store throws. */
   async open(): Promise<string> {
-    const { client, store, seams, surface } = this.#options;
+    const { client, store, seams, surface, renewed } = this.#options;
     try {
-      const local = await LocalCore.open(client, store, seams, this.#handler(), { isOwner });
+      const local = await LocalCore.open(client, store, seams, this.#handler(), {
+        isOwner,
+        renewed: (deviceId) => {
+          if (this.#over) return;
+          renewed(deviceId);
+          this.desk.announce();
+        },
+      });
       if (this.#over) {
         await local.close(false);
         throw new SubrosaError("store-in-use", "another tab has this store open");
@@ -111,7 +120,7 @@ export class Reign {
       emit: (name, event) => {
         if (this.#over) return;
         this.desk.emit(name, event);
-        surface.emit(name, event, false);
+        surface.emit(name, event);
       },
       state: (state) => {
         if (this.#over) return;

@@ -79,7 +79,7 @@ export class TabCore implements Core {
     this.#options = options;
     this.#tab = toHex(options.randomId(TAB_ID_LENGTH));
     this.#name = `${new URL(client.url).href} ${client.userId}`;
-    this.#surface = new Surface(handler, clock);
+    this.#surface = new Surface(handler);
     this.#intake = new Intake((message) => handler.deliver(message));
     this.#calls = new CallQueue((body) => this.#say(body));
     this.#channel = platform.channel(`subrosa:${this.#name}`);
@@ -248,6 +248,7 @@ export class TabCore implements Core {
   #heed(body: FromOwner): void {
     switch (body.type) {
       case "owner":
+        this.#deviceId = body.deviceId;
         this.#surface.state(body.state);
         break;
       case "who":
@@ -262,7 +263,7 @@ export class TabCore implements Core {
       case "event": {
         if (body.to !== undefined && body.to !== this.#tab) return;
         const event = body.name === "error" ? errorFromData(body.event as never) : body.event;
-        this.#surface.emit(body.name as never, event as never, body.to !== undefined);
+        this.#surface.emit(body.name as never, event as never);
       }
     }
   }
@@ -326,6 +327,9 @@ export class TabCore implements Core {
         post: (tenure, body) => this.#post({ from: this.#tab, tenure, side: "owner", body }),
         lost: () => this.#yield(),
         deposed: this.#deposed,
+        renewed: (deviceId) => {
+          this.#deviceId = deviceId;
+        },
       },
       this.#listening,
     );
