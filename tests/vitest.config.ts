@@ -23,7 +23,7 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: "node", include: ["tests/**/*.test.ts"], exclude: [...separate, onlyBrowser] },
+        test: { name: "node", include: ["tests/**/*.test.ts"], exclude: [...separate, onlyBrowser], maxWorkers: 2 },
       },
       {
         extends: true,

@@ -98,7 +98,8 @@ describe("package.json", () => {
   it("has the dependencies of the design and no others", () => {
     expect(Object.keys(manifest.dependencies).sort()).toEqual(["idb", "isomorphic-ws", "ws"]);
     expect(Object.keys(manifest.optionalDependencies)).toEqual(["lmdb"]);
-    expect(Object.keys(manifest.peerDependencies ?? {})).toEqual([]);
+    expect(Object.keys(manifest.peerDependencies ?? {})).toEqual(["redis"]);
+    expect(manifest.peerDependenciesMeta).toEqual({ redis: { optional: true } });
   });
 
   it("names programs that say what runs them", () => {

@@ -33,6 +33,8 @@ function isDamage(error: unknown): boolean {
  */
 export class GuardedStore implements StoreSession {
   readonly #inner: StoreSession;
+  /** Nothing was stored when this began. */
+  readonly firstUse: boolean;
   /** Records that were not what was stored, and of which there was no other copy. */
   readonly damaged = new Set<string>();
   /** Those among them, and copies, that nothing was written in place of since. */
@@ -42,14 +44,15 @@ export class GuardedStore implements StoreSession {
 
   #retired = false;
 
-  constructor(inner: StoreSession) {
+  constructor(inner: StoreSession, firstUse = inner.firstUse) {
     this.#inner = inner;
+    this.firstUse = firstUse;
   }
 
   /** The same records for whoever comes next: nothing more is written through this one, nor read. */
   successor(): GuardedStore {
     this.#retired = true;
-    return new GuardedStore(this.#inner);
+    return new GuardedStore(this.#inner, false);
   }
 
   #assertInUse(): void {
@@ -58,10 +61,6 @@ export class GuardedStore implements StoreSession {
 
   get owner(): number {
     return this.#inner.owner;
-  }
-
-  get firstUse(): boolean {
-    return this.#inner.firstUse;
   }
 
   async get(key: string): Promise<Bytes | undefined> {

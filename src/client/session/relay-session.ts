@@ -190,7 +190,8 @@ export class RelaySession {
         const waiting = this.#waiting.get(frame.id);
         this.#waiting.delete(frame.id);
         const error = refusalError(frame.code);
-        if (frame.id === 0) this.#refusal = error;
+        // It belongs to the login; later it would be about nothing.
+        if (frame.id === 0 && !this.isReady) this.#refusal = error;
         if (frame.id === 0 && frame.code === "store-outdated" && !this.isReady) {
           // Its failure ends the client, which is all that is left to do with a state like this.
           this.#options.incarnation.refused().catch(() => {});

@@ -30,6 +30,7 @@ export class LocalCore implements Core {
   #calls: Calls;
   /** Another device of the user is taking the place of this one. */
   #renewal: Promise<void> | undefined;
+  #closing = false;
   readonly #consumer: Consumer;
   readonly #handler: CoreHandler;
   readonly #renewed: LocalOptions["renewed"];
@@ -99,7 +100,7 @@ export class LocalCore implements Core {
    * copy; the end of the old one's session is none then.
    */
   renews(error: SubrosaError | undefined): boolean {
-    if (this.#renewal === undefined && error?.code === "store-outdated") {
+    if (this.#renewal === undefined && !this.#closing && error?.code === "store-outdated") {
       this.#renewal = this.#renew(error)
         .catch((failure) => this.#handler.fatal(SubrosaError.is(failure) ? failure : error))
         .finally(() => {
@@ -157,6 +158,7 @@ export class LocalCore implements Core {
   }
 
   async close(flush: boolean): Promise<number> {
+    this.#closing = true;
     await this.#renewal;
     const { outbox, delivery, clock } = this.running.context;
     this.connection.stop(new SubrosaError("closed", "the client was closed"));
