@@ -23,7 +23,12 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: "node", include: ["tests/**/*.test.ts"], exclude: [...separate, onlyBrowser], maxWorkers: 2 },
+        test: {
+          name: "node",
+          include: ["tests/**/*.test.ts"],
+          exclude: [...separate, onlyBrowser],
+          maxWorkers: 2,
+        },
       },
       {
         extends: true,
