@@ -36,6 +36,7 @@ const EVENTS = [
   "invitation",
   "identityChanged",
   "undecryptable",
+  "storeRecovered",
 ] satisfies readonly EventName[];
 
 /** What a user's tabs have on their disk. */
@@ -65,6 +66,18 @@ class Place {
     const range = { lower: prefix, lowerOpen: false, upper: endOfPrefix(prefix), limit: 1e9, reverse: false };
     return this.values.range(range).map(([key]) => key);
   }
+
+  /** Copies what there is now; the result puts it back. */
+  backup(): () => void {
+    const range = { lower: "", lowerOpen: false, upper: "\u{7f}", limit: 1e9, reverse: false };
+    const kept = [this.values, this.keys].map((map) => [map, map.range(range)] as const);
+    return () => {
+      for (const [map, records] of kept) {
+        map.deleteRange("", "\u{7f}");
+        for (const [key, value] of records) map.set(key, value);
+      }
+    };
+  }
 }
 
 interface Timer {
@@ -83,6 +96,8 @@ export class TabsWorld {
   readonly people: Person[] = [];
   /** Called before each durable write of a tab, with how many there were before; it may end the tab. */
   beforeWrite: (tab: Tab, count: number) => void = () => {};
+  /** Whether the relay cannot be reached. */
+  isOffline = false;
   afterWrite: (tab: Tab, count: number) => void = () => {};
   #now = 1_700_000_000_000;
   #timers: Timer[] = [];
@@ -187,6 +202,7 @@ export class TabsWorld {
     return {
       connect: async () => {
         await person.turn();
+        if (this.isOffline) throw new SubrosaError("connection-failed", "no way to the relay");
         const [near, far] = connectionPair();
         const session = this.relay.accept(
           {
@@ -400,7 +416,7 @@ export class Tab extends Person {
   }
 }
 
-class OpenChannel implements Channel {
+export class OpenChannel implements Channel {
   readonly #peers: Set<OpenChannel>;
   readonly #page: Person;
   #listener: ((event: { data: unknown }) => void) | undefined;

@@ -1,6 +1,7 @@
 import type { Clock } from "../../base/clock.js";
 import { SubrosaError } from "../../base/errors.js";
 import { usersOf } from "../conversation/leaves.js";
+import { fingerprintOf } from "../identity/safety-number.js";
 import type { CallName, Calls } from "./core.js";
 import type { LocalCore } from "./local-core.js";
 
@@ -28,13 +29,23 @@ export async function callAgain<Name extends CallName>(
     case "invite":
       return unless("already-a-member", call);
     case "remove": {
-      const state = registry.named(group)?.state.group;
-      const isGone = state !== undefined && !usersOf(state).includes(String(args[1]));
-      return isGone ? undefined : call();
+      const isGone = () => {
+        const state = registry.named(group)?.state.group;
+        return state !== undefined && !usersOf(state).includes(String(args[1]));
+      };
+      // What the earlier owner began may also end while this is under way.
+      return isGone() ? undefined : unless("not-a-member", call, isGone);
     }
     case "leaveGroup":
     case "deleteGroup":
       return unless("not-a-member", call);
+    case "acceptIdentity": {
+      const userId = String(args[0]);
+      const pinned = core.running.context.contacts.get(userId)?.pinnedKey;
+      const isPinned =
+        pinned !== undefined && (await fingerprintOf(userId, pinned)) === String(args[1]).toLowerCase();
+      return isPinned ? core.running.identityAccepted(userId) : call();
+    }
     default:
       return call();
   }
@@ -56,11 +67,15 @@ export async function answer(
   await core.handles.answer(handle, accept, fingerprint);
 }
 
-async function unless(code: SubrosaError["code"], call: () => Promise<unknown>): Promise<unknown> {
+async function unless(
+  code: SubrosaError["code"],
+  call: () => Promise<unknown>,
+  isDone = () => true,
+): Promise<unknown> {
   try {
     return await call();
   } catch (error) {
-    if (SubrosaError.is(error) && error.code === code) return undefined;
+    if (SubrosaError.is(error) && error.code === code && isDone()) return undefined;
     throw error;
   }
 }

@@ -139,6 +139,7 @@ export class TabCore implements Core {
   }
 
   async connect(signal: AbortSignal | undefined): Promise<void> {
+    if (signal?.aborted) throw new SubrosaError("aborted", "the call was aborted", { cause: signal.reason });
     await this.#calls.add("connect", [], signal);
   }
 
