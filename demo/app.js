@@ -74,13 +74,13 @@ function changed() {
 }
 
 const TITLES = {
-  "store-in-use": (me) => `${me} is open in another tab`,
+  "store-in-use": () => "Another version of this page is open",
   "user-id-taken": (me) => `The name ${me} is taken`,
   "insecure-context": () => "This page is not secure",
 };
 const ADVICE = {
   "store-in-use":
-    "One tab at a time can be the same person. Go on in the other tab, or close it and try again here.",
+    "A tab of yours that was opened before this page was updated cannot share its messages with this one. Reload or close it, then try again here.",
   "user-id-taken":
     "Somebody registered it at this relay with keys that this browser does not have. If that was you in another browser, or at another address of this page, go on there.",
 };

@@ -19,7 +19,7 @@ const MEANINGS = {
   "quota-exceeded": "The relay has no more room for this.",
   "rate-limited": "That was too much at once. Try again in a moment.",
   "store-failed": "This browser's database failed.",
-  "store-in-use": "This name is open in another tab.",
+  "store-in-use": "Another version of this page has this name open in another tab.",
   "store-outdated": "A newer version of this page wrote what is stored here.",
   "too-large": "That is too large to send.",
   "unknown-group": "There is no group of that name.",
@@ -37,3 +37,31 @@ export function explain(error) {
 }
 
 export const explainCode = (code) => MEANINGS[code] ?? "Given up.";
+
+const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
+
+/** What became of a store that was put in order. */
+export function explainRecovery({ reason, newDevice, lost }) {
+  const what =
+    reason === "outdated"
+      ? "What this browser keeps was an older copy."
+      : "A part of what this browser keeps was damaged.";
+  const next = newDevice
+    ? " It goes on as a new device and comes into your conversations again by itself."
+    : " It was put in order.";
+  const gone = [
+    lost.received > 0 &&
+      count(lost.received, "message that you had not read", "messages that you had not read"),
+    lost.unsent > 0 &&
+      count(lost.unsent, "message that waited to be sent", "messages that waited to be sent"),
+    lost.history > 0 && count(lost.history, "earlier message"),
+    lost.contacts > 0 && `the safety numbers of ${count(lost.contacts, "person", "people")}`,
+  ].filter(Boolean);
+  return `${what}${next}${gone.length === 0 ? "" : ` Gone for good: ${gone.join(", ")}.`}`;
+}
+
+/** A message that could not be read, or those that went by while a group was repaired. */
+export function explainUnreadable({ reason, missed }) {
+  if (missed === undefined) return `A message could not be read (${reason}).`;
+  return `This group was repaired here. Up to ${count(missed, "message")} from before could not be read.`;
+}

@@ -1,5 +1,5 @@
 import { announce, formatSize, toast } from "./dom.js";
-import { explain, explainCode, sentence } from "./explain.js";
+import { explain, explainCode, explainRecovery, explainUnreadable, sentence } from "./explain.js";
 import { advance, Conversation, keyOf, Memory } from "./model.js";
 
 const PAGE_SIZE = 50;
@@ -7,6 +7,8 @@ const PAGE_SIZE = 50;
 const JOIN_TIMEOUT = 3000;
 /** How long the page just says that it connects, in milliseconds. */
 const HOPE = 2000;
+/** How long the page collects news of messages that another tab sent, in milliseconds. */
+const COLLECT = 200;
 /** Receipts of messages that the page does not show (yet). */
 const MAX_EARLY = 1000;
 
@@ -25,6 +27,7 @@ export class Session {
   #blocked;
   #memory;
   #early = new Map();
+  #looking = false;
 
   constructor({ relay, userId, changed, blocked }) {
     this.me = userId;
@@ -168,8 +171,13 @@ export class Session {
       conversation.verified = false;
       announce(`The identity of ${userId} has changed`);
     });
-    on("undecryptable", ({ group, from, reason }) => {
-      const text = `A message could not be read (${reason}).`;
+    on("storeRecovered", (recovery) => toast(explainRecovery(recovery), { bad: true }));
+    on("equivocation", ({ group, from }) => {
+      const text = `${from} sees another history of this group than you. Either the relay deceives one of you, or ${from} does: compare what you see in person.`;
+      this.group(group).addNote(text, { bad: true });
+    });
+    on("undecryptable", ({ group, from, ...event }) => {
+      const text = explainUnreadable(event);
       if (group !== undefined) this.group(group).addNote(text, { bad: true });
       else if (from !== undefined) this.direct(from).addNote(text, { bad: true });
       else toast(text, { bad: true });
@@ -202,8 +210,33 @@ export class Session {
       } else {
         this.#early.set(id, [...(this.#early.get(id) ?? []), news]);
         if (this.#early.size > MAX_EARLY) this.#early.delete(this.#early.keys().next().value);
+        this.#lookForOwn();
       }
       if (state === "failed") this.#tellFailure(id, code);
+    }
+  }
+
+  /** There are receipts of messages that are not on this page: another tab of this user sends them, too. */
+  #lookForOwn() {
+    if (this.#looking) return;
+    this.#looking = true;
+    setTimeout(async () => {
+      this.#looking = false;
+      // The client says itself when it can do nothing more.
+      await this.#showOwn().catch(() => {});
+      this.#changed();
+    }, COLLECT);
+  }
+
+  async #showOwn() {
+    for (const { user, group } of await this.client.conversations()) {
+      const conversation = user === undefined ? this.group(group) : this.direct(user);
+      const page = await this.client.history(user ?? { group }, { limit: PAGE_SIZE });
+      for (const message of page) {
+        if (!this.#early.has(message.id) || !conversation.addMessage(message)) continue;
+        for (const news of this.#early.get(message.id)) advance(conversation.find(message.id, this.me), news);
+        this.#early.delete(message.id);
+      }
     }
   }
 
