@@ -180,7 +180,7 @@ export interface JoinRequest {
   readonly accountKey: Bytes;
   /** A fresh KeyPackage (RFC 9420 §10). */
   readonly keyPackage: Bytes;
-  /** SHA-256 of the device's leaf node (RFC 9420 §7.2) that this is to take the place of, when it asks for repair. */
+  /** SHA-256 of the device's leaf node (RFC 9420 §7.2) that this is to take the place of, when it asks for repair; zeros where the device does not know it. */
   readonly replaces?: Bytes;
   readonly signature: Bytes;
 }

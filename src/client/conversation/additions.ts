@@ -1,10 +1,11 @@
-import { equalBytes } from "../../base/bytes.js";
+import { type Bytes, equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { type GroupState, readKeyPackage } from "../../mls/group/index.js";
 import type { LeafNode } from "../../mls/structs/leaf-node.js";
 import type { JoinRequest } from "../../wire/entries.js";
 import type { Account } from "../../wire/identity.js";
+import { DIGEST_LENGTH } from "../../wire/protocol.js";
 import type { ResultOf } from "../../wire/requests.js";
 import type { Context } from "../context.js";
 import { presentDevices } from "./duties.js";
@@ -58,6 +59,9 @@ export async function keyPackagesFor(
   return { keyPackages };
 }
 
+/** What a request names that asks for repair of a leaf which its device has never seen. */
+export const UNKNOWN_LEAF: Bytes = new Uint8Array(DIGEST_LENGTH);
+
 /**
  * The leaf that a request for repair names, if it is there still. Who could not open its welcome cannot name it: then it
  * is a leaf that came with a key package, and has never spoken, made no later than that of the request. An older request that
@@ -70,9 +74,10 @@ export async function leafToReplace(
   const leaf = leavesOf(group).find(({ deviceId }) => equalBytes(deviceId, request.deviceId));
   const node = leaf && group.tree.leaf(leaf.leafIndex);
   if (leaf?.userId !== request.userId || node === undefined) return undefined;
-  if (request.replaces !== undefined) {
-    return equalBytes(await leafHash(node), request.replaces) ? leaf : undefined;
-  }
+  const { replaces } = request;
+  if (replaces === undefined) return undefined;
+  if (!equalBytes(replaces, UNKNOWN_LEAF))
+    return equalBytes(await leafHash(node), replaces) ? leaf : undefined;
   const offer = readKeyPackage(request.keyPackage).leafNode;
   const [made, offered] = [madeAt(node), madeAt(offer)];
   const isLater = made !== undefined && offered !== undefined && made <= offered;

@@ -146,6 +146,7 @@ export class Conversation {
     try {
       // What was pushed before is processed first, so that the cursor is not behind what comes.
       await this.#queue.idle();
+      this.#head = 0;
       const { head } = await this.#context.relay.request("subscribe", {
         log: this.log,
         cursor: this.#state.place.cursor,
@@ -159,7 +160,8 @@ export class Conversation {
   #follow(head: number): void {
     this.#subscribed = true;
     this.#absentSince = undefined;
-    this.#head = head;
+    // Entries may have come with the answer, before this is told of it.
+    this.#head = Math.max(this.#head, head);
     this.#proceed();
   }
 

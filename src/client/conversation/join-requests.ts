@@ -147,8 +147,7 @@ export class JoinRequests {
         // Signed with its id, so that what the relay says again is known by it, answered or not.
         if ((await this.#context.store.get(name)) !== undefined) continue;
         const request = await this.#checked(entry.content.payload, entry.content.entryId);
-        const concerns =
-          request.replaces !== undefined || this.#isOwnDevice(request) || this.#isPresent(request);
+        const concerns = request.replaces !== undefined || this.#isOwnDevice(request);
         if (this.#following !== "answering" && !concerns) continue;
         taken.push({ id: toHex(entry.content.entryId), request });
         changes.push({ put: name, value: encode(encodeJoinRequest, request) });
@@ -255,11 +254,6 @@ export class JoinRequests {
     if (wait === 0) repair();
     else clock.after(wait, repair);
     return true;
-  }
-
-  #isPresent({ deviceId }: JoinRequest): boolean {
-    const { group } = this.conversation.state;
-    return group !== undefined && leavesOf(group).some((leaf) => equalBytes(leaf.deviceId, deviceId));
   }
 
   /** A user who is a member asks with another device of the account, which took the place of one that is lost. */

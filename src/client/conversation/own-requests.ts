@@ -10,6 +10,7 @@ import { ENTRY_ID_LENGTH, EntryKind, LogKind } from "../../wire/protocol.js";
 import type { Context, Effect } from "../context.js";
 import { layout } from "../layout.js";
 import { type Deferred, deferred } from "../waiting.js";
+import { UNKNOWN_LEAF } from "./additions.js";
 import type { Conversation } from "./conversation.js";
 import { nameHash } from "./directory-names.js";
 import { decodeOwnRequest, encodeOwnRequest, type OwnRequest } from "./join.js";
@@ -95,7 +96,7 @@ export class OwnRequests {
   async askAgain(groupId: Bytes): Promise<void> {
     const key = toHex(groupId);
     if (this.#requests.has(key)) return;
-    const { request, changes } = await this.#make(groupId, undefined, {});
+    const { request, changes } = await this.#make(groupId, undefined, { replaces: UNKNOWN_LEAF });
     this.#requests.set(key, request);
     await this.#context.write(changes);
     await this.#send(key, request);
