@@ -16,6 +16,7 @@ import {
   type Actor,
   connectAll,
   connected,
+  eventually,
   makeActor,
   makeGroup,
   settledMembers,
@@ -41,6 +42,74 @@ async function namedGroups(store: Store, scope: string): Promise<Set<string>> {
   const all = records.map(([, value]) => decode(decodeConversationRecord, value));
   return new Set(all.filter(({ subject }) => subject.kind === "group").map(({ groupId }) => toHex(groupId)));
 }
+
+describe("C5 an answer and what follows it in one piece", () => {
+  it("a commit that comes together with the answer to a subscription puts no message before an earlier one", async () => {
+    const relay = await startRelay();
+    const [bob] = await connectAll(relay, ["bob", "carol"]);
+    const connector = new TamperedConnector();
+    let connectable = Promise.resolve();
+    const gated = {
+      connect: async (...given: Parameters<TamperedConnector["connect"]>) => {
+        await connectable;
+        return connector.connect(...given);
+      },
+    };
+    const alice = await connected(relay, "alice", { seams: { connector: gated, random: () => 0.1 } });
+    await alice.client.createGroup("team", { join: "open" });
+    await bob.client.joinGroup("team");
+    for (const [from, to] of [
+      [alice, bob],
+      [bob, alice],
+    ] as const) {
+      await from.client.sendGroupMessage("team", `first of ${from.userId}`);
+      await to.message(`first of ${from.userId}`);
+    }
+    // Three messages are lost on their way, and with them the connection.
+    let lost = 0;
+    connector.tamper = {
+      fromClient: (frame) => {
+        if (frame.type !== "request" || frame.name !== "append") return undefined;
+        lost++;
+        return [];
+      },
+    };
+    for (const text of ["one", "two", "three"]) await alice.client.sendGroupMessage("team", text);
+    await eventually(() => lost === 3, "three lost appends");
+    let open = () => {};
+    connectable = new Promise((resolve) => {
+      open = resolve;
+    });
+    await relay.restart();
+    await bob.until(() => bob.all("connect").length === 2);
+    await alice.client.sendGroupMessage("team", "four");
+    let asked: number | undefined;
+    let answer: Bytes | undefined;
+    connector.tamper = {
+      fromClient: (frame) => {
+        if (frame.type !== "request" || frame.name !== "subscribe") return undefined;
+        if ((frame.body as BodyOf<"subscribe">).log.kind === LogKind.group) asked = frame.id;
+        return undefined;
+      },
+      fromRelay: (frame, bytes) => {
+        if (frame.type === "reply" && frame.id === asked && answer === undefined) {
+          answer = bytes.slice();
+          return [];
+        }
+        if (frame.type !== "entries" || frame.log.kind !== LogKind.group || answer === undefined)
+          return undefined;
+        const both = asked === undefined ? [bytes] : [answer, bytes];
+        asked = undefined;
+        return both;
+      },
+    };
+    open();
+    await eventually(() => answer !== undefined, "the answer");
+    await bob.client.invite("team", "carol");
+    await bob.message("four");
+    expect(bob.texts.slice(-4)).toEqual(["one", "two", "three", "four"]);
+  });
+});
 
 describe("C14 a relay that withholds, reorders or splits", () => {
   it("withholds an entry and closes the gap: the digests tell, and what was withheld comes after all, once", async () => {

@@ -1,4 +1,4 @@
-import { type ErrorCode, SubrosaError } from "../../base/errors.js";
+import { SubrosaError } from "../../base/errors.js";
 import type { Cursor } from "../../wire/identifiers.js";
 import { EntryKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
@@ -7,6 +7,7 @@ import { pendingLeaves } from "./commit-rules.js";
 import { MESSAGE_ID_LENGTH } from "./content.js";
 import type { Conversation } from "./conversation.js";
 import { dueBeforeLeaving, idleUsers, isCommitDue, mayCommit, stayingLeaves } from "./duties.js";
+import { isFinal } from "./final-refusals.js";
 import type { Action, Intent, Sealed } from "./intent.js";
 import { fail, unseal } from "./own-entries.js";
 import { isAdmin } from "./policy.js";
@@ -26,28 +27,6 @@ const COMMIT_RETRY_DELAY = 30_000;
 /** Who commits what is due when nobody sends: the first leaf after about this long, each further one later. */
 const SETTLE_DELAY = 250;
 const SETTLE_SPREAD = 1_000;
-
-/** Refusals after which trying again makes no difference. */
-const FINAL: readonly ErrorCode[] = [
-  "not-an-admin",
-  "not-a-member",
-  "unknown-group",
-  "unknown-user",
-  "no-key-package",
-  "too-large",
-  "quota-exceeded",
-  "rate-limited", // only who adds strangers: better told than kept waiting with all that comes after
-  "forbidden",
-  "malformed",
-  "already-a-member",
-  "identity-changed",
-  "identity-mismatch",
-  "invalid-argument",
-  "invalid-message",
-  "invalid-signature",
-  "invalid-key",
-  "protocol-error",
-];
 
 type SendIntent = Intent & { readonly action: Extract<Action, { type: "send" }> };
 
@@ -310,7 +289,7 @@ export class Sender {
         else await sealCommit(this.#context, step, intent, addition);
       });
     } catch (error) {
-      if (!SubrosaError.is(error) || !FINAL.includes(error.code)) throw error;
+      if (!isFinal(error)) throw error;
       this.#commitFailed(intent);
       await this.#conversation.step((step) => fail(this.#context, step, intent, error));
       // What this sender made up by itself it would only make up again.
@@ -357,7 +336,7 @@ export class Sender {
       case "cursor-mismatch":
         return this.#conversation.subscribe();
       default:
-        if (!SubrosaError.is(error) || !FINAL.includes(error.code)) {
+        if (!isFinal(error)) {
           this.#later(RETRY_DELAY);
           return;
         }
