@@ -25,9 +25,9 @@ export async function callAgain<Name extends CallName>(
       await pause(clock, () => statusOf() !== "creating");
       return statusOf() === "active" ? undefined : call();
     case "joinGroup":
-      return statusOf() === "active" ? undefined : call();
+      return statusOf() === "active" ? undefined : unless("already-a-member", call);
     case "invite":
-      return call();
+      return unless("already-a-member", call);
     case "remove": {
       const isGone = () => {
         const state = registry.named(group)?.state.group;
@@ -38,7 +38,7 @@ export async function callAgain<Name extends CallName>(
     }
     case "leaveGroup":
     case "deleteGroup":
-      return call();
+      return unless("not-a-member", call);
     case "acceptIdentity": {
       const userId = String(args[0]);
       const pinned = core.running.context.contacts.get(userId)?.pinnedKey;

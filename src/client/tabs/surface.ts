@@ -46,7 +46,7 @@ export class Surface {
       case "joinRequest":
       case "invitation": {
         const { handle, group } = event as EventData["invitation"];
-        
+        if (this.#shown.has(handle)) return;
         this.#shown.set(handle, group);
         const [oldest] = this.#shown.keys();
         if (this.#shown.size > MAX_SHOWN && oldest !== undefined) this.#shown.delete(oldest);
