@@ -160,14 +160,19 @@ describe("C12 key packages", () => {
     const relay = await startRelay(OPEN_HANDED);
     const connector = new TamperedConnector();
     let listed = 0;
+    let published = 0;
     connector.tamper = {
       fromClient: (frame) => {
         if (frame.type === "request" && frame.name === "listGroups") listed++;
+        if (frame.type === "request" && frame.name === "publishKeyPackages") {
+          published += (frame.body as BodyOf<"publishKeyPackages">).oneTime.length;
+        }
         return undefined;
       },
     };
     const bob = await connected(relay, "bob", { seams: { connector, random: () => 0.01 } });
     await eventually(() => listed === 1, "the list, with the start");
+    await eventually(() => published === 32, "a full pool");
     await take(relay, "bob", 33);
     await relay.restart();
     await bob.until(() => bob.all("connect").length === 2);
