@@ -140,14 +140,16 @@ export class Conversations {
   }
 
   async joinGroup(name: string, expected: string | undefined): Promise<void> {
-    const invited = this.running.registry.named(name);
-    if (invited?.state.record.status === "invited") return this.running.invitations.accept(invited, expected);
+    const isInvited = () => this.running.registry.named(name)?.state.record.status === "invited";
     for (;;) {
+      const invited = this.running.registry.named(name);
+      if (invited !== undefined && isInvited()) return this.running.invitations.accept(invited, expected);
       await this.running.connected();
       try {
         return await this.running.ownRequests.ask(name, expected);
       } catch (error) {
-        if (!SubrosaError.is(error) || error.code !== "connection-failed") throw error;
+        const isPassing = SubrosaError.is(error) && error.code === "connection-failed";
+        if (!isPassing && !isInvited()) throw error;
       }
     }
   }

@@ -43,17 +43,24 @@ export class OwnRequests {
 
   /** Asks to join; resolves once joined. Throws `unknown-group`, `join-rejected`, `already-a-member`. */
   async ask(name: string, expected: string | undefined): Promise<void> {
-    if (this.#registry.named(name)?.state.record.status === "active") {
+    const refuseMembers = (conversation: Conversation | undefined) => {
+      const status = conversation?.state.record.status ?? "ended";
+      if (status === "ended" || status === "leaving") return;
       throw new SubrosaError("already-a-member", `already a member of group ${JSON.stringify(name)}`);
-    }
+    };
+    if (this.#registry.named(name)?.state.record.status === "active")
+      refuseMembers(this.#registry.named(name));
     const { relay } = this.#context;
     const { groupId } = await relay.request("resolveName", { nameHash: await nameHash(name) });
+    // It may have been this user's own group that the relay has just created, or an invitation has come.
+    refuseMembers(this.#registry.get(groupId));
     const key = toHex(groupId);
     const waiting = this.#waiting.get(key) ?? deferred<void>();
     this.#waiting.set(key, waiting);
     const { request, changes } = await this.#make(groupId, name, {
       ...(expected !== undefined && { expected }),
     });
+    refuseMembers(this.#registry.get(groupId));
     await this.#context.write(changes);
     this.#requests.set(key, request);
     await this.#send(key, request);
