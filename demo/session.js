@@ -178,9 +178,10 @@ export class Session {
     });
     on("undecryptable", ({ group, from, ...event }) => {
       const text = explainUnreadable(event);
-      if (group !== undefined) this.group(group).addNote(text, { bad: true });
-      else if (from !== undefined) this.direct(from).addNote(text, { bad: true });
-      else toast(text, { bad: true });
+      const bad = event.missed === undefined;
+      if (group !== undefined) this.group(group).addNote(text, { bad });
+      else if (from !== undefined) this.direct(from).addNote(text, { bad });
+      else toast(text, { bad });
     });
   }
 

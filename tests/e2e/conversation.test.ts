@@ -269,6 +269,7 @@ describe("two pages and the bot", () => {
       await second.locator(".message").getByText(`echo: ${text}`, { exact: true }).waitFor();
     };
     await say("from the second");
+    await alice.has("from the second", "delivered");
     await alice.has("echo: from the second");
     await alice.page.close();
     await say("still here");
