@@ -52,6 +52,8 @@ export class LmdbKv implements Kv {
       noSubdir: false,
       // Promises resolve once the commit is on the disk, not merely visible.
       overlappingSync: false,
+      // Batches would write the changes of one turn together with those of the next, and fail by promises of their own.
+      eventTurnBatching: false,
     });
     const kv = new LmdbKv(database);
     if (claim) await kv.#claim();
@@ -59,7 +61,7 @@ export class LmdbKv implements Kv {
   }
 
   async #claim(): Promise<void> {
-    await this.#database.transaction(() => {
+    await this.#commit(() => {
       this.#owner = this.#currentOwner() + 1;
       void this.#database.put(OWNER, Buffer.from(String(this.#owner)));
     });
@@ -86,7 +88,7 @@ export class LmdbKv implements Kv {
   }
 
   async write(changes: KvChanges): Promise<void> {
-    await this.#database.transaction(() => {
+    await this.#commit(() => {
       if (this.#owner !== undefined && this.#currentOwner() !== this.#owner) {
         throw new SubrosaError("store-in-use", "another relay has opened this folder");
       }
@@ -96,6 +98,16 @@ export class LmdbKv implements Kv {
       }
     });
     this.#database.resetReadTxn();
+  }
+
+  async #commit(changes: () => void): Promise<void> {
+    try {
+      await this.#database.transaction(changes);
+    } catch (error) {
+      // What a commit failed with comes by a promise of its own, which would be nobody's and end the process.
+      await (error as { commitError?: Promise<never> }).commitError;
+      throw error;
+    }
   }
 
   sizes(): Readonly<Record<string, number>> {

@@ -1,0 +1,80 @@
+import { execFileSync } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { LmdbKv } from "../../../src/relay/embedded/lmdb-kv.js";
+
+const MEBIBYTE = 1024 * 1024;
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** A folder on a file system of a few mebibytes; undefined where this user may not mount one. */
+async function smallDisk(mebibytes: number): Promise<string | undefined> {
+  const folder = await mkdtemp(join(tmpdir(), "subrosa-relay-full-"));
+  cleanups.push(() => rm(folder, { recursive: true, force: true }));
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${mebibytes}m`, "tmpfs", folder], { stdio: "ignore" });
+  } catch {
+    return undefined;
+  }
+  cleanups.push(() => execFileSync("umount", ["-l", folder], { stdio: "ignore" }));
+  return folder;
+}
+
+describe("the relay's folder on a full disk", () => {
+  it("refuses the write whole, ends no process, and goes on when there is room", async (context) => {
+    const folder = await smallDisk(3);
+    if (folder === undefined) return context.skip();
+    // The database says so on the console too.
+    const spoken = vi.spyOn(console, "error").mockImplementation(() => {});
+    cleanups.push(() => spoken.mockRestore());
+    const unhandled: unknown[] = [];
+    const note = (error: unknown) => void unhandled.push(error);
+    process.on("unhandledRejection", note);
+    cleanups.push(() => void process.off("unhandledRejection", note));
+
+    // Something else that takes room, and gives it back.
+    const ballast = join(folder, "ballast");
+    await writeFile(ballast, new Uint8Array(MEBIBYTE));
+    const kv = await LmdbKv.open(folder, true);
+    cleanups.push(() => kv.close());
+    const write = (number: number) => {
+      const value = new Uint8Array(64 * 1024).fill(number);
+      const key = `a${String(number).padStart(4, "0")}`;
+      return kv.write(
+        new Map([
+          [key, value],
+          ["last", new Uint8Array([number])],
+        ]),
+      );
+    };
+    const isWhole = (count: number) => {
+      expect(kv.get("last")).toEqual(new Uint8Array([count - 1]));
+      expect([...kv.range("a", "b")].map(([, value]) => value[0])).toEqual([...Array(count).keys()]);
+    };
+    let written = 0;
+    for (; ; written++) {
+      const failed = await write(written).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      if (failed === undefined) continue;
+      expect(failed).toBeInstanceOf(Error);
+      break;
+    }
+    expect(written).toBeGreaterThan(3);
+    isWhole(written);
+    await expect(write(written)).rejects.toThrow();
+    isWhole(written);
+
+    await rm(ballast);
+    await write(written);
+    isWhole(written + 1);
+    // Rejections that nobody takes are reported after a whole turn.
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(unhandled).toEqual([]);
+  });
+});
