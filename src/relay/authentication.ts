@@ -26,7 +26,8 @@ export interface Login {
 
 /**
  * Admits a user by resolving to `true`, or to the time until which its login holds; the client comes back then and
- * its `token` is asked for anew. Anything else, a time that has passed, and throwing, refuses (`unauthorized`).
+ * its `token` is asked for anew. Anything else, and a time that has passed, refuses (`unauthorized`). Throwing says that it
+ * could not be decided: that is reported to `onError`, and the client tries again.
  */
 export type AuthenticateHook = (request: LoginRequest) => boolean | Login | Promise<boolean | Login>;
 
@@ -47,7 +48,8 @@ async function require(key: Bytes, signature: Bytes, data: Bytes, what: string):
 
 /**
  * PROTOCOL.md, "A session": the signatures, then the operator's hook. Resolves to the time until which the login
- * holds, `Infinity` without one. Throws `invalid-signature`, `invalid-key` or `unauthorized`.
+ * holds, `Infinity` without one. Throws `invalid-signature`, `invalid-key` or `unauthorized`, and `internal` where the
+ * hook fails.
  */
 export async function verifyAuthentication(
   authentication: Authentication,
@@ -79,8 +81,8 @@ async function ask(hook: AuthenticateHook, { account, token }: Authentication): 
   try {
     const answer = await hook({ userId: account.userId, accountKey: account.accountKey, token });
     if (typeof answer === "boolean") return answer ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY;
-    return Number(answer.expiresAt);
-  } catch {
-    return Number.NEGATIVE_INFINITY;
+    return Number((answer as Login | undefined)?.expiresAt);
+  } catch (cause) {
+    throw new SubrosaError("internal", "the operator's authenticate hook failed", { cause });
   }
 }

@@ -225,12 +225,14 @@ export class Session implements Reader, RequestHost {
   }
 
   #loginFailed(error: unknown): void {
-    if (this.#state === "closed") return;
     const code = refusalCode(error);
     if (code === undefined) {
-      this.fail(error);
+      // Also of a hook that failed only after its client was sent away is the operator told.
+      this.#services.report(error);
+      this.close(CloseCode.internal, "internal error");
       return;
     }
+    if (this.#state === "closed") return;
     this.refused(code);
     this.sendFrame({ type: "refuse", id: 0, code, reason: reasonOf(error, code) });
     if (code === "rate-limited") this.close(CloseCode.rateLimited, code);

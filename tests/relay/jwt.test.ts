@@ -1,11 +1,15 @@
 import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import {
   createLocalJWKSet,
+  createRemoteJWKSet,
   exportJWK,
   generateKeyPair,
   type JWTVerifyOptions,
   jwtVerify,
   SignJWT,
+  UnsecuredJWT,
 } from "jose";
 import { beforeEach, describe, expect, it } from "vitest";
 import { Client, type ClientEvents } from "../../src/index.js";
@@ -21,6 +25,9 @@ const MINUTE = 60_000;
 describe("a login with tokens that jose verifies", () => {
   let clock: ManualClock;
   let url: string;
+  /** Asks for the login service's keys. */
+  let keys: ReturnType<typeof createLocalJWKSet>;
+  let failures: unknown[];
   /** What the app's own login service does. */
   let issue: (subject: string, lifetime?: number, audience?: string) => Promise<string>;
 
@@ -28,7 +35,7 @@ describe("a login with tokens that jose verifies", () => {
     // Clients compare the relay's clock with their own.
     clock = new ManualClock(Date.now());
     const { privateKey, publicKey } = await generateKeyPair("ES256");
-    const keys = createLocalJWKSet({ keys: [{ ...(await exportJWK(publicKey)), alg: "ES256", kid: "1" }] });
+    keys = createLocalJWKSet({ keys: [{ ...(await exportJWK(publicKey)), alg: "ES256", kid: "1" }] });
     issue = (subject, lifetime = MINUTE, audience = AUDIENCE) =>
       new SignJWT()
         .setProtectedHeader({ alg: "ES256", kid: "1" })
@@ -39,14 +46,20 @@ describe("a login with tokens that jose verifies", () => {
         .sign(privateKey);
 
     // The README's, word for word, but for the clock and the keys, which come from the login service there.
-    const verifyNow = (token: string, known: typeof keys, options: JWTVerifyOptions) =>
-      jwtVerify(token, known, { ...options, currentDate: new Date(clock.now()) });
+    const verifyNow = (token: string, _: unknown, options: JWTVerifyOptions) =>
+      jwtVerify(token, keys, { ...options, currentDate: new Date(clock.now()) });
     const hook = /authenticate: async[\s\S]*?\n {2}\},\n/.exec(readme)?.[0];
     const authenticate = new Function("jwtVerify", "keys", `return { ${hook} }.authenticate`)(
       verifyNow,
       keys,
     ) as AuthenticateHook;
-    const relay = new Relay({ authenticate, clock, limits: { heartbeatInterval: Number.POSITIVE_INFINITY } });
+    failures = [];
+    const relay = new Relay({
+      authenticate,
+      clock,
+      limits: { heartbeatInterval: Number.POSITIVE_INFINITY },
+      onError: (error) => failures.push((error as Error).cause),
+    });
     ({ url } = await relay.listen());
     return () => relay.close();
   });
@@ -61,12 +74,38 @@ describe("a login with tokens that jose verifies", () => {
       "for another service": await issue("alice", MINUTE, "elsewhere.example.org"),
       forged: `${(await issue("alice")).slice(0, -6)}AAAAAA`,
       none: "",
+      "signed with a key that nobody has": await new SignJWT()
+        .setProtectedHeader({ alg: "ES256", kid: "2" })
+        .sign((await generateKeyPair("ES256")).privateKey),
+      "signed with a shared secret": await new SignJWT()
+        .setProtectedHeader({ alg: "HS256", kid: "1" })
+        .sign(new Uint8Array(32)),
+      unsigned: new UnsecuredJWT().setSubject("alice").encode(),
     };
     for (const [what, token] of Object.entries(bad)) {
       const client = new Client({ url, userId: "alice", token });
       await expect(client.connect(), what).rejects.toMatchObject({ code: "unauthorized" });
       await client.close();
     }
+    expect(failures).toEqual([]);
+  });
+
+  it("lets its users try again while the login service does not answer", async () => {
+    const service = createServer((_, response) => response.writeHead(503).end());
+    await new Promise<void>((resolve) => service.listen(0, "127.0.0.1", resolve));
+    const { port } = service.address() as AddressInfo;
+    const answering = keys;
+    const client = new Client({ url, userId: "alice", token: () => issue("alice") });
+    const connected = client.connect();
+    for (const remote of [`http://127.0.0.1:${port}/`, "http://127.0.0.1:1/"]) {
+      const before = failures.length;
+      keys = createRemoteJWKSet(new URL(remote)) as typeof keys;
+      await expect.poll(() => failures.length, { timeout: 20_000 }).toBeGreaterThan(before);
+    }
+    keys = answering;
+    await connected;
+    await client.close();
+    await new Promise((resolve) => service.close(resolve));
   });
 
   it("ends the session when the token expires; it is renewed while people chat, who lose nothing", async () => {

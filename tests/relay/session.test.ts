@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import WebSocket from "ws";
+import { SubrosaError } from "../../src/base/errors.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { sign } from "../../src/crypto/signature.js";
 import { Relay, type RelayOptions } from "../../src/relay.js";
@@ -322,21 +323,78 @@ describe("authentication", () => {
     const url = await start({
       async authenticate(request) {
         asked.push(request);
-        if (request.token === "throw") throw new Error("no");
         return request.token === "good";
       },
     });
     const alice = await makeUser("alice");
     const unauthorized = { refusal: "unauthorized", code: 4401, reason: "unauthorized" };
     expect(await refusedWith(url, alice, { token: "bad" })).toEqual(unauthorized);
-    expect(await refusedWith(url, alice, { token: "throw" })).toEqual(unauthorized);
     const alter: AuthenticateOptions["alter"] = (a) => ({ ...a, signature: randomBytes(70) });
     expect(await refusedWith(url, alice, { token: "good", alter })).toMatchObject({
       refusal: "invalid-signature",
     });
-    expect(asked.map(({ token }) => token)).toEqual(["bad", "throw"]);
+    expect(asked.map(({ token }) => token)).toEqual(["bad"]);
     await RawClient.connect(url, alice, { token: "good" });
     expect(asked.at(-1)).toMatchObject({ userId: "alice", accountKey: alice.account.publicKey });
+  });
+});
+
+describe("an operator's hook that fails itself", () => {
+  it("sends clients away to try again, tells the operator, and locks no address out", async () => {
+    let down = true;
+    const told: unknown[] = [];
+    const events: unknown[] = [];
+    const failure = new SubrosaError("unauthorized", "the login service does not answer");
+    const url = await start({
+      authenticate() {
+        if (down) throw failure;
+        return true;
+      },
+      limits: { failedAuthenticationsPerHour: 2 },
+      onError: (error) => told.push((error as Error).cause),
+      onLog: ({ level, event, cause }) => events.push({ level, event, cause }),
+    });
+    const alice = await makeUser("alice");
+    for (let i = 0; i < 4; i++) {
+      const client = new RawClient(url, alice);
+      await client.authenticate();
+      expect((await client.closed()).code).toBe(CloseCode.internal);
+      expect(client.frames.map(({ type }) => type)).toEqual(["challenge"]);
+    }
+    expect(told).toEqual([failure, failure, failure, failure]);
+    expect(events).toContainEqual({ level: "error", event: "failure", cause: failure.message });
+    down = false;
+    await RawClient.connect(url, alice);
+  });
+
+  it("has as long as a client has to authenticate, and is told of when it fails after that", async () => {
+    const clock = new ManualClock();
+    let asked = () => {};
+    let fail: (error: unknown) => void = () => {};
+    let heard: (error: unknown) => void = () => {};
+    const url = await start({
+      clock,
+      authenticate: () =>
+        new Promise<boolean>((_, reject) => {
+          fail = reject;
+          asked();
+        }),
+      onError: (error) => heard(error),
+    });
+    const client = new RawClient(url, await makeUser("alice"));
+    const hanging = new Promise<void>((resolve) => {
+      asked = resolve;
+    });
+    const told = new Promise((resolve) => {
+      heard = resolve;
+    });
+    await client.authenticate();
+    await hanging;
+    clock.advance(10_000);
+    expect((await client.closed()).code).toBe(CloseCode.authenticationTimeout);
+    const failure = new Error("no answer within a minute");
+    fail(failure);
+    expect(await told).toMatchObject({ code: "internal", cause: failure });
   });
 });
 
