@@ -40,7 +40,7 @@ export interface RelayLimits {
   /** One-time key packages of one device, and the size of each in bytes. */
   readonly maxKeyPackages: number;
   readonly maxKeyPackageBytes: number;
-  /** Groups that one device is in before it may create no more. */
+  /** Groups that one device made and is in before it may create no more; those that others put it in do not count. */
   readonly maxGroups: number;
   /** Bytes of one group log; its oldest entries are dropped beyond it. */
   readonly maxLogBytes: number;

@@ -1,8 +1,23 @@
 import type { Bytes } from "../../base/bytes.js";
 import { randomBytes } from "../../crypto/random.js";
+import { EntryKind } from "../../wire/protocol.js";
 import type { EntryInput, Sender } from "../storage.js";
 import { expect, refused } from "./expectations.js";
-import { add, application, commit, type Define, group, inbox, NOW, quotas, type World } from "./world.js";
+import {
+  add,
+  application,
+  commit,
+  type Define,
+  group,
+  inbox,
+  NOW,
+  plain,
+  quotas,
+  remove,
+  type World,
+} from "./world.js";
+
+type Made = Awaited<ReturnType<World["create"]>>;
 
 /** Creating groups. */
 export function createCases(it: Define, world: World): void {
@@ -76,9 +91,27 @@ export function createCases(it: Define, world: World): void {
     expect(await world.storage.resolveDirect(slot)).toEqual({ generation: 2, groupId: next });
   });
 
-  it("create: stops at the number of groups", async () => {
-    const alice = await admit("alice");
-    for (let i = 0; i < quotas.maxGroups; i++) await create(alice);
+  it("create: stops at the number of groups that the device made and is in", async () => {
+    const [alice, bob] = [await admit("alice"), await admit("bob")];
+    for (let i = 0; i < quotas.maxGroups; i++) await create(bob, await commit([add(alice)]));
+    const pointers = inbox(alice.deviceId);
+    await world.storage.ack(pointers, alice.deviceId, await world.chained(pointers));
+    const made = [];
+    for (let i = 0; i < quotas.maxGroups; i++) made.push(await create(alice, await commit([add(bob, 2)])));
+    await expect(create(alice)).rejects.toEqual(refused("quota-exceeded"));
+    const [left, closed, open] = made as [Made, Made, Made];
+    const out = await world.append(alice, left.log, left.at, await plain(EntryKind.leave));
+    await create(alice);
+    await expect(create(alice)).rejects.toEqual(refused("quota-exceeded"));
+    await world.append(bob, closed.log, closed.at, await plain(EntryKind.close));
+    await create(alice);
+    // Whoever adds the maker anew neither frees a place nor takes one.
+    await world.append(bob, left.log, out, await commit([add(alice)]));
+    await world.append(bob, open.log, open.at, await commit([add(alice, 2)]));
+    await expect(create(alice)).rejects.toEqual(refused("quota-exceeded"));
+    const { seq, digest } = await world.storage.head(open.log);
+    await world.append(bob, open.log, { seq, digest }, await commit([remove(alice)]));
+    await create(alice);
     await expect(create(alice)).rejects.toEqual(refused("quota-exceeded"));
   });
 }

@@ -8,7 +8,7 @@ import { ENTRY_ID_LENGTH, EntryKind, isHandshake, LogKind, Role } from "../../wi
 import type { GroupMembership } from "../../wire/requests.js";
 import type { Access, AppendCommand, CreateCommand } from "../storage.js";
 import { accountRecord } from "./accounts.js";
-import { after, bytesOf, keys } from "./keys.js";
+import { bytesOf, keys } from "./keys.js";
 import { answerBefore, appendEntry, appendOwn, headOf, hollowEntry } from "./logs.js";
 import {
   type AccessRecord,
@@ -19,6 +19,7 @@ import {
   groupIdRecord,
   groupRecord,
   type HeadRecord,
+  membershipRecord,
   seqRecord,
 } from "./records.js";
 import { type Records, refuse, type Transaction } from "./transaction.js";
@@ -66,9 +67,11 @@ export function appendToGroup(transaction: Transaction, command: AppendCommand):
         ...access,
         leavingSince: head.seq + 1,
       });
+      countNoMore(transaction, log.id, group, sender.deviceId, head.seq + 1);
       break;
     case EntryKind.close:
       if (access.role !== Role.admin) refuse("not-an-admin", "only an admin closes a group");
+      countNoMore(transaction, log.id, group, group.creator, head.seq + 1);
       if (group.nameHash !== undefined) freeName(transaction, group.nameHash, log.id);
       break;
     case EntryKind.commit:
@@ -87,8 +90,22 @@ export function appendToGroup(transaction: Transaction, command: AppendCommand):
     now: command.now,
   });
   keepWelcome(transaction, log.id, cursor.seq, welcome);
-  for (const change of changed) writeAccess(transaction, command, cursor, change);
+  for (const change of changed) writeAccess(transaction, command, cursor, change, group);
   return cursor;
+}
+
+/** The group is none any more of those that count against what its maker may make. */
+function countNoMore(
+  transaction: Transaction,
+  groupId: Bytes,
+  { creator }: GroupRecord,
+  deviceId: Bytes,
+  seq: number,
+): void {
+  if (!equalBytes(creator, deviceId)) return;
+  const access = transaction.get(accessRecord, keys.access(groupId, creator));
+  if (access === undefined || access.until !== undefined) return;
+  transaction.put(membershipRecord, keys.membership(creator, groupId), { seq, made: false });
 }
 
 function keepWelcome(transaction: Transaction, groupId: Bytes, seq: number, welcome: Bytes): void {
@@ -212,6 +229,7 @@ function writeAccess(
   command: Pick<AppendCommand, "log" | "now" | "quotas">,
   cursor: Cursor,
   { deviceId, userId, before, now, byMember = false }: ChangedAccess,
+  { creator }: GroupRecord,
 ): void {
   const groupId = command.log.id;
   const key = keys.access(groupId, deviceId);
@@ -236,7 +254,9 @@ function writeAccess(
       acked: kept ? before.acked : cursor.seq - 1,
       byMember: byMember && (!kept || before.byMember),
     });
-    transaction.putBytes(keys.membership(deviceId, groupId), new Uint8Array(1));
+    // Not after it has left: others would use up what it may make by adding it anew.
+    const made = kept && equalBytes(creator, deviceId);
+    transaction.put(membershipRecord, keys.membership(deviceId, groupId), { seq: cursor.seq, made });
     dropRequest(transaction, groupId, deviceId);
     appendPointer(transaction, command, cursor, deviceId);
   }
@@ -290,8 +310,10 @@ export function createGroup(transaction: Transaction, command: CreateCommand): C
   }
   let groups = 0;
   const memberships = keys.memberships(sender.deviceId);
-  for (const _ of transaction.view.range(memberships, after(memberships))) {
-    if (++groups >= command.quotas.maxGroups) refuse("quota-exceeded", "the device is in too many groups");
+  for (const [, { made }] of transaction.all(membershipRecord, memberships)) {
+    // Those that others put it in are their doing.
+    if (made && ++groups >= command.quotas.maxGroups)
+      refuse("quota-exceeded", "the device has made too many groups");
   }
   if (nameHash !== undefined) {
     const holder = transaction.get(groupIdRecord, keys.name(nameHash));
@@ -328,7 +350,7 @@ export function createGroup(transaction: Transaction, command: CreateCommand): C
     acked: 0,
     byMember: false,
   });
-  transaction.putBytes(keys.membership(sender.deviceId, groupId), new Uint8Array(1));
+  transaction.put(membershipRecord, keys.membership(sender.deviceId, groupId), { seq: 0, made: true });
   if (first === undefined) return START;
   if (first.content.kind !== EntryKind.commit) refuse("forbidden", "a group begins with a commit");
   const { now, quotas } = command;

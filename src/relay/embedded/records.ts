@@ -210,6 +210,19 @@ export const groupIdRecord = record<Bytes>(
   (reader) => reader.fixed(GROUP_ID_LENGTH),
 );
 
+/** That a device finds a group in its list. */
+export interface MembershipRecord {
+  /** The group's entry as of which it does. */
+  readonly seq: number;
+  /** The device made the group and has not left it: it counts against what a device may make. */
+  readonly made: boolean;
+}
+
+export const membershipRecord = record<MembershipRecord>(
+  (writer, { seq, made }) => void writer.uint53(seq).u8(flag(made)),
+  (reader) => ({ seq: reader.uint53(), made: reader.u8() === 1 }),
+);
+
 export const seqRecord = record<number>(
   (writer, seq) => void writer.uint53(seq),
   (reader) => reader.uint53(),

@@ -4,7 +4,7 @@ import { groupLog, inboxLog } from "../embedded/groups.js";
 import { bytesOf, keys } from "../embedded/keys.js";
 import type { Overlay } from "../embedded/kv.js";
 import { appendOwn } from "../embedded/logs.js";
-import { groupIdRecord, headRecord, seqRecord } from "../embedded/records.js";
+import { groupIdRecord, headRecord, membershipRecord } from "../embedded/records.js";
 import type { Transaction } from "../embedded/transaction.js";
 import type { Appended } from "../storage.js";
 import type { Claims } from "./claims.js";
@@ -32,7 +32,8 @@ export function errandsOf(tag: string, overlay: Overlay, appended: readonly Appe
       const head = overlay.changes.get(keys.head(groupLog(groupId)));
       const seq = head === undefined ? 0 : headRecord.decode(head).seq;
       const deviceId = bytesOf(key, 1, split);
-      errands.push({ type: "membership", deviceId, groupId, seq, member: value !== undefined });
+      const made = value !== undefined && membershipRecord.decode(value).made;
+      errands.push({ type: "membership", deviceId, groupId, seq, member: value !== undefined, made });
     } else if (key.startsWith("n") && value === undefined) {
       errands.push({ type: "name", nameHash: bytesOf(key, 1), groupId: groupIdOf(tag, overlay) });
     }
@@ -126,10 +127,10 @@ async function carryOut(transaction: Transaction, errand: Errand): Promise<void>
     await appendOwn(transaction, inboxLog(errand.deviceId), errand.content, errand.time);
   } else if (errand.type === "membership") {
     const key = keys.membership(errand.deviceId, errand.groupId);
-    const known = transaction.get(seqRecord, key);
+    const known = transaction.get(membershipRecord, key);
     // An errand may come late: nothing newer is undone. A membership too many is harmless, access decides.
-    if (known !== undefined && known >= errand.seq) return;
-    if (errand.member) transaction.put(seqRecord, key, errand.seq);
+    if (known !== undefined && known.seq >= errand.seq) return;
+    if (errand.member) transaction.put(membershipRecord, key, { seq: errand.seq, made: errand.made });
     else if (known !== undefined) transaction.delete(key);
   }
 }

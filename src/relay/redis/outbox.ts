@@ -24,6 +24,8 @@ export type Errand =
       readonly groupId: Bytes;
       readonly seq: number;
       readonly member: boolean;
+      /** See `MembershipRecord`. */
+      readonly made: boolean;
     }
   /** The group's name is free. */
   | { readonly type: "name"; readonly nameHash: Bytes; readonly groupId: Bytes };
@@ -37,7 +39,7 @@ export function encodeErrand(errand: Errand): Buffer {
         break;
       case "membership":
         writer.u8(2).fixed(value.deviceId).fixed(value.groupId).uint53(value.seq);
-        writer.u8(value.member ? 1 : 0);
+        writer.u8(value.member ? 1 : 0).u8(value.made ? 1 : 0);
         break;
       case "name":
         writer.u8(3).fixed(value.nameHash).fixed(value.groupId);
@@ -54,7 +56,8 @@ function read(reader: Reader): Errand {
   }
   if (type === 2) {
     const ids = { deviceId: reader.fixed(DEVICE_ID_LENGTH), groupId: reader.fixed(GROUP_ID_LENGTH) };
-    return { type: "membership", ...ids, seq: reader.uint53(), member: reader.u8() === 1 };
+    const seq = reader.uint53();
+    return { type: "membership", ...ids, seq, member: reader.u8() === 1, made: reader.u8() === 1 };
   }
   if (type !== 3) return reader.fail("unknown kind of errand");
   return { type: "name", nameHash: reader.fixed(DIGEST_LENGTH), groupId: reader.fixed(GROUP_ID_LENGTH) };
