@@ -3,7 +3,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Bytes } from "../../src/base/bytes.js";
 import { toHex } from "../../src/base/encoding.js";
 import { randomBytes } from "../../src/crypto/random.js";
-import { groupIdRecord } from "../../src/relay/embedded/records.js";
+import { accountOf } from "../../src/relay/conformance/world.js";
+import { directSlot } from "../../src/relay/direct-slot.js";
+import { directRecord, groupIdRecord } from "../../src/relay/embedded/records.js";
 import { encodeErrand } from "../../src/relay/redis/outbox.js";
 import { openRedisStorage, type RelayStorage, type Sender } from "../../src/relay.js";
 import { START } from "../../src/wire/identifiers.js";
@@ -83,6 +85,47 @@ describe("a name that was claimed for a group that never came", () => {
     expect(await create(storage, group, nameHash)).toEqual(START);
     expect(await storage.resolveName(nameHash)).toEqual(group);
     expect(await redis.hKeys(`${prefix}n{n:${toHex(nameHash)}}`)).toEqual([""]);
+  });
+
+  it("is free again if the group was made with another name, or with none", async () => {
+    const prefix = newPrefix();
+    const storage = await open(prefix);
+    const [own, other] = [randomBytes(32), randomBytes(32)];
+    const [named, nameless] = [randomBytes(32), randomBytes(32)];
+    await create(storage, named, own);
+    await create(storage, nameless);
+    for (const group of [named, nameless]) {
+      await claim(prefix, other, group, Date.now());
+      expect(await storage.resolveName(other)).toBeUndefined();
+    }
+    await claim(prefix, other, named, Date.now());
+    const next = randomBytes(32);
+    await create(storage, next, other);
+    expect(await storage.resolveName(other)).toEqual(next);
+    expect(await storage.resolveName(own)).toEqual(named);
+  });
+});
+
+describe("a direct slot that was claimed", () => {
+  it("is the group's that was made for these two users, and of no other", async () => {
+    const prefix = newPrefix();
+    const storage = await open(prefix);
+    const deviceId = randomBytes(16);
+    const account = accountOf("bob", [deviceId], 1);
+    const tags = { incarnation: 1, incarnationTag: randomBytes(16), now: NOW };
+    await storage.admit({ account, deviceId, ...tags });
+    const [bob, carol] = [await directSlot("alice", "bob"), await directSlot("alice", "carol")];
+    const groupId = randomBytes(32);
+    const direct = { slot: bob, peer: "bob", generation: 1 };
+    await storage.create({ groupId, sender: sender(), bodyDigest: groupId, now: NOW, quotas, direct });
+    const fields = { since: String(Date.now()), before: "" };
+    const value = Buffer.from(directRecord.encode({ generation: 1, groupId }));
+    for (const slot of [bob, carol])
+      await redis.hSet(`${prefix}s{s:${toHex(slot)}}`, { "": value, ...fields });
+    expect(await storage.resolveDirect(carol)).toBeUndefined();
+    expect(await redis.exists(`${prefix}s{s:${toHex(carol)}}`)).toBe(0);
+    expect(await storage.resolveDirect(bob)).toEqual({ generation: 1, groupId });
+    expect(await redis.hKeys(`${prefix}s{s:${toHex(bob)}}`)).toEqual([""]);
   });
 });
 

@@ -9,8 +9,8 @@ const GRACE = 10_000;
 
 /** What the claims need of groups, which lie in other slots. */
 export interface ClaimedGroups {
-  /** The group that a claim's value names exists. */
-  exists(value: Bytes, key: string): Promise<boolean>;
+  /** Whether the group that a claim's value names has what the claim is for; undefined while there is no group. */
+  owns(value: Bytes, key: string): Promise<boolean | undefined>;
   /** Makes sure that the group can never be created; false if it exists already. */
   prevent(value: Bytes, key: string): Promise<boolean>;
 }
@@ -19,7 +19,8 @@ export interface ClaimedGroups {
  * Names and direct slots lie in slots of their own. They are claimed before their group is created and confirmed
  * after it, so that no two groups have one of them. Whoever finds a claim left behind first makes the group's
  * creation impossible, in the group's own slot, and then undoes the claim: a creator that was merely slow is told
- * of a conflict, and never has a group without the name.
+ * of a conflict, and never has a group without the name. A claim for a group that was made with another name, or with
+ * none, is undone.
  */
 export class Claims {
   readonly #records: RecordsLink;
@@ -51,14 +52,18 @@ export class Claims {
     if (held === null || held === undefined) return {};
     const value = copyBytes(held);
     if (since === null || since === undefined) return { value };
-    if (await this.#groups.exists(value, key)) {
+    const owns = await this.#groups.owns(value, key);
+    if (owns) {
       await this.end(key, value, "keep");
       return { value };
     }
+    if (owns === false) {
+      await this.end(key, value, "undo");
+      return this.#look(key);
+    }
     const before = previous && previous.length > 0 ? { before: copyBytes(previous) } : {};
     if (this.#clock.now() - Number(since.toString()) < GRACE) return { value, pending: true, ...before };
-    const prevented = await this.#groups.prevent(value, key);
-    await this.end(key, value, prevented ? "undo" : "keep");
+    if (await this.#groups.prevent(value, key)) await this.end(key, value, "undo");
     return this.#look(key);
   }
 

@@ -5,6 +5,7 @@ import type { Cursor, LogId } from "../../wire/identifiers.js";
 import type { Account } from "../../wire/identity.js";
 import { GROUP_ID_LENGTH, LogKind } from "../../wire/protocol.js";
 import type { DirectBinding, GroupMembership } from "../../wire/requests.js";
+import { directSlot } from "../direct-slot.js";
 import { setBlocked } from "../embedded/blocks.js";
 import { appendToGroup, createGroup, groupLog, inboxLog, membershipOf } from "../embedded/groups.js";
 import { bytesOf, keys } from "../embedded/keys.js";
@@ -103,7 +104,7 @@ export class RedisStorage implements RelayStorage {
     this.#report = report;
     this.#records = new RecordsLink(link, names, waits);
     const groups = {
-      exists: async (value: Bytes, key: string) => this.groupExists(groupIdIn(value, key)),
+      owns: (value: Bytes, key: string) => this.#owns(value, key),
       prevent: (value: Bytes, key: string) => this.#preventGroup(groupIdIn(value, key)),
     };
     this.#claims = new Claims(this.#records, groups, clock);
@@ -257,6 +258,15 @@ export class RedisStorage implements RelayStorage {
 
   async groupExists(groupId: Bytes): Promise<boolean> {
     return (await this.#group(groupId)) !== undefined;
+  }
+
+  /** Whether the group in a claim's value was made with the name, or the direct slot, that is claimed. */
+  async #owns(value: Bytes, key: string): Promise<boolean | undefined> {
+    const group = await this.#group(groupIdIn(value, key));
+    if (group === undefined) return undefined;
+    const { nameHash, direct } = group;
+    const owned = key.startsWith("n") ? nameHash : direct && (await directSlot(...direct));
+    return owned !== undefined && equalBytes(owned, bytesOf(key, 1));
   }
 
   #preventGroup(groupId: Bytes): Promise<boolean> {
