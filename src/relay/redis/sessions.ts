@@ -1,4 +1,5 @@
-import type { Bytes } from "../../base/bytes.js";
+import { type Bytes, copyBytes } from "../../base/bytes.js";
+import { deviceRecord } from "../embedded/records.js";
 import type { RedisLink } from "./link.js";
 import { deviceTag, type Names } from "./places.js";
 import { ENTER } from "./scripts.js";
@@ -19,7 +20,7 @@ export interface SessionOptions {
 
 const REVOKED = "revoked";
 
-/** Finds out that a newer session of a device has begun at another node. */
+/** Finds out that a newer session of a device has begun at another node, or that its user's list lost the device. */
 export class Sessions {
   readonly #options: SessionOptions;
   readonly #entered = new Map<string, Entered>();
@@ -87,8 +88,15 @@ export class Sessions {
   }
 
   async #compare(tag: string, entered: Entered): Promise<void> {
-    const newest = await this.#options.link.command(tag, ["GET", this.#key(tag)]);
-    if (newest !== null && this.#entered.get(tag) === entered) this.#newest(tag, Number(String(newest)));
+    const { link, names } = this.#options;
+    const [device, newest] = await Promise.all([
+      link.command(tag, ["HGET", names.key("d", tag), ""]),
+      link.command(tag, ["GET", this.#key(tag)]),
+    ]);
+    if (this.#entered.get(tag) !== entered) return;
+    if (device !== null && deviceRecord.decode(copyBytes(device as Buffer)).removed)
+      this.#end(tag, "revoked");
+    else if (newest !== null) this.#newest(tag, Number(String(newest)));
   }
 
   /** Looks after every session, as messages may have been lost. */

@@ -1,0 +1,73 @@
+import { createClient } from "redis";
+import { beforeEach, describe, expect, it } from "vitest";
+import type { Bytes } from "../../src/base/bytes.js";
+import { toHex } from "../../src/base/encoding.js";
+import { randomBytes } from "../../src/crypto/random.js";
+import { accountOf } from "../../src/relay/conformance/world.js";
+import { openRedisStorage, type RedisOptions, type RelayStorage } from "../../src/relay.js";
+import { ManualClock } from "../relay/manual-clock.js";
+import { atEnd, newPrefix } from "./nodes.js";
+import { RedisServer } from "./redis-server.js";
+
+const NOW = 1_700_000_000_000;
+
+let server: RedisServer;
+let prefix: string;
+
+beforeEach(async () => {
+  server = await RedisServer.start();
+  atEnd(() => server.dispose());
+  prefix = newPrefix();
+});
+
+async function open(options: RedisOptions = {}): Promise<RelayStorage> {
+  const storage = await openRedisStorage(server.url, { prefix, ...options });
+  atEnd(() => storage.close());
+  return storage;
+}
+
+/** Takes from all nodes the connections on which messages come; the result lets them have new ones. */
+async function silence(): Promise<() => Promise<unknown>> {
+  const control = createClient({ url: server.url, RESP: 2 });
+  await control.connect();
+  atEnd(async () => control.destroy());
+  await control.sendCommand(["CONFIG", "SET", "maxclients", "1"]);
+  await control.sendCommand(["CLIENT", "KILL", "TYPE", "pubsub"]);
+  return () => control.sendCommand(["CONFIG", "SET", "maxclients", "1000"]);
+}
+
+describe("a session of a device that its user's list lost", () => {
+  async function admitted(storage: RelayStorage, devices: readonly Bytes[], version: number) {
+    const [deviceId] = devices as [Bytes];
+    const account = accountOf("alice", [...devices], version);
+    await storage.admit({ account, deviceId, incarnation: 1, incarnationTag: randomBytes(16), now: NOW });
+  }
+
+  it("ends although the message of it is lost", async () => {
+    const [here, there] = [await open(), await open()];
+    const [old, next] = [randomBytes(16), randomBytes(16)];
+    await admitted(here, [old, next], 1);
+    const ended: string[] = [];
+    here.enter?.(old, (why) => ended.push(why));
+    here.enter?.(next, (why) => ended.push(`the other: ${why}`));
+    const channel = `${prefix}session{d:${toHex(old)}}`;
+    await expect
+      .poll(async () => String(await server.command("PUBSUB", "SHARDNUMSUB", channel)))
+      .toMatch(/,1$/);
+    await expect.poll(() => server.command("EXISTS", `${prefix}newest{d:${toHex(old)}}`)).toBe(1);
+    const speak = await silence();
+    await admitted(there, [next], 2);
+    expect(ended).toEqual([]);
+    await speak();
+    await expect.poll(() => ended, { timeout: 10_000 }).toEqual(["revoked"]);
+  });
+
+  it("ends if that happens just before it listens", async () => {
+    const storage = await open({ clock: new ManualClock() });
+    const [old, next] = [randomBytes(16), randomBytes(16)];
+    await admitted(storage, [old, next], 1);
+    await admitted(storage, [next], 2);
+    const ended = await new Promise((resolve) => storage.enter?.(old, resolve));
+    expect(ended).toBe("revoked");
+  });
+});
