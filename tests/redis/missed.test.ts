@@ -4,12 +4,17 @@ import type { Bytes } from "../../src/base/bytes.js";
 import { toHex } from "../../src/base/encoding.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { accountOf } from "../../src/relay/conformance/world.js";
-import { openRedisStorage, type RedisOptions, type RelayStorage } from "../../src/relay.js";
+import { openRedisStorage, type RedisOptions, type RelayStorage, type Sender } from "../../src/relay.js";
+import { type LogId, START } from "../../src/wire/identifiers.js";
+import { EntryKind } from "../../src/wire/protocol.js";
 import { ManualClock } from "../relay/manual-clock.js";
+import { groupLog } from "../relay/raw-client.js";
 import { atEnd, newPrefix } from "./nodes.js";
 import { RedisServer } from "./redis-server.js";
 
 const NOW = 1_700_000_000_000;
+const quotas = { maxInboxEntries: 5, maxInboxBytes: 10_000, maxRequests: 3, maxGroups: 4 };
+const alice: Sender = { userId: "alice", deviceId: randomBytes(16) };
 
 let server: RedisServer;
 let prefix: string;
@@ -35,6 +40,56 @@ async function silence(): Promise<() => Promise<unknown>> {
   await control.sendCommand(["CLIENT", "KILL", "TYPE", "pubsub"]);
   return () => control.sendCommand(["CONFIG", "SET", "maxclients", "1000"]);
 }
+
+describe("entries whose news are lost", () => {
+  const newEntry = () => ({
+    content: { kind: EntryKind.application, entryId: randomBytes(16), payload: randomBytes(9) },
+    contentDigest: randomBytes(32),
+    welcome: new Uint8Array(0),
+  });
+  const append = (storage: RelayStorage, log: LogId, entry = newEntry()) =>
+    storage.append({ log, sender: alice, after: START, entry, now: NOW, quotas });
+
+  /** A group whose log the storage follows; with one entry, which was told of. */
+  async function followed(storage: RelayStorage) {
+    const groupId = randomBytes(32);
+    const log = groupLog(groupId);
+    await storage.create({ groupId, sender: alice, bodyDigest: groupId, now: NOW, quotas });
+    const told: number[] = [];
+    storage.watch(({ seq }) => told.push(seq));
+    storage.follow?.(log);
+    const channel = `${prefix}news{g:${toHex(groupId)}}`;
+    await expect
+      .poll(async () => String(await server.command("PUBSUB", "SHARDNUMSUB", channel)))
+      .toMatch(/,1$/);
+    await append(storage, log);
+    await expect.poll(() => told).toContain(1);
+    return { log, told };
+  }
+
+  it("are told of at once where their replicas are late", async () => {
+    const replica = await server.replica();
+    atEnd(() => replica.dispose());
+    // It stands still, so that no regular look finds them.
+    const storage = await open({ clock: new ManualClock(), waitReplicas: 1, waitTimeout: 200 });
+    const { log, told } = await followed(storage);
+    await replica.signal("SIGSTOP");
+    await expect(append(storage, log)).rejects.toMatchObject({ code: "internal" });
+    await expect.poll(() => told, { timeout: 10_000 }).toContain(2);
+    await replica.signal("SIGCONT");
+  });
+
+  it("are told of when they are appended again here", async () => {
+    const [here, there] = [await open({ clock: new ManualClock() }), await open()];
+    const { log, told } = await followed(here);
+    await silence();
+    const entry = newEntry();
+    const cursor = await append(there, log, entry);
+    expect(told).not.toContain(2);
+    expect(await append(here, log, entry)).toEqual(cursor);
+    await expect.poll(() => told, { timeout: 10_000 }).toContain(2);
+  });
+});
 
 describe("a session of a device that its user's list lost", () => {
   async function admitted(storage: RelayStorage, devices: readonly Bytes[], version: number) {

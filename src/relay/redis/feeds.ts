@@ -72,6 +72,11 @@ export class Feeds {
     for (const { feeds } of this.#slots.values()) for (const { feed } of feeds.values()) feed.check();
   }
 
+  /** Looks after the logs of a slot in which something may have been appended that nobody told of. */
+  checkSlot(tag: string): void {
+    for (const { feed } of this.#slots.get(tag)?.feeds.values() ?? []) feed.check();
+  }
+
   #subscribe(tag: string, slot: Followed): void {
     const { link, names, report } = this.#options;
     link

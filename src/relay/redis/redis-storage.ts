@@ -121,6 +121,7 @@ export class RedisStorage implements RelayStorage {
       message: (growth) => encodeMessage(node, growth),
       errands: (tag, { overlay, appended }) => this.#errands.encode(tag, overlay, appended),
       announce: (growth) => this.#feeds.appended(growth),
+      missed: (tag) => this.#feeds.checkSlot(tag),
       deliver: (tag, items) => this.#errands.deliver(tag, items),
       report,
     });

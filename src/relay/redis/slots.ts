@@ -36,6 +36,8 @@ export interface SlotHooks {
   errands(tag: string, draft: { overlay: Overlay; appended: readonly Appended[] }): readonly Buffer[];
   /** Entries have become durable. */
   announce(growth: Growth): void;
+  /** In the slot, entries may have become durable that were not announced. */
+  missed(tag: string): void;
   /** Does the errands; resolves when they are done, and never rejects. */
   deliver(tag: string, errands: readonly Buffer[]): Promise<void>;
   report(error: unknown): void;
@@ -119,6 +121,8 @@ export class Slots {
       } catch (cause) {
         const error = new SubrosaError("internal", "the storage failed", { cause });
         for (const { settle } of batch) settle({ error });
+        // It may have been written all the same, where its replicas were late or its answer was lost.
+        this.#hooks.missed(tag);
       }
     }
     this.#waiting.delete(tag);
@@ -146,6 +150,8 @@ export class Slots {
       }
       for (const [key, value] of values) this.#recent.set(key, value);
       for (const one of growth) this.#hooks.announce(one);
+      // Perhaps asked for before, and written, when no answer came.
+      if (growth.length === 0) this.#hooks.missed(tag);
       this.#track(this.#finish(tag, jobs, draft, claimed, outbox));
       return;
     }
