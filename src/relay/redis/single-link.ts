@@ -41,7 +41,13 @@ export class SingleLink implements RedisLink {
 
   /** Throws what the last server said if none is a primary. */
   async open(): Promise<void> {
-    await this.#use(await this.#find());
+    try {
+      await this.#use(await this.#find());
+    } catch (error) {
+      // A connection may have been lost meanwhile, and a search for another begun.
+      await this.close();
+      throw error;
+    }
   }
 
   async #find(): Promise<Connections> {
@@ -79,6 +85,7 @@ export class SingleLink implements RedisLink {
         throw new SubrosaError("internal", "the connection to Redis is gone");
     } catch (error) {
       this.#connections = undefined;
+      this.#subscriber.detach();
       this.#destroy(connections);
       throw error;
     }
