@@ -71,7 +71,7 @@ describe("entries whose news are lost", () => {
     const replica = await server.replica();
     atEnd(() => replica.dispose());
     // It stands still, so that no regular look finds them.
-    const storage = await open({ clock: new ManualClock(), waitReplicas: 1, waitTimeout: 200 });
+    const storage = await open({ clock: new ManualClock(), waitReplicas: 1, waitTimeout: 3000 });
     const { log, told } = await followed(storage);
     await replica.signal("SIGSTOP");
     await expect(append(storage, log)).rejects.toMatchObject({ code: "internal" });
