@@ -245,17 +245,46 @@ export function groupLogCases(it: Define, world: World): void {
 
   it("group logs: stop at the inbox's quota, whole commits at once", async () => {
     const [alice, bob, carol] = [await admit("alice"), await admit("bob"), await admit("carol")];
-    const { log } = await create(alice);
-    let at: Cursor = START;
-    for (let i = 0; i < quotas.maxInboxEntries; i++) {
-      at = await append(alice, log, at, await commit([remove(bob), add(bob)]));
-    }
-    await expect(append(alice, log, at, await commit([add(carol), remove(bob), add(bob)]))).rejects.toEqual(
+    for (let i = 1; i < quotas.maxInboxEntries; i++)
+      await create(i > 2 ? alice : carol, await commit([add(bob)]));
+    const { log, at } = await create(alice, await commit([add(bob)]));
+    const other = (await create(alice)).log;
+    await expect(append(alice, other, START, await commit([add(carol), add(bob)]))).rejects.toEqual(
       refused("quota-exceeded"),
     );
-    expect(await world.storage.access(log.id, carol.deviceId)).toBeUndefined();
+    expect(await world.storage.access(other.id, carol.deviceId)).toBeUndefined();
+    // What the inbox holds already is replaced.
+    await append(alice, log, at, await commit([add(bob)]));
     const pointers = await readAll(inbox(bob.deviceId));
     await world.storage.ack(inbox(bob.deviceId), bob.deviceId, pointers[2] as Cursor);
-    await append(alice, log, at, await commit([remove(bob), add(bob)]));
+    await append(alice, other, START, await commit([add(carol), add(bob)]));
+  });
+
+  it("group logs: leave one pointer to a group in an inbox, the newest", async () => {
+    const [alice, bob] = [await admit("alice"), await admit("bob")];
+    const pointers = inbox(bob.deviceId);
+    const waiting = async (from = 0) =>
+      (await readAll(pointers, from))
+        .filter(({ content }) => content !== undefined)
+        .map(({ seq, content }) => [seq, decode(decodePointer, content?.payload as Bytes).at.seq]);
+    const group = await create(alice, await commit([add(bob)]));
+    let { at } = group;
+    const again = async (changes = [add(bob)]) => {
+      at = await append(alice, group.log, at, await commit(changes));
+    };
+    for (let i = 0; i < 2 * quotas.maxInboxEntries; i++) {
+      await again(i % 2 === 0 ? [add(bob)] : [remove(bob), add(bob)]);
+    }
+    expect(await waiting()).toEqual([[at.seq, at.seq]]);
+    await create(alice, await commit([add(bob)]));
+    expect(await waiting()).toHaveLength(2);
+    const read = await world.chained(pointers);
+    await world.storage.ack(pointers, bob.deviceId, read);
+    expect(await waiting(read.seq)).toEqual([]);
+    await again();
+    expect(await waiting(read.seq)).toEqual([[read.seq + 1, at.seq]]);
+    await again();
+    expect(await waiting(read.seq)).toEqual([[read.seq + 2, at.seq]]);
+    expect((await world.chained(pointers, read)).seq).toBe(read.seq + 2);
   });
 }

@@ -1,15 +1,14 @@
 import { type Bytes, equalBytes } from "../../base/bytes.js";
-import { toHex, toUtf8 } from "../../base/encoding.js";
-import { encode } from "../../codec/writer.js";
-import { sha256Now } from "../../crypto/node-hash.js";
-import { type AccessChange, encodePointer } from "../../wire/entries.js";
+import { toHex } from "../../base/encoding.js";
+import type { AccessChange } from "../../wire/entries.js";
 import { type Cursor, type LogId, START } from "../../wire/identifiers.js";
-import { ENTRY_ID_LENGTH, EntryKind, isHandshake, LogKind, Role } from "../../wire/protocol.js";
+import { EntryKind, isHandshake, LogKind, Role } from "../../wire/protocol.js";
 import type { GroupMembership } from "../../wire/requests.js";
 import type { Access, AppendCommand, CreateCommand } from "../storage.js";
 import { accountRecord } from "./accounts.js";
 import { bytesOf, keys } from "./keys.js";
-import { answerBefore, appendEntry, appendOwn, headOf, hollowEntry } from "./logs.js";
+import { answerBefore, appendEntry, headOf, hollowEntry } from "./logs.js";
+import { appendPointer } from "./pointers.js";
 import {
   type AccessRecord,
   accessRecord,
@@ -269,29 +268,6 @@ export function dropRequest(transaction: Transaction, groupId: Bytes, deviceId: 
   if (seq === undefined) return;
   hollowEntry(transaction, requestBox(groupId), seq);
   transaction.delete(key);
-}
-
-function appendPointer(
-  transaction: Transaction,
-  { log, now, quotas }: Pick<AppendCommand, "log" | "now" | "quotas">,
-  at: Cursor,
-  deviceId: Bytes,
-): void {
-  const inbox = inboxLog(deviceId);
-  const head = headOf(transaction, inbox);
-  if (head.count >= quotas.maxInboxEntries || head.bytes >= quotas.maxInboxBytes) {
-    refuse("quota-exceeded", "the inbox of an added device is full");
-  }
-  const id = sha256Now(
-    encode(
-      (writer) =>
-        void writer.opaque(toUtf8("Subrosa 1 pointer")).fixed(log.id).uint53(at.seq).fixed(deviceId),
-      undefined,
-    ),
-  );
-  const payload = encode(encodePointer, { groupId: log.id, at });
-  const entryId = id.subarray(0, ENTRY_ID_LENGTH);
-  appendOwn(transaction, inbox, { kind: EntryKind.pointer, entryId, payload }, now);
 }
 
 function freeName(transaction: Transaction, nameHash: Bytes, groupId: Bytes): void {

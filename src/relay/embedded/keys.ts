@@ -52,6 +52,8 @@ export const keys = {
   access: (groupId: Uint8Array, deviceId: Uint8Array) => `x${binary(groupId)}${binary(deviceId)}`,
   memberships: (deviceId: Uint8Array) => `m${binary(deviceId)}`,
   membership: (deviceId: Uint8Array, groupId: Uint8Array) => `m${binary(deviceId)}${binary(groupId)}`,
+  pointers: (deviceId: Uint8Array) => `p${binary(deviceId)}`,
+  pointer: (deviceId: Uint8Array, groupId: Uint8Array) => `p${binary(deviceId)}${binary(groupId)}`,
   request: (groupId: Uint8Array, deviceId: Uint8Array) => `r${binary(groupId)}${binary(deviceId)}`,
 } as const;
 

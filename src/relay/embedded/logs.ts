@@ -10,7 +10,7 @@ import {
 import type { Cursor, LogId } from "../../wire/identifiers.js";
 import { DEVICE_ID_LENGTH, EntryKind, isHandshake, LogKind } from "../../wire/protocol.js";
 import type { StoredEntry } from "../storage.js";
-import { keys } from "./keys.js";
+import { after, keys } from "./keys.js";
 import { EMPTY_HEAD, entryIdRecord, entryRecord, type HeadRecord, headRecord } from "./records.js";
 import { type Records, refuse, type Transaction } from "./transaction.js";
 
@@ -124,6 +124,10 @@ export function dropEntries(
     first++;
   }
   const dropped = first - before.first;
+  if (log.kind === LogKind.inbox && count === 0) {
+    const pointers = keys.pointers(log.id);
+    for (const [key] of [...transaction.view.range(pointers, after(pointers))]) transaction.delete(key);
+  }
   if (dropped > 0) transaction.put(headRecord, keys.head(log), { ...before, first, tail, count, bytes });
   return dropped;
 }

@@ -223,6 +223,19 @@ export const membershipRecord = record<MembershipRecord>(
   (reader) => ({ seq: reader.uint53(), made: reader.u8() === 1 }),
 );
 
+/** The newest pointer to a group in a device's inbox, of which there is no other. */
+export interface PointerRecord {
+  /** Its place in the inbox. */
+  readonly seq: number;
+  /** The commit that it points to. */
+  readonly at: number;
+}
+
+export const pointerRecord = record<PointerRecord>(
+  (writer, { seq, at }) => void writer.uint53(seq).uint53(at),
+  (reader) => ({ seq: reader.uint53(), at: reader.uint53() }),
+);
+
 export const seqRecord = record<number>(
   (writer, seq) => void writer.uint53(seq),
   (reader) => reader.uint53(),

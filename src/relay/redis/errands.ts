@@ -1,9 +1,10 @@
 import type { Bytes } from "../../base/bytes.js";
-import { DEVICE_ID_LENGTH, LogKind } from "../../wire/protocol.js";
+import { DEVICE_ID_LENGTH, EntryKind, LogKind } from "../../wire/protocol.js";
 import { groupLog, inboxLog } from "../embedded/groups.js";
 import { bytesOf, keys } from "../embedded/keys.js";
 import type { Overlay } from "../embedded/kv.js";
 import { appendOwn } from "../embedded/logs.js";
+import { placePointer } from "../embedded/pointers.js";
 import { groupIdRecord, headRecord, membershipRecord } from "../embedded/records.js";
 import type { Transaction } from "../embedded/transaction.js";
 import type { Appended } from "../storage.js";
@@ -123,7 +124,9 @@ export class Errands {
 }
 
 async function carryOut(transaction: Transaction, errand: Errand): Promise<void> {
-  if (errand.type === "entry") {
+  if (errand.type === "entry" && errand.content.kind === EntryKind.pointer) {
+    placePointer(transaction, errand.deviceId, errand.content, errand.time);
+  } else if (errand.type === "entry") {
     await appendOwn(transaction, inboxLog(errand.deviceId), errand.content, errand.time);
   } else if (errand.type === "membership") {
     const key = keys.membership(errand.deviceId, errand.groupId);

@@ -45,7 +45,8 @@ export function placeOf(key: string): Place {
     case "d":
     case "k":
     case "l":
-    case "m": {
+    case "m":
+    case "p": {
       const end = 1 + DEVICE_ID_LENGTH;
       return { tag: `d:${hex(key, 1, end)}`, kind, field: key.slice(end) };
     }

@@ -82,7 +82,7 @@ export class Retention {
     const reply = await this.#records.link.script({
       tag,
       script: DROP,
-      keys: [key(`h${log.kind}`), key(`e${log.kind}`), key(`i${log.kind}`), key("w")],
+      keys: [key(`h${log.kind}`), key(`e${log.kind}`), key(`i${log.kind}`), key("w"), key("p")],
       args: [
         ...[String(what.since ?? 0), String(what.upto ?? 0), String(what.most ?? Number.MAX_SAFE_INTEGER)],
         ...[String(what.limit ?? Number.MAX_SAFE_INTEGER), Buffer.from(what.digest ?? [])],

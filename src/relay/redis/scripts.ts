@@ -178,6 +178,7 @@ while dropped < limit and first <= seq do
   first = first + 1
   dropped = dropped + 1
 end
+if count == 0 then redis.call('DEL', KEYS[5]) end
 if dropped > 0 then
   redis.call('HSET', KEYS[1], '', string.sub(head, 1, 1) .. struct.pack('>I8', first) .. tail
     .. string.sub(head, 42, 122) .. struct.pack('>I8', count) .. struct.pack('>I8', bytes))
