@@ -274,6 +274,10 @@ describe("one user", () => {
     });
     for (let i = 0; i < 2; i++) await fetchOf("bob");
     await expect(fetchOf("bob")).rejects.toEqual(limited);
+    // Names that nobody has can be made up without end.
+    const asking = (userId: string) => c.request("fetchKeyPackages", { userId });
+    for (let i = 0; i < 2; i++) await expect(asking(`nobody${i}`)).rejects.toEqual(refused("unknown-user"));
+    await expect(asking("nobody")).rejects.toEqual(limited);
 
     const groups = [randomBytes(32), randomBytes(32)] as const;
     for (const groupId of groups) await c.request("create", { groupId });

@@ -31,14 +31,17 @@ export interface SharedRate {
 export class Allowances {
   readonly #limits: RelayLimits;
   readonly #buckets: Buckets;
+  /** Those whose names users choose, apart: however many they name, no bucket of their own is forgotten for it. */
+  readonly #targets: Buckets;
 
   constructor(clock: Clock, limits: RelayLimits) {
     this.#limits = limits;
     this.#buckets = new Buckets(clock, limits.maxTracked);
+    this.#targets = new Buckets(clock, limits.maxTracked);
   }
 
-  #hourly(name: string, perHour: number): TokenBucket {
-    return this.#buckets.get(name, perHour / HOUR_S, perHour);
+  #hourly(name: string, perHour: number, buckets = this.#buckets): TokenBucket {
+    return buckets.get(name, perHour / HOUR_S, perHour);
   }
 
   /** Throws `rate-limited` if the user, or its address, has not so much left of its allowance. */
@@ -68,8 +71,12 @@ export class Allowances {
   /** Whether `asker` may have one-time key packages of `target`, and not just the last resort; counts it if so. */
   oneTimePackages(asker: string, target: string): boolean {
     const { oneTimePackagesPerHour, oneTimePackagesPerPair } = this.#limits;
-    const pair = this.#hourly(`pair ${asker.length} ${asker}${target}`, oneTimePackagesPerPair);
-    const all = this.#hourly(`target ${target}`, oneTimePackagesPerHour);
+    const pair = this.#hourly(
+      `pair ${asker.length} ${asker}${target}`,
+      oneTimePackagesPerPair,
+      this.#targets,
+    );
+    const all = this.#hourly(`target ${target}`, oneTimePackagesPerHour, this.#targets);
     if (!pair.has(1) || !all.has(1)) return false;
     pair.take(1);
     all.take(1);

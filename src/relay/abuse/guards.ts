@@ -22,7 +22,7 @@ function refuseAddition(): never {
 
 /**
  * The user's key packages, one-time ones only if they may be handed out; refuses who asks too often or is blocked.
- * Who gets nothing and asks again later has not used up anything.
+ * Who asks for a user that there is gets nothing and asks again later has not used up anything.
  */
 export async function guardedKeyPackages(
   { storage, allowances, origin }: GuardContext,
@@ -32,6 +32,11 @@ export async function guardedKeyPackages(
   const allowance = allowances.require("keyPackageFetchesPerHour", origin);
   if ((await storage.blockersOf(origin.userId, [userId])).length > 0)
     throw new SubrosaError("no-key-package", "the user has no key packages left");
+  if ((await storage.account(userId)) === undefined) {
+    // Names can be made up without end.
+    allowance.take();
+    throw new SubrosaError("unknown-user", "no such user");
+  }
   const oneTime = userId === origin.userId || allowances.oneTimePackages(origin.userId, userId);
   const packages = await storage.takeKeyPackages(userId, now, !oneTime);
   allowance.take();

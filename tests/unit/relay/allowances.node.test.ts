@@ -80,6 +80,15 @@ describe("memory of who did what", () => {
     expect(() => allowances.spend("joinRequestsPerHour", { userId: "eve", address: "10.0.0.1" })).toThrow();
   });
 
+  it("forgets nobody's allowance for names that users make up", () => {
+    const limits = completeLimits({ maxTracked: 10, nameClaimsPerHour: 1 });
+    const allowances = new Allowances(new ManualClock(), limits);
+    const origin = { userId: "mallory", address: "10.0.0.1" };
+    allowances.spend("nameClaimsPerHour", origin);
+    for (let i = 0; i < 100; i++) allowances.oneTimePackages("mallory", `user ${i}`);
+    expect(() => allowances.spend("nameClaimsPerHour", origin)).toThrow();
+  });
+
   it("lets through once an hour what is larger than an hour's allowance", () => {
     const clock = new ManualClock();
     const allowances = new Allowances(clock, completeLimits({ invitationsPerHour: 10, addressFactor: 1 }));
