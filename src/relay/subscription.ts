@@ -171,6 +171,9 @@ export class Subscription {
     }
     if (access === undefined) return { ...whole, last: 0, ends: EndReason.removed };
     const { leavingSince } = access;
+    // It was removed and added anew meanwhile: what lies between is not for it.
+    if (this.#position < access.from.seq - 1)
+      return { ...whole, last: this.#position, ends: EndReason.removed };
     if (access.until !== undefined)
       return { ...whole, leavingSince, last: access.until.seq, ends: EndReason.removed };
     return { ...whole, leavingSince, ...(head.closed && { ends: EndReason.closed }) };

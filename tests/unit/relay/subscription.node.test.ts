@@ -3,12 +3,13 @@ import type { Bytes } from "../../../src/base/bytes.js";
 import { toHex } from "../../../src/base/encoding.js";
 import { sha256 } from "../../../src/crypto/hash.js";
 import { randomBytes } from "../../../src/crypto/random.js";
+import { add, application, commit, remove, World } from "../../../src/relay/conformance/world.js";
 import { openMemoryStorage } from "../../../src/relay/embedded/open.js";
 import { Run } from "../../../src/relay/run.js";
 import type { Appended, Sender, StoredEntry } from "../../../src/relay/storage.js";
 import { type Reader, Subscription } from "../../../src/relay/subscription.js";
 import { contentDigestInput } from "../../../src/wire/entries.js";
-import { decodeRelayFrame } from "../../../src/wire/frames.js";
+import { decodeRelayFrame, EndReason } from "../../../src/wire/frames.js";
 import { type LogId, START } from "../../../src/wire/identifiers.js";
 import { EntryKind, LogKind } from "../../../src/wire/protocol.js";
 
@@ -122,6 +123,43 @@ describe("Subscription", () => {
     expect(frame).toMatchObject({ log });
     expect(sent.at(-1)).not.toBe(run.frame(false));
   });
+});
+
+it("gives a slow reader nothing from between its removal and its coming back", async () => {
+  const world = new World({ storage: openMemoryStorage(), dispose: async () => {} });
+  const [alice, bob] = [await world.admit("alice"), await world.admit("bob")];
+  const { log, at } = await world.create(alice, await commit([add(bob)]));
+  let drain = () => {};
+  const drained = new Promise<void>((resolve) => {
+    drain = resolve;
+  });
+  const sent: unknown[] = [];
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const reader: Reader = {
+    deviceId: bob.deviceId,
+    bufferedAmount: 1e9,
+    drained: () => drained,
+    send(bytes) {
+      const frame = decodeRelayFrame(bytes);
+      sent.push(frame.type === "ended" ? frame.reason : frame.type);
+    },
+    close: (code, reason) => expect.unreachable(`${code} ${reason}`),
+    fail: (error) => expect.unreachable(String(error)),
+    claimOwn: () => false,
+    subscriptionEnded: () => end(),
+  };
+  const subscription = new Subscription(reader, world.storage, log, at.seq, 10_000);
+  const out = await world.append(alice, log, at, await commit([remove(bob)]));
+  // It is behind, and waits for its reader.
+  subscription.refresh();
+  await world.append(alice, log, out, await application());
+  await world.append(alice, log, out, await commit([add(bob)]));
+  drain();
+  await ended;
+  expect(sent).toEqual([EndReason.removed]);
 });
 
 describe("Run", () => {
