@@ -63,7 +63,7 @@ export class Hub {
   announce(appended: Appended): void {
     const key = logKey(appended.log);
     if (appended.lost) {
-      for (const reader of this.#logs.get(key) ?? []) reader.lost();
+      for (const reader of this.#logs.get(key) ?? []) this.#tell(() => reader.lost());
       return;
     }
     const runs = this.#news.get(key);
@@ -80,19 +80,24 @@ export class Hub {
     this.#news = new Map();
     for (const [key, runs] of news) {
       for (const run of runs) {
-        try {
-          for (const reader of this.#logs.get(key) ?? []) reader.offer(run);
-          if (run.log.kind === LogKind.group && !run.plain) this.#refreshBox(run.log.id);
-        } catch (error) {
-          this.#report(error);
-        }
+        for (const reader of this.#logs.get(key) ?? []) this.#tell(() => reader.offer(run));
+        if (run.log.kind === LogKind.group && !run.plain) this.#refreshBox(run.log.id);
       }
+    }
+  }
+
+  /** A failure at one reader is none at the others. */
+  #tell(tell: () => void): void {
+    try {
+      tell();
+    } catch (error) {
+      this.#report(error);
     }
   }
 
   /** Who may read a group's requests follows from the group's log. */
   #refreshBox(id: Bytes): void {
     const box: LogId = { kind: LogKind.requestBox, id };
-    for (const reader of this.#logs.get(logKey(box)) ?? []) reader.refresh();
+    for (const reader of this.#logs.get(logKey(box)) ?? []) this.#tell(() => reader.refresh());
   }
 }
