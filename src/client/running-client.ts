@@ -168,7 +168,7 @@ export class RunningClient {
         deviceRemoved: (userId, deviceId) => handler.emit("deviceRemoved", { userId, deviceId }),
       }),
       KeyPackages.load(store, write, identity),
-      Outbox.load(store, options.limits?.maxOutbox),
+      Outbox.load(store, clock.now(), options.limits?.maxOutbox),
       Delivery.load(store, {
         write,
         isKnown: (userId, accountKey) => running?.context.contacts.isPinned(userId, accountKey) ?? false,

@@ -85,3 +85,61 @@ it("yesterday's backup of the relay: handshakes are put back, then messages; not
     await eventually(async () => (await actor.client.members("team")).length === 4);
   }
 });
+
+/** Waits until so many of the actor's messages are in the relay's log. */
+const sent = (actor: Actor, count: number) =>
+  actor.until(() => {
+    const ids = actor.all("receipt").flatMap((one) => (one.state === "sent" ? one.ids : []));
+    return ids.length >= count || undefined;
+  });
+
+it("messages of several runs of one client all come back, in their order", async () => {
+  const { relay, backUp, restore } = await relayWithBackup();
+  const stores = { alice: memoryStore(), bob: memoryStore() };
+  let alice = await connected(relay, "alice", { store: stores.alice });
+  let bob = await connected(relay, "bob", { store: stores.bob });
+  await makeGroup("team", [alice, bob]);
+  await backUp();
+  await bob.client.close();
+  const texts = ["m", "n", "o"].map((run) => numbered(run, 2));
+  for (const [run, both] of texts.entries()) {
+    if (run > 0) alice = await connected(relay, "alice", { store: stores.alice });
+    for (const text of both) await alice.client.sendGroupMessage("team", text);
+    await sent(alice, 2);
+    await alice.client.close();
+  }
+  await restore();
+  alice = await connected(relay, "alice", { store: stores.alice });
+  bob = await connected(relay, "bob", { store: stores.bob });
+  await bob.count(6);
+  expect(bob.texts).toEqual(texts.flat());
+});
+
+it("what was sent before somebody joined does not come to them by it", async () => {
+  const { relay, backUp, restore } = await relayWithBackup();
+  const stores = { alice: memoryStore(), bob: memoryStore() };
+  let alice = await connected(relay, "alice", { store: stores.alice });
+  let bob = await connected(relay, "bob", { store: stores.bob });
+  await alice.client.createGroup("team", { join: "open" });
+  await bob.client.joinGroup("team");
+  await backUp();
+  await bob.client.close();
+  for (const text of numbered("secret", 8)) await alice.client.sendGroupMessage("team", text);
+  await sent(alice, 8);
+  await alice.client.close();
+  await restore();
+  bob = await connected(relay, "bob", { store: stores.bob });
+  const eve = await connected(relay, "eve");
+  await eve.client.joinGroup("team");
+  await bob.client.sendGroupMessage("team", "welcome eve");
+  await eve.message("welcome eve");
+  alice = await connected(relay, "alice", { store: stores.alice });
+  await alice.client.sendGroupMessage("team", "hello all");
+  await eve.message("hello all");
+  // The sender is told, and may say it again to whoever is there now.
+  await alice.until(() => {
+    const failed = alice.all("receipt").filter(({ code }) => code === "data-lost");
+    return failed.flatMap(({ ids }) => ids).length === 8 || undefined;
+  });
+  expect(eve.texts).toEqual(["welcome eve", "hello all"]);
+});

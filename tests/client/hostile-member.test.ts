@@ -8,6 +8,7 @@ import {
   exportGroupInfo,
   exportRatchetTree,
   externalPskProposal,
+  readKeyPackage,
   reInitProposal,
 } from "../../src/mls/group/index.js";
 import type { Proposal } from "../../src/mls/structs/proposal.js";
@@ -370,6 +371,30 @@ describe("commits that are not in order", () => {
     await carol.count(2);
     expect(carol.all("groupLeave")).toEqual([]);
     for (const actor of [alice, bob, carol]) expect(await actor.client.members("team")).toHaveLength(4);
+  });
+
+  it("one that adds a member anew by a key package it has used up strands nobody: the others add it anew", async () => {
+    const { alice, bob, mallory } = await world();
+    const fetched = await mallory.client.request("fetchKeyPackages", { userId: "bob" });
+    const keyPackage = readKeyPackage(fetched.devices[0]?.keyPackage as Uint8Array);
+    const again = await mallory.client.request("fetchKeyPackages", { userId: "bob" });
+    const other = readKeyPackage(again.devices[0]?.keyPackage as Uint8Array);
+    for (const [round, used] of [keyPackage, other, keyPackage].entries()) {
+      await mallory.follow();
+      const proposals = [
+        { kind: "remove", removed: mallory.leaf("bob") },
+        { kind: "add", keyPackage: used },
+      ] as never[];
+      await mallory.append(await mallory.commit({ merge: true, proposals }));
+      await mallory.follow();
+      if (round < 2) await goesOn(alice, bob);
+    }
+    // The third welcome is for keys that bob has not any more.
+    await bob.event("error", ({ code }) => code === "no-key-package");
+    await bob.client.sendGroupMessage("team", "from bob");
+    await alice.message("from bob");
+    await goesOn(alice, bob);
+    expect(bob.all("groupLeave")).toEqual([]);
   });
 
   it("one that passes over a pending leave is void, and the leaver is removed by the next", async () => {

@@ -77,6 +77,7 @@ export interface CommitChange {
   readonly access?: (right: AccessChange[]) => AccessChange[];
   /** The authenticated data covers the changed ones too. */
   readonly consistent?: boolean;
+  readonly merge?: boolean;
   readonly options?: Partial<CommitOptions>;
   readonly payload?: (commit: Bytes) => Bytes;
   readonly welcome?: (welcome: Bytes) => Bytes;
@@ -282,7 +283,7 @@ export class RawMember {
     this.group = state;
     const made = welcome ?? new Uint8Array(0);
     return {
-      ...(Object.keys(change).length === 0 && { merges: staged }),
+      ...((Object.keys(change).length === 0 || change.merge) && { merges: staged }),
       kind: EntryKind.commit,
       payload: change.payload?.(commit) ?? commit,
       bundle: { access, welcome: made.length > 0 ? (change.welcome?.(made) ?? made) : made },

@@ -82,7 +82,7 @@ export async function checkCommit(
 function checkProposals(before: GroupState, staged: StagedCommit, policy: Policy, committer: Leaf): void {
   const admin = isAdmin(policy, committer.userId);
   const leaving = new Set(pendingLeaves(before));
-  const replaced = replacedDevices(before, staged);
+  const replaced = replacedDevices(before, staged, policy);
   for (const { proposal } of staged.proposals) {
     switch (proposal.kind) {
       case "add": {
@@ -114,10 +114,11 @@ function checkProposals(before: GroupState, staged: StagedCommit, policy: Policy
 }
 
 /**
- * Devices that a commit removes or adds by putting new leaves in the place of a user's old ones, a device's or all of
- * them: any member may do that, since no account comes or goes by it.
+ * Devices that a commit removes or adds by putting a new leaf in the place of a device's old one: any member may do that,
+ * since nobody comes or goes by it. In the place of all leaves of a user only where that is the only admin, whom nobody
+ * else could let in again: which devices an account still has, members do not know alike.
  */
-function replacedDevices(before: GroupState, staged: StagedCommit): Set<string> {
+function replacedDevices(before: GroupState, staged: StagedCommit, policy: Policy): Set<string> {
   const removed = new Set<string>();
   const replaced = new Set<string>();
   for (const { proposal } of staged.proposals) {
@@ -132,7 +133,12 @@ function replacedDevices(before: GroupState, staged: StagedCommit): Set<string> 
     const device = toHex(deviceId);
     const isSame = removed.has(device) && own.some((leaf) => equalBytes(leaf.deviceId, deviceId));
     if (isSame) replaced.add(device);
-    else if (own.length > 0 && own.every((leaf) => removed.has(toHex(leaf.deviceId)))) {
+    else if (
+      policy.kind === "group" &&
+      policy.admins.every((admin) => admin === userId) &&
+      own.length > 0 &&
+      own.every((leaf) => removed.has(toHex(leaf.deviceId)))
+    ) {
       for (const leaf of own) replaced.add(toHex(leaf.deviceId));
       replaced.add(device);
     }

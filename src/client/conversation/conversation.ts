@@ -7,8 +7,10 @@ import { EndReason } from "../../wire/frames.js";
 import type { Cursor, LogId } from "../../wire/identifiers.js";
 import { LogKind } from "../../wire/protocol.js";
 import type { Context, Effect } from "../context.js";
+import { UNKNOWN_LEAF } from "./additions.js";
 import { nameHash } from "./directory-names.js";
-import { announceEnd, groupField } from "./effects.js";
+import { announceEnd } from "./effects.js";
+import { entering } from "./entering.js";
 import type { Action, Intent } from "./intent.js";
 import { leavesOf } from "./leaves.js";
 import { endWithConversation, oweReceipts, sendAgain } from "./own-entries.js";
@@ -16,7 +18,7 @@ import { receiveEntries } from "./receive-log.js";
 import { beginAnew, loseKeys } from "./repair.js";
 import { Restorer } from "./restorer.js";
 import { Sender } from "./sender.js";
-import { type ConversationState, forgetKeys, initialChanges } from "./state.js";
+import type { ConversationState } from "./state.js";
 import { Step } from "./step.js";
 
 /** How many entries one transaction takes in at most. */
@@ -223,20 +225,13 @@ export class Conversation {
   /** Takes part in the conversation with the keys of a welcome; what waits goes on under them. */
   async enter(state: ConversationState, changes: readonly Effect[]): Promise<void> {
     await this.#queue.run(async () => {
-      const { record, place } = this.#state;
-      const unsealed = this.intents().map((intent) => this.#context.outbox.seal(intent, undefined));
-      await this.#context.write([...forgetKeys(record), ...initialChanges(state), ...unsealed, ...changes]);
+      const work = await entering(this.#context, this.#state, state, this.intents());
+      await this.#context.write([...work.changes, ...changes]);
       this.#state = state;
       this.#subscribed = false;
       this.#sender.disconnected();
       this.entered++;
-      const { repair } = record;
-      if (repair === undefined) return;
-      const unseen = repair.readded ? 0 : Math.max(0, state.place.cursor.seq - 1 - place.cursor.seq);
-      const missed = repair.missed + unseen;
-      if (missed > 0) {
-        this.#context.emit("undecryptable", { ...groupField(state), reason: repair.reason, missed });
-      }
+      for (const effect of work.effects) effect();
     });
   }
 
@@ -245,7 +240,8 @@ export class Conversation {
     await this.step((step) => {
       const { repair } = step.record;
       if (repair === undefined) return;
-      step.setRecord({ repair: { ...repair, readded: false } });
+      // The leaf that is there now came with a welcome which this device could not open.
+      step.setRecord({ repair: { ...repair, readded: false }, leafHash: UNKNOWN_LEAF });
       step.after(() => this.#context.repair(step.record.groupId));
     });
   }

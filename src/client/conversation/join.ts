@@ -19,6 +19,7 @@ import { acquaint } from "./acquaintance.js";
 import { checkLeaves } from "./commit-rules.js";
 import type { Conversation } from "./conversation.js";
 import { nameHash } from "./directory-names.js";
+import { isLogInDoubt } from "./entering.js";
 import { keepHandshake } from "./journal.js";
 import { authenticate, type Leaf, leafAt, leafHash, leavesOf, ownLeafOf, usersOf } from "./leaves.js";
 import { isAdmin, type Policy } from "./policy.js";
@@ -144,11 +145,6 @@ export async function joinByPointer(
   return policy.kind === "direct"
     ? joinDirect(context, registry, pointer, group, bundle, policy)
     : joinNamed(context, registry, { pointer, group, bundle, content, asked, signer, isWanted }, policy);
-}
-
-/** The relay's log may be shorter than the one that this device has read. */
-function isLogInDoubt({ repair }: ConversationRecord): boolean {
-  return repair?.reason === "not-a-member" || repair?.reason === "cursor-mismatch";
 }
 
 /** Whether a pointer has to wait for the log to end the conversation. */

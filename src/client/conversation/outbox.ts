@@ -28,11 +28,16 @@ export class Outbox {
     this.#max = max;
   }
 
-  static async load(store: StoreSession, max = DEFAULT_MAX_INTENTS): Promise<Outbox> {
+  /**
+   * Orders are never used again, since what was sent comes back under its own if the relay loses it: they go on from the
+   * time, in microseconds, at which the outbox was opened.
+   */
+  static async load(store: StoreSession, now: number, max = DEFAULT_MAX_INTENTS): Promise<Outbox> {
     const outbox = new Outbox(max);
+    outbox.#next = Math.max(1, Math.floor(now) * 1000);
     for (const [key, value] of await store.list(layout.intents)) {
       outbox.#set(decode(decodeIntent, value));
-      outbox.#next = orderOf(key) + 1;
+      outbox.#next = Math.max(outbox.#next, orderOf(key) + 1);
     }
     return outbox;
   }
@@ -107,7 +112,9 @@ export class Outbox {
 
   /** The change with which a message that was sent waits again, before all that came after it. */
   revive(order: number, target: Target, action: Action): Effect {
-    const intent: Intent = { order, target, action };
+    // Whatever else has this order is not to be lost by it.
+    const free = this.#intents.has(order) ? this.#next++ : order;
+    const intent: Intent = { order: free, target, action };
     return this.#store(intent, intent);
   }
 

@@ -98,7 +98,11 @@ function dropOwnLeave(step: Step, { action }: Intent): void {
 }
 
 /** A message that was sent, and that the relay has lost, cannot be sent again. */
-export function failKept(context: Context, step: Step, { content }: KeptMessage): void {
+export function failKept(
+  context: Context,
+  step: Pick<Step, "record" | "change" | "after">,
+  { content }: KeptMessage,
+): void {
   const ids = [toHex(content.id)];
   const by = context.identity.userId;
   step.change(...context.history.advance(ids, "failed"), forgetMessage(step.record.groupId, content.id));

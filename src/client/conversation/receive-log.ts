@@ -73,7 +73,11 @@ async function receiveOne(
   );
   const sealed = intent?.sealed;
   // What was made for another place in the log is not in force here, whoever put it there.
-  if (intent !== undefined && sealed !== undefined && isSameCursor(sealed.after, step.place.handshake)) {
+  // While the log is put back, places have other digests; what was known of them has been matched by now.
+  const isInPlace =
+    sealed !== undefined &&
+    (step.record.restoration !== undefined || isSameCursor(sealed.after, step.place.handshake));
+  if (intent !== undefined && isInPlace) {
     receiveOwn(context, step, intent, sealed, at);
     if (isHandshake(sealed.kind)) await keepOwn(context, step, sealed, at);
     return;

@@ -65,7 +65,11 @@ export async function receiveEntry(
   } catch (error) {
     if (!SubrosaError.is(error) || error.code === "internal" || error.code === "store-failed") throw error;
     if (error.rule === OWN_MESSAGE) {
-      if (!(await isByLaterState(group, content.payload))) return "duplicate";
+      if (!(await isByLaterState(group, content.payload))) {
+        // A commit of this device that it does not know any more: the others are in an epoch that it cannot enter.
+        if (content.kind === EntryKind.commit) loseKeys(context, step, "cursor-mismatch");
+        return "duplicate";
+      }
       throw new SubrosaError("store-outdated", "this device has sent more than this state of it knows");
     }
     if (mayRepeat && content.kind === EntryKind.application) return "duplicate";
@@ -201,7 +205,9 @@ export function mergeCommit(
   step.heardOf(leafAt(before, staged.committer as LeafIndex).deviceId);
   const known = new Set(usersOf(before));
   if (usersOf(after).some((userId) => !known.has(userId))) {
-    step.setRecord({ grownAt: step.place.cursor.seq + 1 });
+    // While the log is put back its numbers are not those under which messages were kept.
+    const grownAt = step.record.restoration ? Number.MAX_SAFE_INTEGER : step.place.cursor.seq + 1;
+    step.setRecord({ grownAt });
   }
   announceCommit(context, step, before, after, staged);
   // What one thinks of the members is one's own affair: it does not keep the commit from being merged.

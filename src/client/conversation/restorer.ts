@@ -61,7 +61,10 @@ export class Restorer {
         step.moveTo(cursor);
         step.setRecord({ restoration: { from: cursor.seq, until: head, matched: at } });
         for (const intent of this.#conversation.intents()) {
-          if (intent.sealed !== undefined) unseal(this.#context, step, intent);
+          // A commit may be in the log: its keys are the only ones to enter the epoch that it leads to.
+          if (intent.sealed !== undefined && intent.sealed.kind !== EntryKind.commit) {
+            unseal(this.#context, step, intent);
+          }
         }
         this.#context.report(new SubrosaError("data-lost", "the relay has lost the end of a group's log"));
         return head;
@@ -215,6 +218,9 @@ export class Restorer {
           const action = { type: "send", content, ...(expected !== undefined && { expected }) } as const;
           step.change(this.#context.outbox.revive(order, { groupId }, action));
         }
+      }
+      for (const intent of this.#conversation.intents()) {
+        if (intent.sealed !== undefined) unseal(this.#context, step, intent);
       }
       step.setRecord({ restoration: undefined, grownAt: Math.min(grownAt, restoration.until) });
     });

@@ -1,6 +1,6 @@
-import type { Bytes } from "../../base/bytes.js";
+import { type Bytes, EMPTY } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
-import type { ErrorCode } from "../../base/errors.js";
+import { type ErrorCode, SubrosaError } from "../../base/errors.js";
 import { decode, type Reader } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
 import type { Change } from "../../stores/store.js";
@@ -10,8 +10,9 @@ import { decodeIntent, encodeIntent, type Intent } from "../conversation/intent.
 import { keptMessages } from "../conversation/journal.js";
 import { isMessage } from "../conversation/outbox.js";
 import { type ConversationRecord, decodeConversationRecord } from "../conversation/record.js";
-import { recordChange } from "../conversation/state.js";
+import { loadState, policyIn, recordChange } from "../conversation/state.js";
 import { replaceDevice } from "../identity/own-identity.js";
+import { fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
 import { conversationRecords } from "./broken-conversations.js";
 import type { GuardedStore } from "./guarded-store.js";
@@ -60,7 +61,8 @@ export async function enrolAnew(
   const groups = new Map<string, ConversationRecord>();
   const waiting: Intent[] = [];
   let conversations = 0;
-  for (const { value: record } of records) {
+  const bytes = new Map(stored);
+  for (const { key, value: record } of records) {
     const { status, subject, groupId } = record;
     groups.set(toHex(groupId), record);
     if (status === "ended") continue;
@@ -74,12 +76,11 @@ export async function enrolAnew(
     if (subject.kind === "group") continue;
     conversations++;
     const target = { userId: subject.peer };
-    for (const { order, content, expected } of await keptMessages(store, groupId)) {
-      waiting.push({
-        order,
-        target,
-        action: { type: "send", content, ...(expected !== undefined && { expected }) },
-      });
+    // What was sent goes to the account that it was sent to, and no other.
+    const fingerprint = await peerFingerprint(store, bytes.get(key), subject.peer);
+    for (const { order, content, expected = fingerprint } of await keptMessages(store, groupId)) {
+      if (expected !== undefined)
+        waiting.push({ order, target, action: { type: "send", content, expected } });
     }
     changes.push({ deletePrefix: layout.keptOf(groupId) });
     const order = Math.max(0, ...orders, ...waiting.map((intent) => intent.order)) + 1;
@@ -95,6 +96,23 @@ export async function enrolAnew(
     changes.push({ put: layout.intent(intent.order), value: encode(encodeIntent, intent) });
   }
   return { changes, conversations };
+}
+
+/** The fingerprint of the other user's account in a direct conversation, as far as its keys can be read. */
+async function peerFingerprint(
+  store: GuardedStore,
+  stored: Bytes | undefined,
+  peer: string,
+): Promise<string | undefined> {
+  try {
+    const { group } = await loadState(store, stored ?? EMPTY);
+    const policy = group && policyIn(group);
+    const account = policy?.kind === "direct" && policy.users.find(({ userId }) => userId === peer);
+    return account ? await fingerprintOf(peer, account.accountKey) : undefined;
+  } catch (error) {
+    if (!SubrosaError.is(error)) throw error;
+    return undefined;
+  }
 }
 
 /** The record of a group that another device of this user was in. */

@@ -1,0 +1,64 @@
+import type { Context, Effect } from "../context.js";
+import { groupField } from "./effects.js";
+import type { Intent } from "./intent.js";
+import { keptMessages } from "./journal.js";
+import { usersOf } from "./leaves.js";
+import { failKept } from "./own-entries.js";
+import type { ConversationRecord } from "./record.js";
+import { type ConversationState, forgetKeys, initialChanges } from "./state.js";
+
+/** What is written when a device comes into a conversation with new keys, and what follows once that is durable. */
+export interface Entering {
+  readonly changes: Effect[];
+  readonly effects: (() => void)[];
+}
+
+/**
+ * Everything of the old keys goes. What waits goes on under the new ones; so does what the relay had lost of this
+ * device's messages, and how much it could not read is told.
+ */
+export async function entering(
+  context: Context,
+  before: ConversationState,
+  after: ConversationState,
+  intents: readonly Intent[],
+): Promise<Entering> {
+  const { record, place, group } = before;
+  const changes: Effect[] = [
+    ...forgetKeys(record),
+    ...initialChanges(after),
+    ...intents.map((intent) => context.outbox.seal(intent, undefined)),
+  ];
+  const effects: (() => void)[] = [];
+  const { repair, groupId } = record;
+  if (repair === undefined) return { changes, effects };
+  const unseen = repair.readded ? 0 : Math.max(0, after.place.cursor.seq - 1 - place.cursor.seq);
+  const missed = repair.missed + unseen;
+  if (missed > 0) {
+    const event = { ...groupField(after), reason: repair.reason, missed };
+    effects.push(() => context.emit("undecryptable", event));
+  }
+  if (isLogInDoubt(record) && group !== undefined && after.group !== undefined) {
+    // All that this device has sent there came after what the relay still knew of it.
+    const known = new Set(usersOf(group));
+    const hasGrown = usersOf(after.group).some((userId) => !known.has(userId));
+    for (const message of await keptMessages(context.store, groupId)) {
+      const { order, content, expected } = message;
+      const action = { type: "send", content, ...(expected !== undefined && { expected }) } as const;
+      if (hasGrown) {
+        const step = {
+          record: after.record,
+          change: (...more: readonly Effect[]) => void changes.push(...more),
+          after: (effect: () => void) => void effects.push(effect),
+        };
+        failKept(context, step, message);
+      } else changes.push(context.outbox.revive(order, { groupId }, action));
+    }
+  }
+  return { changes, effects };
+}
+
+/** The relay's log may be shorter than the one that this device has read. */
+export function isLogInDoubt({ repair }: Pick<ConversationRecord, "repair">): boolean {
+  return repair?.reason === "not-a-member" || repair?.reason === "cursor-mismatch";
+}
