@@ -154,7 +154,7 @@ describe("a primary that dies under load, and its replica in its place", () => {
 
   it("answers nothing that the replica has not, whoever asks again, and then what it was", async () => {
     const [primary, replica] = await startPair();
-    const nodes = await startNodes(2, [primary.url, replica.url], { waitTimeout: 100 });
+    const nodes = await startNodes(2, [primary.url, replica.url], { waitTimeout: 2000 });
     const users = [await makeUser("alice"), await makeUser("bob")] as const;
     const connect = () =>
       Promise.all(users.map((user, i) => RawClient.connect((nodes[i] as Node).url, user)));
