@@ -38,6 +38,8 @@ import { policyIn } from "./state.js";
 
 /** How long members leave each other to admit someone whom any of them may admit, times their rank. */
 const TURN = 500;
+/** How many requests for repair are kept until the log shows what they are about. */
+const MAX_AHEAD = 100;
 /** How often a member adds one device anew at most, in milliseconds. */
 const REPAIR_INTERVAL = 60_000;
 
@@ -54,6 +56,8 @@ export class JoinRequests {
   readonly #shown = new Set<string>();
   /** Devices that asked while they were members: what they asked is read again when they are none. */
   readonly #early = new Set<string>();
+  /** Requests for repair of leaves that are not there: the log, which comes by itself, may show them yet. */
+  readonly #ahead = new Map<string, JoinRequest>();
   /** When this member added devices anew, by device. */
   readonly #repairs = new Map<string, number>();
   #cursor: Cursor | undefined;
@@ -89,6 +93,10 @@ export class JoinRequests {
     const { record, group, access } = this.conversation.state;
     // Who waits to be repaired answers nobody, but knows by it who else does.
     if (!isMember(record) || group === undefined) return;
+    for (const [id, request] of [...this.#ahead]) {
+      this.#ahead.delete(id);
+      this.#context.background(this.#show(id, request));
+    }
     const following = this.#mayAnswer() ? "answering" : "repairing";
     const present = presentDevices(group, access, this.#context.identity.deviceId);
     const isEarlyGone = [...this.#early].some((device) => !present.has(device));
@@ -194,6 +202,8 @@ export class JoinRequests {
     if (!this.#mayAnswer() && !isOwnDevice) return;
     const present = presentDevices(state.group, state.access, this.#context.identity.deviceId);
     if (present.has(toHex(request.deviceId))) {
+      if (request.replaces !== undefined && this.#ahead.size < MAX_AHEAD)
+        return void this.#ahead.set(id, request);
       if (this.#shown.has(id) || stored) return this.#forget(requestId);
       // Answered by another; or by one who is about to leave, as the log will show.
       this.#early.add(toHex(request.deviceId));
