@@ -165,6 +165,11 @@ function planCommit(group: GroupState, action: Action, addition: Addition, self:
   }
   const staying = leaves.filter((leaf) => !removed.has(leaf.leafIndex));
   const added = keyPackages.map((keyPackage) => identityIn(keyPackage.leafNode.credential));
+  // Another may have added them since these packages were fetched.
+  const present = new Set(staying.map(({ deviceId }) => toHex(deviceId)));
+  if (added.some(({ deviceId }) => present.has(toHex(deviceId)))) {
+    throw new SubrosaError("already-a-member", "the device is in the group by now");
+  }
   for (const keyPackage of keyPackages) proposals.push({ kind: "add", keyPackage });
   const after = [...staying, ...added];
   const policyAfter = successor(admins, after);
