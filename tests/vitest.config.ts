@@ -27,7 +27,6 @@ export default defineConfig({
           name: "node",
           include: ["tests/**/*.test.ts"],
           exclude: [...separate, onlyBrowser],
-          maxWorkers: 2,
         },
       },
       {
