@@ -247,13 +247,13 @@ describe("draining", () => {
   it("ends at once when it is closed meanwhile, and waits for nobody who does not read", async () => {
     const clock = new ManualClock();
     const { url, relay } = await start({ clock });
-    const clients = await Promise.all(
-      ["a", "b"].map(async (name) => RawClient.connect(url, await makeUser(name))),
-    );
+    // One after the other: sessions are ended in the order in which they began.
+    const first = await RawClient.connect(url, await makeUser("a"));
+    const second = await RawClient.connect(url, await makeUser("b"));
     const drained = relay.drain(60_000);
-    await clients[0]?.closed();
+    await first.closed();
     await relay.close();
-    expect((await clients[1]?.closed())?.code).toBe(CloseCode.goingAway);
+    expect((await second.closed()).code).toBe(CloseCode.goingAway);
     clock.advance(60_000);
     await drained;
   });
