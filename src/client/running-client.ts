@@ -284,10 +284,11 @@ export class RunningClient {
     await this.#supply.complete().catch(ignore);
   }
 
-  /** What is to be done now and then, in whatever state the session is. */
+  /** What is to be done now and then: it reads all that is kept, so by the clock, and not with every session. */
   async #keepHouse(): Promise<void> {
-    this.#cancelHousekeeping?.();
+    if (this.#cancelHousekeeping !== undefined) return;
     this.#cancelHousekeeping = this.context.clock.after(HOUSEKEEPING, () => {
+      this.#cancelHousekeeping = undefined;
       this.context.background(this.#keepHouse());
     });
     await pruneSeen(this.context);

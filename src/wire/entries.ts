@@ -117,6 +117,11 @@ export type LogEntry =
       readonly contentDigest: Bytes;
     };
 
+/** What an entry is, in either form. */
+export function labelOf(entry: LogEntry): { readonly kind: EntryKind; readonly entryId: Bytes } {
+  return entry.form === "full" ? entry.content : entry;
+}
+
 const FORMS = { full: 1, short: 2 } as const;
 
 export function encodeLogEntry(writer: Writer, entry: LogEntry): void {

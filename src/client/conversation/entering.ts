@@ -43,8 +43,6 @@ export async function entering(
     const known = new Set(usersOf(group));
     const hasGrown = usersOf(after.group).some((userId) => !known.has(userId));
     for (const message of await keptMessages(context.store, groupId)) {
-      const { order, content, expected } = message;
-      const action = { type: "send", content, ...(expected !== undefined && { expected }) } as const;
       if (hasGrown) {
         const step = {
           record: after.record,
@@ -52,7 +50,7 @@ export async function entering(
           after: (effect: () => void) => void effects.push(effect),
         };
         failKept(context, step, message);
-      } else changes.push(context.outbox.revive(order, { groupId }, action));
+      } else changes.push(context.outbox.revive(message, { groupId }));
     }
   }
   return { changes, effects };

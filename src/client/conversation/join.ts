@@ -21,7 +21,16 @@ import type { Conversation } from "./conversation.js";
 import { nameHash } from "./directory-names.js";
 import { isLogInDoubt } from "./entering.js";
 import { keepHandshake } from "./journal.js";
-import { authenticate, type Leaf, leafAt, leafHash, leavesOf, ownLeafOf, usersOf } from "./leaves.js";
+import {
+  authenticate,
+  isSameDevice,
+  type Leaf,
+  leafAt,
+  leafHash,
+  leavesOf,
+  ownLeafOf,
+  usersOf,
+} from "./leaves.js";
 import { isAdmin, type Policy } from "./policy.js";
 import type { ConversationRecord } from "./record.js";
 import { isSuccessor } from "./recreation.js";
@@ -159,12 +168,7 @@ function isLive({ status }: ConversationRecord): boolean {
 function isRepairedBy(context: Context, { record, group }: ConversationState, signer: Leaf): boolean {
   if (record.status !== "repairing") return false;
   if (group === undefined) return context.contacts.isPinned(signer.userId, signer.accountKey);
-  return leavesOf(group).some(
-    (leaf) =>
-      leaf.userId === signer.userId &&
-      equalBytes(leaf.deviceId, signer.deviceId) &&
-      equalBytes(leaf.accountKey, signer.accountKey),
-  );
+  return leavesOf(group).some((leaf) => isSameDevice(leaf, signer));
 }
 
 async function ownRequest(context: Context, groupId: Uint8Array): Promise<OwnRequest | undefined> {

@@ -15,6 +15,13 @@ export interface Leaf extends DeviceCredential {
 
 const cache = new WeakMap<GroupState["tree"], readonly Leaf[]>();
 
+/** Whether two leaves, whenever they were in the tree, are one device of one account. */
+export function isSameDevice(a: DeviceCredential, b: DeviceCredential): boolean {
+  return (
+    a.userId === b.userId && equalBytes(a.deviceId, b.deviceId) && equalBytes(a.accountKey, b.accountKey)
+  );
+}
+
 /** All leaves, by index. */
 export function leavesOf(group: GroupState): readonly Leaf[] {
   let leaves = cache.get(group.tree);
@@ -60,12 +67,7 @@ export function usersOf(group: GroupState): string[] {
 export async function authenticate(identity: Identity, replaces?: Identity): Promise<void> {
   const credential = identityIn(identity.credential);
   if (replaces !== undefined) {
-    const before = identityIn(replaces.credential);
-    if (
-      before.userId !== credential.userId ||
-      !equalBytes(before.deviceId, credential.deviceId) ||
-      !equalBytes(before.accountKey, credential.accountKey)
-    ) {
+    if (!isSameDevice(identityIn(replaces.credential), credential)) {
       throw new SubrosaError("invalid-message", "a leaf changed its owner", { rule: "credential successor" });
     }
   }

@@ -5,9 +5,13 @@ import type { StoreSession } from "../../stores/store.js";
 import type { Effect } from "../context.js";
 import { layout, orderOf } from "../layout.js";
 import { type Action, decodeIntent, encodeIntent, type Intent, type Sealed, type Target } from "./intent.js";
+import type { KeptMessage } from "./journal.js";
 
 /** How many intents may wait unless the `limits` option says otherwise. */
 export const DEFAULT_MAX_INTENTS = 10_000;
+
+/** A message that was sent once, and the account that it may go to. */
+type Revived = Pick<KeptMessage, "order" | "content" | "expected">;
 
 interface Waiter {
   readonly resolve: () => void;
@@ -111,7 +115,8 @@ export class Outbox {
   }
 
   /** The change with which a message that was sent waits again, before all that came after it. */
-  revive(order: number, target: Target, action: Action): Effect {
+  revive({ order, content, expected }: Revived, target: Target): Effect {
+    const action: Action = { type: "send", content, ...(expected !== undefined && { expected }) };
     // Whatever else has this order is not to be lost by it.
     const free = this.#intents.has(order) ? this.#next++ : order;
     const intent: Intent = { order: free, target, action };

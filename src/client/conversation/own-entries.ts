@@ -153,8 +153,9 @@ export async function sendAgain(context: Context, step: Step, before: GroupState
   const account = policy.kind === "direct" && policy.users.find(({ userId }) => userId === subject.peer);
   if (!account) return;
   const fingerprint = await fingerprintOf(subject.peer, account.accountKey);
-  for (const { order, content, expected = fingerprint } of await keptMessages(context.store, groupId)) {
-    step.change(context.outbox.revive(order, { userId: subject.peer }, { type: "send", content, expected }));
+  for (const message of await keptMessages(context.store, groupId)) {
+    const { expected = fingerprint } = message;
+    step.change(context.outbox.revive({ ...message, expected }, { userId: subject.peer }));
   }
 }
 

@@ -2,7 +2,7 @@ import { EMPTY, equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { sha256 } from "../../crypto/hash.js";
-import type { EntryContent, LogEntry } from "../../wire/entries.js";
+import { type EntryContent, type LogEntry, labelOf } from "../../wire/entries.js";
 import { type Cursor, isSameCursor, type LogId } from "../../wire/identifiers.js";
 import { EntryKind, isHandshake } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
@@ -46,8 +46,7 @@ export async function receiveEntries(
     const digest = digests[index] as Awaited<(typeof digests)[number]>;
     const next = await nextCursor(receiving.log(), cursor, digest);
     await receiveOne(context, step, entry, digest, next, receiving);
-    const kind = entry.form === "full" ? entry.content.kind : entry.kind;
-    step.advance(next, isHandshake(kind));
+    step.advance(next, isHandshake(labelOf(entry).kind));
   }
 }
 
@@ -64,7 +63,7 @@ async function receiveOne(
     if ((await receiving.restorer().receive(step, entry, digest, at)) === "known") return;
     if ((step.record.status as string) === "repairing") return;
   }
-  const entryId = toHex(entry.form === "full" ? entry.content.entryId : entry.entryId);
+  const entryId = toHex(labelOf(entry).entryId);
   // What ended in this step is there until the step is written.
   const intents = receiving.intents().filter((one) => !step.hasEnded(one));
   const intent = intents.find(

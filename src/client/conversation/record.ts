@@ -192,8 +192,11 @@ export function decodeAccessList(reader: Reader): AccessList {
   return access;
 }
 
-/** When each device was last heard of, in milliseconds since 1970 by this device's clock; by id in hexadecimal. */
-export type Activity = ReadonlyMap<string, number>;
+/**
+ * When each device was last heard of, in milliseconds since 1970 by this device's clock; by id in hexadecimal. It is
+ * stored with each epoch, and kept up in place between them.
+ */
+export type Activity = Map<string, number>;
 
 /** What changes with every epoch: the engine's part, the relay's list, and who was heard of when. */
 export interface EpochRecord {

@@ -10,7 +10,7 @@ import { DAY, layout } from "../layout.js";
 import { checkedKeyPackage, leafToReplace } from "./additions.js";
 import type { Conversation } from "./conversation.js";
 import { isWish } from "./intent.js";
-import { type Leaf, leavesOf, usersOf } from "./leaves.js";
+import { isSameDevice, type Leaf, leavesOf, usersOf } from "./leaves.js";
 import type { OwnRequests } from "./own-requests.js";
 import { isAdmin } from "./policy.js";
 import type { Registry } from "./registry.js";
@@ -43,11 +43,9 @@ export function isSuccessor(before: ConversationState, signer: Leaf, group: Grou
     return false;
   const leaves = leavesOf(before.group);
   const accounts = new Map(leaves.map(({ userId, accountKey }) => [userId, accountKey]));
-  const maker = leaves.find(({ deviceId }) => equalBytes(deviceId, signer.deviceId));
   return (
-    maker?.userId === signer.userId &&
-    equalBytes(maker.accountKey, signer.accountKey) &&
-    isAdmin(policy, maker.userId) &&
+    leaves.some((leaf) => isSameDevice(leaf, signer)) &&
+    isAdmin(policy, signer.userId) &&
     policy.join === policyAfter.join &&
     policyAfter.admins.every((admin) => policy.admins.includes(admin)) &&
     leavesOf(group).every(({ userId, accountKey }) => equalBytes(accounts.get(userId) ?? EMPTY, accountKey))

@@ -1,6 +1,6 @@
 import { equalBytes } from "../../base/bytes.js";
 import type { ErrorCode } from "../../base/errors.js";
-import type { BundleHead, LogEntry } from "../../wire/entries.js";
+import { type BundleHead, type LogEntry, labelOf } from "../../wire/entries.js";
 import { EntryKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
 import { MESSAGE_ID_LENGTH } from "./content.js";
@@ -37,7 +37,7 @@ export function beginAnew(context: Context, step: Pick<Step, "change">, peer: st
 /** An entry that this device cannot read any more, or not yet. */
 export function passBy(context: Context, step: Step, entry: LogEntry): void {
   const repair = step.record.repair as Repair;
-  const kind = entry.form === "full" ? entry.content.kind : entry.kind;
+  const { kind } = labelOf(entry);
   if (kind === EntryKind.application) {
     step.setRecord({ repair: { ...repair, missed: repair.missed + 1 } });
   } else if (kind === EntryKind.close) {

@@ -1,7 +1,7 @@
 import { EMPTY, equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
-import type { EntryContent, LogEntry } from "../../wire/entries.js";
+import { type EntryContent, type LogEntry, labelOf } from "../../wire/entries.js";
 import { type Cursor, START } from "../../wire/identifiers.js";
 import { EntryKind, isHandshake } from "../../wire/protocol.js";
 import type { Context, Effect } from "../context.js";
@@ -116,8 +116,7 @@ export class Restorer {
   async receive(step: Step, entry: LogEntry, digest: Uint8Array, at: Cursor): Promise<"known" | "new"> {
     const restoration = step.record.restoration as Restoration;
     const { until, matched } = restoration;
-    const kind = entry.form === "full" ? entry.content.kind : entry.kind;
-    const entryId = entry.form === "full" ? entry.content.entryId : entry.entryId;
+    const { kind, entryId } = labelOf(entry);
     const { groupId } = step.record;
     const kept = await this.#load();
     const next = kept[matched];
@@ -165,11 +164,14 @@ export class Restorer {
     // Only who leaves can say so. The others put it back, or remove the leaver without.
     if (next.content.kind === EntryKind.leave) return;
     const isWhole = next.welcome.length > 0 || (next.content.bundle?.welcomeHash ?? EMPTY).length === 0;
-    if (isWhole) return this.#put(next);
-    if (this.#waited === next) return this.#put(next);
-    this.#cancelWait = this.#context.clock.after(MAKER_FIRST, () => {
+    if (isWhole || this.#waited === next) return this.#put(next);
+    this.#proceedLater(next);
+  }
+
+  #proceedLater(waited = this.#waited): void {
+    this.#cancelWait ??= this.#context.clock.after(MAKER_FIRST, () => {
       this.#cancelWait = undefined;
-      this.#waited = next;
+      this.#waited = waited;
       this.#context.background(this.proceed());
     });
   }
@@ -193,10 +195,7 @@ export class Restorer {
       if (!SubrosaError.is(error)) throw error;
       if (error.code === "connection-failed" || error.code === "closed" || error.code === "stale") return;
       // Others may have the right to it, or who is added by it may still have to register again.
-      this.#cancelWait ??= this.#context.clock.after(MAKER_FIRST, () => {
-        this.#cancelWait = undefined;
-        this.#context.background(this.proceed());
-      });
+      this.#proceedLater();
     } finally {
       this.#putting = false;
     }
@@ -213,11 +212,7 @@ export class Restorer {
         if (message.seq <= restoration.from || this.#present.has(toHex(message.entryId))) continue;
         // Somebody joined since who was not meant to read it.
         if (message.seq < grownAt) failKept(this.#context, step, message);
-        else {
-          const { order, content, expected } = message;
-          const action = { type: "send", content, ...(expected !== undefined && { expected }) } as const;
-          step.change(this.#context.outbox.revive(order, { groupId }, action));
-        }
+        else step.change(this.#context.outbox.revive(message, { groupId }));
       }
       for (const intent of this.#conversation.intents()) {
         if (intent.sealed !== undefined) unseal(this.#context, step, intent);

@@ -9,7 +9,7 @@ import { layout } from "../layout.js";
 import { applyAccess } from "./access.js";
 import type { Intent } from "./intent.js";
 import { leafHash, leavesOf, ownLeafOf } from "./leaves.js";
-import type { AccessList, ConversationRecord, Place, Status } from "./record.js";
+import type { AccessList, Activity, ConversationRecord, Place, Status } from "./record.js";
 import { receivedOn, seenKey } from "./seen-set.js";
 import {
   type ConversationState,
@@ -36,7 +36,8 @@ export class Step {
   #place: Place;
   #group: GroupState | undefined;
   #access: AccessList;
-  readonly #activity: Map<string, number>;
+  #activity: Activity;
+  readonly #heard: Activity = new Map();
   #newEpoch = false;
   /** Ids of messages received in this step whose senders are owed a receipt. */
   readonly receipts: Bytes[] = [];
@@ -48,7 +49,7 @@ export class Step {
     this.#place = state.place;
     this.#group = state.group;
     this.#access = state.access;
-    this.#activity = new Map(state.activity);
+    this.#activity = state.activity;
   }
 
   get record(): ConversationRecord {
@@ -94,7 +95,7 @@ export class Step {
 
   /** Something of a device came: written with the next epoch, which is often enough to tell who is idle. */
   heardOf(deviceId: Uint8Array): void {
-    this.#activity.set(toHex(deviceId), this.#context.clock.now());
+    this.#heard.set(toHex(deviceId), this.#context.clock.now());
   }
 
   /** Counts messages that cannot be read, until one can. */
@@ -203,7 +204,7 @@ export class Step {
     } else {
       if (this.#place !== this.#before.place) changes.push(placeChange(this.#record, this.#place));
       if (this.#newEpoch && this.#group !== undefined) {
-        this.#forgetDevices(this.#group);
+        this.#activity = this.#activityOf(this.#group);
         changes.push(
           epochChange(this.#record, this.#group, { access: this.#access, activity: this.#activity }),
         );
@@ -211,6 +212,7 @@ export class Step {
       changes.push(...ratchetChanges(this.#record, [...this.#ratchets.values()]));
     }
     if (changes.length > 0) await this.#context.write(changes);
+    if (!this.#newEpoch) for (const [device, time] of this.#heard) this.#activity.set(device, time);
     return {
       record: this.#record,
       place: this.#place,
@@ -221,11 +223,14 @@ export class Step {
   }
 
   /** Who is in the group, and nobody else, has been heard of: now, if never before. */
-  #forgetDevices(group: GroupState): void {
-    const devices = new Set(leavesOf(group).map(({ deviceId }) => toHex(deviceId)));
-    for (const device of this.#activity.keys()) if (!devices.has(device)) this.#activity.delete(device);
+  #activityOf(group: GroupState): Activity {
     const now = this.#context.clock.now();
-    for (const device of devices) if (!this.#activity.has(device)) this.#activity.set(device, now);
+    return new Map(
+      leavesOf(group).map(({ deviceId }) => {
+        const device = toHex(deviceId);
+        return [device, this.#heard.get(device) ?? this.#activity.get(device) ?? now];
+      }),
+    );
   }
 
   /** Keeps the hash of this device's leaf beside its keys: who has lost these can still ask for repair. */

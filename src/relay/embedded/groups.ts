@@ -169,8 +169,11 @@ function applyChanges(
         if (!isListed(records, change.userId, change.deviceId)) {
           refuse("unknown-user", "an added device is not in the named user's list");
         }
-        const role = entry.now?.role ?? inheritedRole(records, command.log.id, change.userId);
-        if (!admin && change.role !== role) {
+        // Only for members: the lookup reads every access of the group.
+        if (
+          !admin &&
+          change.role !== (entry.now?.role ?? inheritedRole(records, command.log.id, change.userId))
+        ) {
           refuse("not-an-admin", "a member adds devices as members, and others anew as what they are");
         }
         const direct = group.direct?.includes(change.userId) ?? false;
@@ -186,8 +189,8 @@ function applyChanges(
           refuse("forbidden", "a commit does not remove its sender");
         }
         const leaving = (entry.before?.leavingSince ?? 0) > 0;
-        const free = leaving || entry.before?.byMember || !isListed(records, change.userId, change.deviceId);
-        if (!admin && !free) {
+        const free = admin || leaving || entry.before?.byMember;
+        if (!free && isListed(records, change.userId, change.deviceId)) {
           refuse("not-an-admin", "a member removes only who is leaving or was added by a member");
         }
         entry.now = undefined;
