@@ -116,7 +116,7 @@ export class Inbox {
       if (!SubrosaError.is(error) || TRANSIENT.includes(error.code)) throw error;
       return false;
     } finally {
-      this.#joining.delete(key);
+      this.#joinNext(key, pointer);
     }
   }
 
@@ -201,10 +201,15 @@ export class Inbox {
       );
       if (!SubrosaError.is(error)) throw error;
     } finally {
-      this.#joining.delete(key);
-      const newer = this.#pointers.get(key);
-      if (newer !== undefined && newer !== pointer) this.#context.background(this.#join(newer));
+      this.#joinNext(key, pointer);
     }
+  }
+
+  /** Another pointer to the group may have come while this one was followed. */
+  #joinNext(key: string, followed: Pointer): void {
+    this.#joining.delete(key);
+    const newer = this.#pointers.get(key);
+    if (newer !== undefined && newer !== followed) this.#context.background(this.#join(newer));
   }
 
   async #drop(pointer: Pointer, error: SubrosaError | undefined): Promise<void> {
