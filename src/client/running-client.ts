@@ -1,43 +1,24 @@
-import { asBytes } from "../base/bytes.js";
-import { systemClock } from "../base/clock.js";
 import { SubrosaError } from "../base/errors.js";
-import { randomBytes } from "../crypto/random.js";
-import type { Store } from "../stores/store.js";
 import type { LinkEnd } from "../transport/link.js";
 import { listenForWake } from "../transport/wake-signals.js";
-import { webSocketConnector } from "../transport/websocket.js";
 import type { Ready } from "../wire/frames.js";
 import type { Context } from "./context.js";
 import { acquaint } from "./conversation/acquaintance.js";
 import type { Conversation } from "./conversation/conversation.js";
-import { Gossip } from "./conversation/gossip.js";
-import { Inbox } from "./conversation/inbox.js";
-import { Invitations } from "./conversation/invitations.js";
+import type { Inbox } from "./conversation/inbox.js";
+import type { Invitations } from "./conversation/invitations.js";
 import { pruneJournal } from "./conversation/journal.js";
-import { askAgain } from "./conversation/orphans.js";
-import { Outbox } from "./conversation/outbox.js";
-import { OwnRequests } from "./conversation/own-requests.js";
+import type { OwnRequests } from "./conversation/own-requests.js";
 import { Recreation } from "./conversation/recreation.js";
-import { Registry } from "./conversation/registry.js";
+import type { Registry } from "./conversation/registry.js";
 import { pruneSeen } from "./conversation/seen-set.js";
-import { Starter } from "./conversation/start.js";
-import { Delivery } from "./delivery/delivery.js";
-import { History } from "./delivery/history.js";
-import { Contacts } from "./identity/contacts.js";
-import { KeyPackages } from "./identity/key-packages.js";
+import type { Starter } from "./conversation/start.js";
 import { PackageSupply } from "./identity/package-supply.js";
 import { layout } from "./layout.js";
 import { Logs } from "./logs.js";
-import { type ClientOptions, DEFAULT_EVICT_IDLE_AFTER, type Seams } from "./options.js";
-import { PrivateTags } from "./private-tags.js";
 import { reconcile } from "./reconciliation.js";
-import { loadConversations } from "./recovery/broken-conversations.js";
-import { GuardedStore } from "./recovery/guarded-store.js";
-import { Recovery } from "./recovery/recovery.js";
-import { writing } from "./recovery/writing.js";
-import { asError, ifConnected } from "./reporting.js";
-import { Incarnation } from "./session/incarnation.js";
-import { RelaySession } from "./session/relay-session.js";
+import type { GuardedStore } from "./recovery/guarded-store.js";
+import { ifConnected } from "./reporting.js";
 
 /** Milliseconds between two looks for what is too old, or due. */
 const HOUSEKEEPING = 6 * 3600 * 1000;
@@ -51,7 +32,22 @@ export interface RunningHandler {
   fatal(error: SubrosaError): void;
 }
 
-/** A client whose store is open: all its parts, wired together. */
+/** What a client is made of once its store has been read. */
+export interface RunningParts {
+  readonly context: Context;
+  readonly store: GuardedStore;
+  /** Reads the store again, for another device of the user. */
+  readonly reload: (store: GuardedStore) => Promise<RunningClient>;
+  readonly registry: Registry;
+  readonly starter: Starter;
+  readonly inbox: Inbox;
+  readonly handler: RunningHandler;
+  readonly registered: boolean;
+  readonly ownRequests: OwnRequests;
+  readonly invitations: Invitations;
+}
+
+/** A client whose store is open: what its parts do together, from session to session. */
 export class RunningClient {
   readonly context: Context;
   readonly registry: Registry;
@@ -73,18 +69,7 @@ export class RunningClient {
   /** Counts sessions and their ends: what was begun in one must not go on in the next. */
   #session = 0;
 
-  private constructor(parts: {
-    context: Context;
-    store: GuardedStore;
-    reload: (store: GuardedStore) => Promise<RunningClient>;
-    registry: Registry;
-    starter: Starter;
-    inbox: Inbox;
-    handler: RunningHandler;
-    registered: boolean;
-    ownRequests: OwnRequests;
-    invitations: Invitations;
-  }) {
+  constructor(parts: RunningParts) {
     this.context = parts.context;
     this.registry = parts.registry;
     this.starter = parts.starter;
@@ -99,147 +84,6 @@ export class RunningClient {
     this.logs = new Logs(parts.context, parts.registry, parts.inbox);
     this.recreation = new Recreation(parts.context, parts.registry, parts.starter, parts.ownRequests);
     this.#stopWaking = listenForWake(() => this.#wake());
-  }
-
-  /** Opens the store and loads what is in it. Throws what the store throws; then nothing is left open. */
-  static async open(
-    options: ClientOptions,
-    store: Store,
-    seams: Seams,
-    handler: RunningHandler,
-  ): Promise<RunningClient> {
-    const session = new GuardedStore(await store.open(`${new URL(options.url).href} ${options.userId}`));
-    try {
-      return await RunningClient.#load(options, session, seams, handler);
-    } catch (error) {
-      await session.close().catch(() => {});
-      throw error;
-    }
-  }
-
-  static async #load(
-    options: ClientOptions,
-    store: GuardedStore,
-    seams: Seams,
-    handler: RunningHandler,
-    outdated = false,
-  ): Promise<RunningClient> {
-    const clock = seams.clock ?? systemClock;
-    const random = seams.random ?? Math.random;
-    const randomId = seams.randomId ?? randomBytes;
-    const { ack = {}, token } = options;
-    const fatal = (error: SubrosaError) => handler.fatal(error);
-    const write = writing(store, {
-      full: (error) => relay.interrupt(error),
-      room: () => relay.wake(),
-      fatal,
-    });
-    store.onLost(fatal);
-    const report = (error: unknown) => {
-      // What is asked of a client that the app has closed meanwhile is nobody's concern.
-      if (!SubrosaError.is(error) || error.code !== "closed") handler.emit("error", asError(error));
-    };
-    const recovery = new Recovery(store, { userId: options.userId, randomId, now: clock.now(), outdated });
-    const identity = await recovery.identity();
-    const incarnation = await Incarnation.load(store, write, randomId);
-    let running: RunningClient | undefined;
-    const relay = new RelaySession({
-      url: options.url,
-      connector: seams.connector ?? webSocketConnector({ WebSocket: options.WebSocket, clock }),
-      clock,
-      random,
-      identity,
-      incarnation,
-      token: async () => (typeof token === "function" ? token() : (token ?? "")),
-      handler: {
-        ready: (ready) => void running?.ready(ready).catch(report),
-        ended: (end, error) => running?.ended(end, error),
-        entries: (log, entries) => running?.logs.entries(log, entries),
-        logEnded: (log, reason) => running?.logs.ended(log, reason),
-        resume: (log) => running?.logs.resume(log),
-      },
-      maxUnprocessedBytes: options.limits?.maxUnprocessedBytes,
-    });
-    const [contacts, keyPackages, outbox, delivery, history, registered] = await Promise.all([
-      Contacts.load(store, write, {
-        identityChanged: (userId, pinned, offered) =>
-          handler.emit("identityChanged", { userId, pinned, offered }),
-        deviceAdded: (userId, deviceId) => handler.emit("deviceAdded", { userId, deviceId }),
-        deviceRemoved: (userId, deviceId) => handler.emit("deviceRemoved", { userId, deviceId }),
-      }),
-      KeyPackages.load(store, write, identity),
-      Outbox.load(store, clock.now(), options.limits?.maxOutbox),
-      Delivery.load(store, {
-        write,
-        isKnown: (userId, accountKey) => running?.context.contacts.isPinned(userId, accountKey) ?? false,
-        list: (stored) =>
-          running?.context.history.add({ ...stored, peer: stored.from }, options.userId) ?? [],
-      }),
-      History.load(store, options.history ?? false, options.userId),
-      store.get(layout.registered),
-    ]);
-    const tags = new PrivateTags(store, write);
-    const context: Context = {
-      store,
-      write,
-      clock,
-      randomId,
-      random,
-      identity,
-      contacts,
-      keyPackages,
-      outbox,
-      delivery,
-      history,
-      privateTag: (bytes) => tags.tag(bytes),
-      relay,
-      ack: { direct: ack.direct ?? true, group: ack.group ?? false },
-      evictIdleAfter: options.limits?.evictIdleAfter ?? DEFAULT_EVICT_IDLE_AFTER,
-      gossip: new Gossip(
-        () => context,
-        () => running?.registry.all() ?? [],
-      ),
-      emit: handler.emit,
-      groupChanged: (groupId) => running?.groupChanged(running.registry.get(groupId)),
-      conversationEnded: (conversation) => running?.conversationEnded(conversation),
-      repair: (groupId) => running?.repair(groupId),
-      closedWhileRepairing: (groupId) => running?.recreation.closed(groupId),
-      outdated: (error) => void incarnation.refused().then(() => handler.fatal(error), report),
-      background: (work) => void work.catch(ifConnected(report)),
-      report,
-    };
-    const loaded = await loadConversations(store, options.userId);
-    const registry = Registry.load(context, [...loaded.states, ...loaded.broken]);
-    const starter = new Starter(context, registry, (pointer) => inbox.recover(pointer));
-    const ownRequests = await OwnRequests.load(context, registry);
-    const invitations = new Invitations(context, registry, {
-      automatic: options.acceptFromVerified ?? false,
-    });
-    const inbox = await Inbox.load(context, registry, {
-      joined: (conversation) => running?.joined(conversation),
-      dropped: (groupId, error) => {
-        ownRequests.failed(groupId, error);
-        if (error.code === "no-key-package")
-          askAgain(context, { registry, starter, ownRequests }, asBytes(groupId));
-        // The group is over, or was never for this device: nothing was lost.
-        if (error.code !== "unknown-group" && error.code !== "not-a-member") report(error);
-      },
-      rejected: (groupId, requestId) => void ownRequests.rejected(groupId, requestId).catch(report),
-    });
-    running = new RunningClient({
-      context,
-      store,
-      reload: (session) => RunningClient.#load(options, session, seams, handler, true),
-      registry,
-      starter,
-      inbox,
-      handler,
-      registered: registered !== undefined,
-      ownRequests,
-      invitations,
-    });
-    await recovery.settle(context, registry, loaded);
-    return running;
   }
 
   /** A session is up: become reachable, follow every log, and take up everything that waits. */

@@ -5,8 +5,9 @@ import type { LinkEnd } from "../../transport/link.js";
 import { CloseCode } from "../../wire/protocol.js";
 import { Conversations } from "../conversations.js";
 import type { Consumer } from "../delivery/delivery.js";
+import { openClient } from "../open-client.js";
 import { type ClientOptions, FLUSH_TIMEOUT, type Seams } from "../options.js";
-import { RunningClient } from "../running-client.js";
+import type { RunningClient } from "../running-client.js";
 import { deferred, within } from "../waiting.js";
 import { Connection } from "./connection.js";
 import type { CallName, Calls, Core, CoreHandler } from "./core.js";
@@ -71,7 +72,7 @@ export class LocalCore implements Core {
       if (!end.willReconnect && isOwner !== undefined && !(await isOwner(running))) return;
       connection?.ended(end, error);
     };
-    const running = await RunningClient.open(options, store, seams, {
+    const running = await openClient(options, store, seams, {
       emit: (name, event) => {
         if (name !== "message") handler.emit(name, handles.toData(name, event as never));
       },
