@@ -409,21 +409,7 @@ export class World {
           else waiting.push(resolve);
         });
         if (!alive()) return new Promise<never>(() => {});
-        const [inner, far] = connectionPair();
-        const session = this.#core.accept(
-          {
-            bufferedAmount: 0,
-            send: (frame) => far.send(frame),
-            drained: async () => {},
-            close: (code, reason) => far.close(code, reason),
-            pause: () => {},
-            resume: () => {},
-          },
-          "relay.test",
-        );
-        if (session === undefined) throw new SubrosaError("connection-failed", "refused");
-        far.onframe = (frame) => session.receive(frame);
-        far.onclose = () => session.disconnected();
+        const inner = plugIn(this.#core);
         let severed = false;
         const delivery = new Delivery();
         const connection: Connection = {
@@ -510,6 +496,26 @@ export const EVENTS: readonly EventName[] = [
   "storeRecovered",
   "undecryptable",
 ] satisfies readonly (keyof ClientEvents)[];
+
+/** The client's end of a new connection to a relay. */
+export function plugIn(core: Pick<RelayCore, "accept">): Connection {
+  const [near, far] = connectionPair();
+  const session = core.accept(
+    {
+      bufferedAmount: 0,
+      send: (frame) => far.send(frame),
+      drained: async () => {},
+      close: (code, reason) => far.close(code, reason),
+      pause: () => {},
+      resume: () => {},
+    },
+    "relay.test",
+  );
+  if (session === undefined) throw new SubrosaError("connection-failed", "refused");
+  far.onframe = (frame) => session.receive(frame);
+  far.onclose = () => session.disconnected();
+  return near;
+}
 
 export function of(place: Place, space: Space): SortedMap<unknown> {
   return space === Space.values ? place.values : place.keys;

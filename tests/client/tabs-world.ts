@@ -8,14 +8,12 @@ import { RelayCore } from "../../src/relay/core.js";
 import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
 import { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
 import { DEFAULT_LIMITS } from "../../src/relay/limits.js";
-import { endOfPrefix, type SealedChange, Space } from "../../src/stores/records.js";
 import { plainSealing } from "../../src/stores/sealing.js";
 import { RecordSession } from "../../src/stores/session.js";
-import { SortedMap } from "../../src/stores/sorted-map.js";
 import type { Store } from "../../src/stores/store.js";
 import { Delivery } from "../../src/transport/delivery.js";
-import { connectionPair } from "../../src/transport/pair.js";
 import type { Connector } from "../../src/transport/transport.js";
+import { apply, of, Place, plugIn } from "./crash-world.js";
 
 const URL_OF_RELAY = "ws://relay.test";
 /** How far time goes on while something is waited for, in milliseconds. */
@@ -40,33 +38,7 @@ const EVENTS = [
 ] satisfies readonly EventName[];
 
 /** What a user's tabs have on their disk. */
-class Place {
-  readonly values = new SortedMap<unknown>();
-  readonly keys = new SortedMap<unknown>();
-  owner = 0;
-
-  of(space: Space): SortedMap<unknown> {
-    return space === Space.values ? this.values : this.keys;
-  }
-
-  apply(changes: readonly SealedChange[]): void {
-    for (const change of changes) {
-      if (change.kind === "put") this.of(change.space).set(change.key, change.record);
-      else {
-        for (const map of [this.values, this.keys]) {
-          if (change.kind === "delete") map.delete(change.key);
-          else map.deleteRange(change.prefix, endOfPrefix(change.prefix));
-        }
-      }
-    }
-  }
-
-  /** Keys of values that start with a prefix. */
-  under(prefix: string): string[] {
-    const range = { lower: prefix, lowerOpen: false, upper: endOfPrefix(prefix), limit: 1e9, reverse: false };
-    return this.values.range(range).map(([key]) => key);
-  }
-
+class TabsPlace extends Place {
   /** Copies what there is now; the result puts it back. */
   backup(): () => void {
     const range = { lower: "", lowerOpen: false, upper: "\u{7f}", limit: 1e9, reverse: false };
@@ -90,7 +62,7 @@ interface Timer {
 export class TabsWorld {
   readonly locks = new LockBoard();
   readonly channels = new Map<string, Set<OpenChannel>>();
-  readonly places = new Map<string, Place>();
+  readonly places = new Map<string, TabsPlace>();
   readonly relay: RelayCore;
   readonly failures: string[] = [];
   readonly people: Person[] = [];
@@ -203,21 +175,7 @@ export class TabsWorld {
       connect: async () => {
         await person.turn();
         if (this.isOffline) throw new SubrosaError("connection-failed", "no way to the relay");
-        const [near, far] = connectionPair();
-        const session = this.relay.accept(
-          {
-            bufferedAmount: 0,
-            send: (frame) => far.send(frame),
-            drained: async () => {},
-            close: (code, reason) => far.close(code, reason),
-            pause: () => {},
-            resume: () => {},
-          },
-          "relay.test",
-        );
-        if (session === undefined) throw new SubrosaError("connection-failed", "refused");
-        far.onframe = (frame) => session.receive(frame);
-        far.onclose = () => session.disconnected();
+        const near = plugIn(this.relay);
         person.atDeath.add(() => near.close(1006, ""));
         const delivery = new Delivery();
         near.onframe = (bytes) => person.run(() => delivery.frame(bytes));
@@ -359,7 +317,7 @@ export class Person {
   /** A store whose last owner alone may write. */
   #store(userId: string): Store {
     const { world } = this;
-    const place = world.places.get(userId) ?? new Place();
+    const place = world.places.get(userId) ?? new TabsPlace();
     world.places.set(userId, place);
     let writes = 0;
     return {
@@ -375,7 +333,7 @@ export class Person {
           records: {
             read: async (space, key) => {
               await this.turn();
-              return place.of(space).get(key);
+              return of(place, space).get(key);
             },
             range: async (range) => {
               await this.turn();
@@ -386,7 +344,7 @@ export class Person {
               world.beforeWrite(this as unknown as Tab, count);
               await this.turn();
               if (place.owner !== owner) throw new SubrosaError("store-in-use", "another tab has it");
-              place.apply(changes);
+              apply(place, changes);
               world.afterWrite(this as unknown as Tab, count);
               await this.turn();
             },

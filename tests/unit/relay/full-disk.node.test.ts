@@ -1,28 +1,14 @@
-import { execFileSync } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { LmdbKv } from "../../../src/relay/embedded/lmdb-kv.js";
+import { smallDisk } from "../../harness/small-disk.js";
 
 const MEBIBYTE = 1024 * 1024;
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
-
-/** A folder on a file system of a few mebibytes; undefined where this user may not mount one. */
-async function smallDisk(mebibytes: number): Promise<string | undefined> {
-  const folder = await mkdtemp(join(tmpdir(), "subrosa-relay-full-"));
-  cleanups.push(() => rm(folder, { recursive: true, force: true }));
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${mebibytes}m`, "tmpfs", folder], { stdio: "ignore" });
-  } catch {
-    return undefined;
-  }
-  cleanups.push(() => execFileSync("umount", ["-l", folder], { stdio: "ignore" }));
-  return folder;
-}
 
 describe("the relay's folder on a full disk", () => {
   it("refuses the write whole, ends no process, and goes on when there is room", async (context) => {

@@ -1,29 +1,15 @@
-import { execFileSync } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { openStore } from "../../../src/node.js";
 import type { StoreSession } from "../../../src/stores/store.js";
+import { smallDisk } from "../../harness/small-disk.js";
 
 const MEBIBYTE = 1024 * 1024;
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
-
-/** A folder on a file system of a few mebibytes; undefined where this user may not mount one. */
-async function smallDisk(mebibytes: number): Promise<string | undefined> {
-  const folder = await mkdtemp(join(tmpdir(), "subrosa-full-"));
-  cleanups.push(() => rm(folder, { recursive: true, force: true }));
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${mebibytes}m`, "tmpfs", folder], { stdio: "ignore" });
-  } catch {
-    return undefined;
-  }
-  cleanups.push(() => execFileSync("umount", ["-l", folder], { stdio: "ignore" }));
-  return folder;
-}
 
 async function fill(session: StoreSession): Promise<{ written: number; error: unknown }> {
   for (let written = 0; ; written++) {
