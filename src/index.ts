@@ -1,5 +1,7 @@
 export { ERROR_CODES, type ErrorCode, SubrosaError } from "./base/errors.js";
-export { Client, type ClientState, type SendOptions } from "./client/client.js";
+export type { ClientState } from "./client/api/base-client.js";
+export type { SendOptions } from "./client/api/messaging-client.js";
+export { Client } from "./client/client.js";
 export type { JoinMode } from "./client/conversation/policy.js";
 export type { ConversationSummary, GroupSummary, MemberSummary } from "./client/conversations.js";
 export type { ConversationName, HistoryMessage } from "./client/delivery/history.js";

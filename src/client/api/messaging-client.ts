@@ -1,0 +1,61 @@
+import { assertArgument } from "../../base/errors.js";
+import { assertName } from "../../wire/identifiers.js";
+import { assertConversation, assertOptions, ownCopy } from "../arguments.js";
+import type { ConversationSummary } from "../conversations.js";
+import type { ConversationName, HistoryMessage } from "../delivery/history.js";
+import { assertFingerprint } from "../identity/safety-number.js";
+import { BaseClient } from "./base-client.js";
+
+/** What a send can ask for. */
+export interface SendOptions {
+  /** The account fingerprint that the receiver must have; see `safetyNumber`. */
+  readonly fingerprint?: string;
+}
+
+/** Messages: sent, kept, and looked up. */
+export abstract class MessagingClient extends BaseClient {
+  /**
+   * Encrypts a message to a user; resolves to its id once it is safely in the outbox. Works offline, and while the other
+   * user is. What becomes of it comes as `receipt` events. Throws `too-large`, `outbox-full`,
+   * `identity-mismatch`, `invalid-argument`.
+   */
+  async sendDirectMessage(
+    userId: string,
+    content: string | Uint8Array,
+    options: SendOptions = {},
+  ): Promise<string> {
+    assertName(userId, "userId");
+    assertArgument(userId !== this.userId, "userId: another user than oneself");
+    assertOptions(options);
+    assertFingerprint(options.fingerprint);
+    const own = ownCopy(content);
+    const stamp = this.stamp();
+    return (await this.open()).call("sendDirect", userId, own, stamp, options.fingerprint);
+  }
+
+  /** The same to a group; throws `not-a-member` too. */
+  async sendGroupMessage(group: string, content: string | Uint8Array): Promise<string> {
+    assertName(group, "group");
+    const own = ownCopy(content);
+    const stamp = this.stamp();
+    return (await this.open()).call("sendToGroup", group, own, stamp);
+  }
+
+  /** Everything this user can write to or has written to: users and groups. */
+  async conversations(): Promise<ConversationSummary[]> {
+    return (await this.open()).call("conversations");
+  }
+
+  /** The newest messages of the local history, oldest first; empty unless the `history` option is on. */
+  async history(
+    conversation: ConversationName,
+    options: { readonly before?: number; readonly limit?: number } = {},
+  ): Promise<HistoryMessage[]> {
+    assertOptions(options);
+    assertConversation(conversation);
+    const { before, limit } = options;
+    const page = { ...(before !== undefined && { before }), ...(limit !== undefined && { limit }) };
+    const name = typeof conversation === "string" ? conversation : { group: conversation.group };
+    return (await this.open()).call("history", name, page);
+  }
+}
