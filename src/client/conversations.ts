@@ -21,6 +21,10 @@ export interface GroupSummary {
   readonly admin: boolean;
   /** User ids, this user among them. */
   readonly members: readonly string[];
+  /** User ids that nobody can add. */
+  readonly banned: readonly string[];
+  /** How long messages are kept, in milliseconds; 0: without end. */
+  readonly disappearAfter: number;
 }
 
 export interface MemberSummary {
@@ -136,7 +140,8 @@ export class Conversations {
       throw new SubrosaError("name-taken", `already in a group named ${JSON.stringify(name)}`);
     }
     const { userId } = this.running.context.identity;
-    await this.running.starter.createNamed({ kind: "group", name, join, admins: [userId] });
+    const rules = { name, join, admins: [userId], banned: [], disappearAfter: 0 };
+    await this.running.starter.createNamed({ kind: "group", ...rules });
   }
 
   async joinGroup(name: string, expected: string | undefined): Promise<void> {
@@ -198,7 +203,8 @@ export class Conversations {
       const policy = policyIn(group);
       if (policy.kind !== "group") return [];
       const admin = isAdmin(policy, this.running.context.identity.userId);
-      return [{ name: subject.name, join: policy.join, admin, members: usersOf(group) }];
+      const { join, banned, disappearAfter } = policy;
+      return [{ name: subject.name, join, admin, members: usersOf(group), banned, disappearAfter }];
     });
   }
 

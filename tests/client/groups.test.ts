@@ -42,8 +42,9 @@ describe("groups", () => {
       { userId: "bob", admin: false },
       { userId: "carol", admin: false },
     ]);
+    const members = ["alice", "bob", "carol"];
     expect(await bob.client.groups()).toEqual([
-      { name: "team", join: "approval", admin: false, members: ["alice", "bob", "carol"] },
+      { name: "team", join: "approval", admin: false, members, banned: [], disappearAfter: 0 },
     ]);
     expect(await bob.client.conversations()).toEqual([{ group: "team" }]);
     // No receipts of delivery in groups unless asked for.

@@ -537,7 +537,8 @@ describe("a direct conversation", () => {
     await mallory.append(await mallory.commit({ proposals: [out], access: () => [] }));
     await alice.event("error", ({ rule }) => rule === "removal in a direct conversation");
     await mallory.follow();
-    const policy = policyExtension({ kind: "group", name: "x", join: "open", admins: ["mallory"] });
+    const rules = { name: "x", join: "open", admins: ["mallory"], banned: [], disappearAfter: 0 } as const;
+    const policy = policyExtension({ kind: "group", ...rules });
     const change = { kind: "groupContextExtensions", extensions: [policy] } as Proposal;
     await mallory.append(await mallory.commit({ proposals: [change], access: () => [] }));
     await alice.event("error", ({ rule }) => rule === "the kind of a conversation never changes");

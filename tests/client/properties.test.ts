@@ -548,6 +548,8 @@ describe("the policy", () => {
         name: "team",
         join: "approval",
         admins: ["alice"],
+        banned: [],
+        disappearAfter: 0,
       });
     }
     const [policy] = states.map(({ group }) => group?.groupContext.extensions[0]?.data as Uint8Array);

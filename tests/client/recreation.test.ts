@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Clock } from "../../src/base/clock.js";
 import { authenticate, type Leaf, leavesOf } from "../../src/client/conversation/leaves.js";
-import { POLICY_EXTENSION, type Policy, policyExtension } from "../../src/client/conversation/policy.js";
+import { type GroupPolicy, POLICY_EXTENSION, policyExtension } from "../../src/client/conversation/policy.js";
 import { isSuccessor } from "../../src/client/conversation/recreation.js";
 import type { ConversationState } from "../../src/client/conversation/state.js";
 import { randomBytes } from "../../src/crypto/random.js";
@@ -27,8 +27,6 @@ import {
   startRelay,
 } from "./harness.js";
 import { keyPackageOf, RawMember } from "./raw-member.js";
-
-type GroupPolicy = Extract<Policy, { kind: "group" }>;
 
 /** The machine's clock, which can be put forward: timers that are due by it then go off. */
 class ForwardClock implements Clock {
@@ -214,7 +212,8 @@ describe("a group in which only the maker of a commit can read it", () => {
 async function groupOf(users: readonly TestUser[], change: Partial<GroupPolicy> = {}): Promise<GroupState> {
   const [maker, ...others] = users as [TestUser, ...TestUser[]];
   const own = await keyPackageOf(maker);
-  const policy = { kind: "group", name: "team", join: "approval", admins: ["alice"], ...change } as const;
+  const rules = { name: "team", join: "approval", admins: ["alice"], banned: [], disappearAfter: 0 } as const;
+  const policy = { kind: "group", ...rules, ...change } as const;
   const created = await createGroup({
     groupId: randomBytes(32),
     credential: readKeyPackage(own.bytes).leafNode.credential,

@@ -7,7 +7,7 @@ import type { LeafIndex } from "../../mls/structs/indices.js";
 import { type AccessChange, encodeBundleHead } from "../../wire/entries.js";
 import { accessChanges, commitAuthenticatedData, wantedAccess } from "./access.js";
 import { identityIn, type Leaf, leafAt, leavesOf } from "./leaves.js";
-import { isAdmin, type Policy, policyExtension, policyOf } from "./policy.js";
+import { isAdmin, isSamePolicy, type Policy, policyOf } from "./policy.js";
 import type { AccessList } from "./record.js";
 import { policyIn } from "./state.js";
 
@@ -150,7 +150,9 @@ function replacedDevices(before: GroupState, staged: StagedCommit, policy: Polic
 export function checkLeaves(leaves: readonly Leaf[], policy: Policy): void {
   const devices = new Set<string>();
   const accounts = new Map<string, Leaf>();
+  const banned = new Set(policy.kind === "group" ? policy.banned : []);
   for (const leaf of leaves) {
+    if (banned.has(leaf.userId)) refuse("a banned user is no member");
     const device = toHex(leaf.deviceId);
     if (devices.has(device)) refuse("one leaf for each device");
     devices.add(device);
@@ -168,14 +170,13 @@ export function checkLeaves(leaves: readonly Leaf[], policy: Policy): void {
 
 function checkPolicyChange(before: Policy, after: Policy, committer: Leaf, leaves: readonly Leaf[]): void {
   if (before.kind !== after.kind) refuse("the kind of a conversation never changes");
-  if (after.kind !== "group" || before.kind !== "group") {
-    if (!equalBytes(policyExtension(before).data, policyExtension(after).data))
-      refuse("a direct policy never changes");
+  if (before.kind === "direct") {
+    if (!isSamePolicy({ ...before, disappearAfter: after.disappearAfter }, after))
+      refuse("of a direct conversation only the time after which messages disappear changes");
     return;
   }
-  if (before.name !== after.name) refuse("the name of a group never changes");
   const asked = isAdmin(before, committer.userId) ? after : before;
-  if (!equalBytes(policyExtension(successor(asked, leaves)).data, policyExtension(after).data)) {
+  if (!isSamePolicy(successor(asked, leaves), after)) {
     refuse("only admins change the policy, and admins are members");
   }
 }

@@ -31,7 +31,7 @@ import {
   ownLeafOf,
   usersOf,
 } from "./leaves.js";
-import { isAdmin, type Policy } from "./policy.js";
+import { type DirectPolicy, type GroupPolicy, isAdmin } from "./policy.js";
 import type { ConversationRecord } from "./record.js";
 import { isSuccessor } from "./recreation.js";
 import type { Registry } from "./registry.js";
@@ -208,7 +208,7 @@ async function joinDirect(
   pointer: Pointer,
   group: GroupState,
   bundle: KeyPackageBundle,
-  policy: Extract<Policy, { kind: "direct" }>,
+  policy: DirectPolicy,
 ): Promise<JoinResult> {
   const { identity } = context;
   const self = policy.users.find(({ userId }) => userId === identity.userId);
@@ -236,7 +236,7 @@ async function joinNamed(
     /** It leads to where the user asked to be; else it is an invitation. */
     readonly isWanted: boolean;
   },
-  policy: Extract<Policy, { kind: "group" }>,
+  policy: GroupPolicy,
 ): Promise<JoinResult> {
   const { pointer, group, asked, signer } = joining;
   const by = signer.userId;

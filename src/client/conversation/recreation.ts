@@ -12,7 +12,7 @@ import type { Conversation } from "./conversation.js";
 import { isWish } from "./intent.js";
 import { isSameDevice, type Leaf, leavesOf, usersOf } from "./leaves.js";
 import type { OwnRequests } from "./own-requests.js";
-import { isAdmin } from "./policy.js";
+import { isAdmin, isSamePolicy } from "./policy.js";
 import type { Registry } from "./registry.js";
 import type { Starter } from "./start.js";
 import { type ConversationState, policyIn } from "./state.js";
@@ -39,14 +39,13 @@ const PASSING: readonly ErrorCode[] = ["connection-failed", "closed", "store-fai
 export function isSuccessor(before: ConversationState, signer: Leaf, group: GroupState): boolean {
   if (!isStranded(before)) return false;
   const [policy, policyAfter] = [policyIn(before.group), policyIn(group)];
-  if (policy.kind !== "group" || policyAfter.kind !== "group" || policy.name !== policyAfter.name)
-    return false;
+  if (policy.kind !== "group" || policyAfter.kind !== "group") return false;
   const leaves = leavesOf(before.group);
   const accounts = new Map(leaves.map(({ userId, accountKey }) => [userId, accountKey]));
   return (
     leaves.some((leaf) => isSameDevice(leaf, signer)) &&
     isAdmin(policy, signer.userId) &&
-    policy.join === policyAfter.join &&
+    isSamePolicy({ ...policy, admins: [] }, { ...policyAfter, admins: [] }) &&
     policyAfter.admins.every((admin) => policy.admins.includes(admin)) &&
     leavesOf(group).every(({ userId, accountKey }) => equalBytes(accounts.get(userId) ?? EMPTY, accountKey))
   );

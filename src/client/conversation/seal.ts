@@ -28,7 +28,7 @@ import type { Action, Intent, Sealed } from "./intent.js";
 import { authenticate, identityIn, type Leaf, leavesOf } from "./leaves.js";
 import { contentDigest } from "./log-digest.js";
 import { paddedLength } from "./padding.js";
-import { isAdmin, type Policy, policyExtension } from "./policy.js";
+import { isAdmin, isSamePolicy, type Policy, policyExtension } from "./policy.js";
 import { policyIn } from "./state.js";
 import type { Step } from "./step.js";
 
@@ -173,9 +173,8 @@ function planCommit(group: GroupState, action: Action, addition: Addition, self:
   for (const keyPackage of keyPackages) proposals.push({ kind: "add", keyPackage });
   const after = [...staying, ...added];
   const policyAfter = successor(admins, after);
-  const extension = policyExtension(policyAfter);
-  if (toHex(extension.data) !== toHex(policyExtension(policy).data)) {
-    proposals.push({ kind: "groupContextExtensions", extensions: [extension] });
+  if (!isSamePolicy(policyAfter, policy)) {
+    proposals.push({ kind: "groupContextExtensions", extensions: [policyExtension(policyAfter)] });
   }
   const earlier = new Set(leaves.map((leaf) => toHex(leaf.deviceId)));
   const readded = new Set(added.map((leaf) => toHex(leaf.deviceId)).filter((device) => earlier.has(device)));

@@ -13,7 +13,7 @@ import { Conversation } from "./conversation.js";
 import { nameHash } from "./directory-names.js";
 import type { Intent } from "./intent.js";
 import { isMessage } from "./outbox.js";
-import { POLICY_EXTENSION, type Policy, policyExtension } from "./policy.js";
+import { type GroupPolicy, POLICY_EXTENSION, type Policy, policyExtension } from "./policy.js";
 import type { ConversationRecord } from "./record.js";
 import type { Registry } from "./registry.js";
 import { sealCommit } from "./seal.js";
@@ -48,7 +48,7 @@ export class Starter {
   }
 
   /** A new group; resolves when the relay has taken it. Throws `name-taken`. */
-  async createNamed(policy: Extract<Policy, { kind: "group" }>): Promise<void> {
+  async createNamed(policy: GroupPolicy): Promise<void> {
     const conversation = await this.#prepare({ kind: "group", name: policy.name }, policy);
     await conversation.step((step) => step.change(...initialChanges(conversation.state)));
     this.#registry.insert(conversation);
@@ -60,7 +60,7 @@ export class Starter {
    * it is created. Throws what `free` and the relay throw; then there is nothing of it.
    */
   async createAnew(
-    policy: Extract<Policy, { kind: "group" }>,
+    policy: GroupPolicy,
     keyPackages: readonly Bytes[],
     free: () => Promise<void>,
   ): Promise<Conversation> {
@@ -226,7 +226,7 @@ export class Starter {
     const generation = (binding?.generation ?? 0) + 1;
     const conversation = await this.#prepare(
       { kind: "direct", peer: userId },
-      { kind: "direct", users },
+      { kind: "direct", users, disappearAfter: 0 },
       generation,
     );
     const target = { groupId: conversation.state.record.groupId };
