@@ -29,8 +29,12 @@ export interface RelayLimits {
   readonly addressByteBurst: number;
   /** Requests of one connection that are worked on at once; beyond it the relay stops reading from it. */
   readonly maxInFlight: number;
-  /** Bytes that may wait for one reader; more close its connection with 4410. */
+  /**
+   * Bytes that may wait for one reader; more close its connection with 4410. Entries are held back at half of it
+   * until the reader has taken what waits; one that takes nothing for so many milliseconds is closed with 4410 too.
+   */
   readonly maxQueuedBytes: number;
+  readonly slowReaderTimeout: number;
   /** Entries and bytes that may wait in one device's inbox. */
   readonly maxInboxEntries: number;
   readonly maxInboxBytes: number;
@@ -113,6 +117,7 @@ export const DEFAULT_LIMITS: RelayLimits = {
   addressByteBurst: 256 * 1024 * 1024,
   maxInFlight: 64,
   maxQueuedBytes: 8 * 1024 * 1024,
+  slowReaderTimeout: 60_000,
   maxInboxEntries: 10_000,
   maxInboxBytes: 16 * 1024 * 1024,
   maxRequests: 100,
@@ -148,7 +153,13 @@ export const DEFAULT_LIMITS: RelayLimits = {
 };
 
 /** What the relay waits for with a timer; none waits longer than 24 days. */
-const TIMED = ["upgradeTimeout", "authenticationTimeout", "maintenanceInterval", "heartbeatInterval"];
+const TIMED = [
+  "slowReaderTimeout",
+  "upgradeTimeout",
+  "authenticationTimeout",
+  "maintenanceInterval",
+  "heartbeatInterval",
+];
 const MAX_TIMER = 2 ** 31 - 1;
 
 /** The defaults with what is given; throws `invalid-argument` for a name that is no limit or a value that is none. */

@@ -8,6 +8,7 @@ import type { RefusalCode } from "../wire/refusals.js";
 import { checkForm, verifyAuthentication } from "./authentication.js";
 import type { RelayServices } from "./core.js";
 import { ReadingGate } from "./reading-gate.js";
+import { ReadingTurns } from "./reading-turns.js";
 import { type RequestHost, RequestRunner, reasonOf, refusalCode } from "./request-runner.js";
 import type { RelaySocket } from "./socket.js";
 import type { Sender } from "./storage.js";
@@ -27,6 +28,7 @@ const FINISH_TIMEOUT = 5000;
 export class Session implements Reader, RequestHost {
   /** Where the connection comes from; see `addressOf`. */
   readonly address: string;
+  readonly turns: ReadingTurns;
   readonly #services: RelayServices;
   readonly #socket: RelaySocket;
   readonly #relayName: string;
@@ -50,6 +52,9 @@ export class Session implements Reader, RequestHost {
       services.limits,
       services.allowances.ofAddress(address),
     );
+    this.turns = new ReadingTurns(socket, services.clock, services.limits, () => {
+      this.close(CloseCode.slowReader, "this reader takes nothing of what waits for it");
+    });
     this.#requests = new RequestRunner(services, this, this.#gate);
   }
 
@@ -256,9 +261,8 @@ export class Session implements Reader, RequestHost {
 
   subscribe(log: LogId, position: number): Subscription | undefined {
     if (!this.ready) return undefined;
-    const { storage, limits, hub } = this.#services;
-    const batchBytes = Math.min(limits.maxFrameBytes, limits.maxQueuedBytes) / 4;
-    const subscription = new Subscription(this, storage, log, position, batchBytes);
+    const { storage, hub } = this.#services;
+    const subscription = new Subscription(this, storage, log, position);
     this.unsubscribe(log);
     this.#subscriptions.set(logKey(log), subscription);
     hub.add(subscription);

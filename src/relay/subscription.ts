@@ -3,14 +3,14 @@ import { toHex } from "../base/encoding.js";
 import { EndReason, encodeRelayFrame } from "../wire/frames.js";
 import type { LogId } from "../wire/identifiers.js";
 import { CloseCode, EntryKind, LogKind } from "../wire/protocol.js";
+import type { ReadingTurns } from "./reading-turns.js";
 import { encodeEntries, type Run } from "./run.js";
 import type { RelayStorage, StoredEntry } from "./storage.js";
 
 /** What a subscription needs of its session. */
 export interface Reader {
   readonly deviceId: Bytes;
-  readonly bufferedAmount: number;
-  drained(): Promise<void>;
+  readonly turns: Pick<ReadingTurns, "batchBytes" | "crowded" | "take">;
   send(frame: Bytes): void;
   close(code: number, reason: string): void;
   fail(error: unknown): void;
@@ -34,14 +34,13 @@ const MAX_BATCH_ENTRIES = 64;
 
 /**
  * One session's reading of one log. It first reads from the storage, waiting for the reader; once it stands at the
- * head it is live and gets each entry as it is appended. Whatever touches the reader's own access, and every
- * doubt, sends it back to reading, where the access is looked up after the entries.
+ * head it is live and gets each entry as it is appended. Whatever touches the reader's own access, every doubt, and
+ * a reader for whom much waits sends it back to reading, where the access is looked up after the entries.
  */
 export class Subscription {
   readonly log: LogId;
   readonly #reader: Reader;
   readonly #storage: RelayStorage;
-  readonly #batchBytes: number;
   /** The reader's device in hexadecimal. */
   readonly #device: string;
   #position: number;
@@ -52,13 +51,12 @@ export class Subscription {
   #again = false;
   #over = false;
 
-  constructor(reader: Reader, storage: RelayStorage, log: LogId, position: number, batchBytes: number) {
+  constructor(reader: Reader, storage: RelayStorage, log: LogId, position: number) {
     this.#reader = reader;
     this.#device = toHex(reader.deviceId);
     this.#storage = storage;
     this.log = log;
     this.#position = position;
-    this.#batchBytes = batchBytes;
   }
 
   /** Reads what there is; called when access or the log may have changed. */
@@ -66,16 +64,7 @@ export class Subscription {
     this.#live = false;
     this.#again = true;
     if (this.#reading || this.#over) return;
-    this.#reading = true;
-    this.#read().then(
-      () => {
-        this.#reading = false;
-      },
-      (error) => {
-        this.#reading = false;
-        this.#reader.fail(error);
-      },
-    );
+    void this.#read().catch((error) => this.#reader.fail(error));
   }
 
   /** Entries that were announced are gone: the reader comes again and is told of it. */
@@ -94,7 +83,7 @@ export class Subscription {
     this.#announced = Math.max(this.#announced, run.last);
     if (!this.#live || run.last <= this.#position) return;
     const concerns = !run.plain && run.entries.some((entry) => this.#concerns(entry));
-    if (!run.complete || run.first !== this.#position + 1 || concerns) {
+    if (!run.complete || run.first !== this.#position + 1 || concerns || this.#reader.turns.crowded) {
       this.refresh();
       return;
     }
@@ -126,34 +115,39 @@ export class Subscription {
   }
 
   async #read(): Promise<void> {
-    while (!this.#over) {
-      this.#again = false;
-      if (this.#reader.bufferedAmount > this.#batchBytes) await this.#reader.drained();
-      const entries = await this.#storage.read(this.log, this.#position, MAX_BATCH_ENTRIES, this.#batchBytes);
-      const standing = await this.#standing();
-      if (this.#over) return;
-      this.#leavingSince = standing.leavingSince;
-      if (standing.first > this.#position + 1 && this.#position < standing.last) {
-        this.#reader.close(CloseCode.slowReader, "entries were dropped before they were read");
-        return;
-      }
-      const allowed = entries.filter(({ seq }) => seq <= standing.last);
-      const last = allowed.at(-1);
-      if (last !== undefined) {
-        this.#position = last.seq;
-        this.#reader.send(encodeEntries(this.log, allowed, (entry) => this.#isShort(entry)));
-      }
-      if (standing.ends !== undefined && this.#position >= standing.last) {
-        this.#over = true;
-        this.#reader.send(encodeRelayFrame({ type: "ended", log: this.log, reason: standing.ends }));
-        this.#reader.subscriptionEnded(this);
-        return;
-      }
-      if (!this.#again && this.#position >= Math.max(this.#announced, standing.last)) {
-        this.#live = true;
-        return;
-      }
+    this.#reading = true;
+    try {
+      while (!this.#over && !this.#live) await this.#reader.turns.take(() => this.#readBatch());
+    } finally {
+      this.#reading = false;
     }
+  }
+
+  async #readBatch(): Promise<void> {
+    if (this.#over) return;
+    this.#again = false;
+    const { batchBytes } = this.#reader.turns;
+    const entries = await this.#storage.read(this.log, this.#position, MAX_BATCH_ENTRIES, batchBytes);
+    const standing = await this.#standing();
+    if (this.#over) return;
+    this.#leavingSince = standing.leavingSince;
+    if (standing.first > this.#position + 1 && this.#position < standing.last) {
+      this.#reader.close(CloseCode.slowReader, "entries were dropped before they were read");
+      return;
+    }
+    const allowed = entries.filter(({ seq }) => seq <= standing.last);
+    const last = allowed.at(-1);
+    if (last !== undefined) {
+      this.#position = last.seq;
+      this.#reader.send(encodeEntries(this.log, allowed, (entry) => this.#isShort(entry)));
+    }
+    if (standing.ends !== undefined && this.#position >= standing.last) {
+      this.#over = true;
+      this.#reader.send(encodeRelayFrame({ type: "ended", log: this.log, reason: standing.ends }));
+      this.#reader.subscriptionEnded(this);
+      return;
+    }
+    this.#live = !this.#again && this.#position >= Math.max(this.#announced, standing.last);
   }
 
   async #standing(): Promise<Standing> {

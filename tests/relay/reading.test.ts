@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { randomBytes } from "../../src/crypto/random.js";
+import { DEFAULT_LIMITS } from "../../src/relay/limits.js";
 import { Relay, type RelayOptions } from "../../src/relay.js";
 import type { LogEntry } from "../../src/wire/entries.js";
 import { EndReason } from "../../src/wire/frames.js";
@@ -340,6 +341,7 @@ describe("readers", () => {
       await Promise.all(Array.from({ length: 10 }, () => a.append(log, at, message(payload))));
       appended += 10;
     }
+    clock.advance(DEFAULT_LIMITS.slowReaderTimeout);
     b.socket.resume();
     expect((await b.closed()).code).toBe(CloseCode.slowReader);
     const got = b.entriesOf(log);
@@ -349,6 +351,28 @@ describe("readers", () => {
     await again.subscribe(log, from);
     await again.untilEntries(log, appended - got.length);
     expect((await chain(log, again.entriesOf(log), from)).seq).toBe(appended + 1);
+  });
+
+  it("of many large logs get them all at their own pace, the old entries and the new", async () => {
+    await relay.close();
+    await open({ limits: { maxQueuedBytes: 1_000_000, maxFrameBytes: 70_000 } });
+    const payload = "x".repeat(60_000);
+    const groups: Awaited<ReturnType<typeof groupOfTwo>>[] = [];
+    for (let i = 0; i < 40; i++) groups.push(await groupOfTwo());
+    const appendToAll = () => Promise.all(groups.map(({ log, at }) => a.append(log, at, message(payload))));
+    for (let i = 0; i < 2; i++) await appendToAll();
+    b.socket.pause();
+    const subscribed = groups.map(({ log, at }) => b.subscribe(log, at));
+    await settle(a);
+    b.socket.resume();
+    await Promise.all(subscribed);
+    await Promise.all(groups.map(({ log }) => b.untilEntries(log, 2)));
+    // Now it stands at the head of each: what all of them bring is more than may wait, here and on the way.
+    b.socket.pause();
+    for (let i = 0; i < 5; i++) await appendToAll();
+    b.socket.resume();
+    await Promise.all(groups.map(({ log }) => b.untilEntries(log, 7)));
+    for (const { log, at } of groups) expect((await chain(log, b.entriesOf(log), at)).seq).toBe(8);
   });
 
   it("who catch up slowly are waited for", async () => {

@@ -24,8 +24,7 @@ async function setUp(claimOwn: (entryId: Bytes) => boolean = () => false) {
   const sent: Bytes[] = [];
   const reader: Reader = {
     deviceId: sender.deviceId,
-    bufferedAmount: 0,
-    drained: async () => {},
+    turns: { batchBytes: 10_000, crowded: false, take: (read) => read() },
     send: (frame) => void sent.push(frame),
     close: (code, reason) => expect.unreachable(`${code} ${reason}`),
     fail: (error) => expect.unreachable(String(error)),
@@ -44,7 +43,7 @@ async function setUp(claimOwn: (entryId: Bytes) => boolean = () => false) {
     await storage.append({ log, sender, after: START, entry, now: 0, quotas });
     return news.at(-1) as Appended;
   };
-  const subscription = new Subscription(reader, storage, log, 0, 10_000);
+  const subscription = new Subscription(reader, storage, log, 0);
   const seqs = () =>
     sent.flatMap((bytes) => {
       const frame = decodeRelayFrame(bytes);
@@ -140,8 +139,7 @@ it("gives a slow reader nothing from between its removal and its coming back", a
   });
   const reader: Reader = {
     deviceId: bob.deviceId,
-    bufferedAmount: 1e9,
-    drained: () => drained,
+    turns: { batchBytes: 10_000, crowded: true, take: (read) => drained.then(read) },
     send(bytes) {
       const frame = decodeRelayFrame(bytes);
       sent.push(frame.type === "ended" ? frame.reason : frame.type);
@@ -151,7 +149,7 @@ it("gives a slow reader nothing from between its removal and its coming back", a
     claimOwn: () => false,
     subscriptionEnded: () => end(),
   };
-  const subscription = new Subscription(reader, world.storage, log, at.seq, 10_000);
+  const subscription = new Subscription(reader, world.storage, log, at.seq);
   const out = await world.append(alice, log, at, await commit([remove(bob)]));
   // It is behind, and waits for its reader.
   subscription.refresh();
