@@ -45,6 +45,7 @@ export const ERROR_CODES = [
   "unknown-user",
   "unknown-group",
   "unknown-entry",
+  "unknown-blob",
   "no-key-package",
   "name-taken",
   "too-large",

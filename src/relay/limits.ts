@@ -48,6 +48,12 @@ export interface RelayLimits {
   readonly maxGroups: number;
   /** Bytes of one group log; its oldest entries are dropped beyond it. */
   readonly maxLogBytes: number;
+  /** Bytes of one blob (an attachment, encrypted); blobs of one user, and bytes of them together. 0 forbids them. */
+  readonly maxBlobBytes: number;
+  readonly maxBlobs: number;
+  readonly maxUserBlobBytes: number;
+  /** Milliseconds after which an upload is dropped to which nothing came. Finished blobs are kept for `retention`. */
+  readonly uploadTimeout: number;
   /** Users that one user may block. */
   readonly maxBlocked: number;
   /**
@@ -126,6 +132,10 @@ export const DEFAULT_LIMITS: RelayLimits = {
   maxKeyPackageBytes: 16 * 1024,
   maxGroups: 1000,
   maxLogBytes: 256 * 1024 * 1024,
+  maxBlobBytes: 1024 * 1024 * 1024,
+  maxBlobs: 1000,
+  maxUserBlobBytes: 4 * 1024 * 1024 * 1024,
+  uploadTimeout: 60 * 60 * 1000,
   maxBlocked: 1000,
   keyPackageFetchesPerHour: 2000,
   joinRequestsPerHour: 300,

@@ -27,12 +27,13 @@ export class Maintenance {
     });
   }
 
-  /** Goes once through all logs. */
+  /** Goes once through all logs and blobs. */
   async #round(): Promise<void> {
-    const { retention, maxLogBytes, maintenanceBatch: batch } = this.#limits;
+    const { retention, uploadTimeout, maxLogBytes, maintenanceBatch: batch } = this.#limits;
     try {
       while (!this.#stopped) {
-        if (await this.#storage.prune({ now: this.#clock.now(), retention, maxLogBytes, batch })) return;
+        const now = this.#clock.now();
+        if (await this.#storage.prune({ now, retention, uploadTimeout, maxLogBytes, batch })) return;
       }
     } catch (error) {
       this.#report(error);

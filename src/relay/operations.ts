@@ -1,4 +1,4 @@
-import { EMPTY, equalBytes } from "../base/bytes.js";
+import { type Bytes, EMPTY, equalBytes } from "../base/bytes.js";
 import { SubrosaError } from "../base/errors.js";
 import { encode } from "../codec/writer.js";
 import { sha256 } from "../crypto/hash.js";
@@ -18,7 +18,7 @@ import type { Allowances, Origin } from "./abuse/allowances.js";
 import { guardAppend, guardCreation, guardedKeyPackages } from "./abuse/guards.js";
 import { directSlot } from "./direct-slot.js";
 import { maxEntryBytes, type RelayLimits } from "./limits.js";
-import type { EntryInput, LogHead, Quotas, RelayStorage, Sender } from "./storage.js";
+import type { BlobCommand, EntryInput, LogHead, Quotas, RelayStorage, Sender } from "./storage.js";
 
 /** What a request is carried out with. */
 export interface OperationContext {
@@ -31,6 +31,8 @@ export interface OperationContext {
   /** Begins a subscription once the answer was sent. */
   subscribe(log: LogId, position: number): void;
   unsubscribe(log: LogId): void;
+  /** Counts bytes that are sent for a request as if they had come with it. */
+  readonly charge: (bytes: number) => void;
 }
 
 type Handlers = {
@@ -47,6 +49,11 @@ function refuse(code: RefusalCode, reason: string): never {
 function quotasOf(limits: RelayLimits): Quotas {
   const { maxInboxEntries, maxInboxBytes, maxRequests, maxGroups } = limits;
   return { maxInboxEntries, maxInboxBytes, maxRequests, maxGroups };
+}
+
+function blobCommand(context: OperationContext, { blobId }: { readonly blobId: Bytes }): BlobCommand {
+  const { sender, limits } = context;
+  return { blobId, userId: sender.userId, now: context.now(), quotas: limits };
 }
 
 /** Bytes that are hashed at once; more are hashed by another thread, whose round trip costs less than they do. */
@@ -224,5 +231,28 @@ export const handlers: Omit<Handlers, "append"> = {
   },
   async listBlocked({ storage, sender }) {
     return { users: await storage.listBlocked(sender.userId) };
+  },
+  async beginUpload(context, body) {
+    await context.storage.blobs.begin(blobCommand(context, body));
+    return undefined;
+  },
+  async putChunk(context, body) {
+    const { index, chunk } = body;
+    await context.storage.blobs.put({ ...blobCommand(context, body), index, chunk });
+    return undefined;
+  },
+  async finishUpload(context, body) {
+    await context.storage.blobs.finish(blobCommand(context, body), body.chunks);
+    return undefined;
+  },
+  async fetchChunk({ storage, charge }, { blobId, index }) {
+    const chunk = await storage.blobs.chunk(blobId, index);
+    if (chunk === undefined) return refuse("unknown-blob", "no such blob, or not any more");
+    charge(chunk.length);
+    return { chunk };
+  },
+  async deleteBlob(context, body) {
+    await context.storage.blobs.delete(blobCommand(context, body));
+    return undefined;
   },
 };

@@ -40,8 +40,13 @@ export class ReadingGate {
 
   /** A frame of that many bytes was read. */
   read(bytes: number): void {
+    this.charge(bytes, 1);
+  }
+
+  /** What the connection has used of its rate. */
+  charge(bytes: number, frames = 0): void {
     let wait = 0;
-    for (const rate of this.#rates) wait = Math.max(wait, rate.frames.take(1), rate.bytes.take(bytes));
+    for (const rate of this.#rates) wait = Math.max(wait, rate.frames.take(frames), rate.bytes.take(bytes));
     if (wait === 0) return;
     this.#shut("rate");
     this.#cancel();

@@ -147,6 +147,7 @@ export class RequestRunner {
         if (subscription !== undefined) started?.(subscription);
       },
       unsubscribe: (log) => this.#host.unsubscribe(log),
+      charge: (bytes) => this.#gate.charge(bytes),
     };
   }
 }

@@ -84,9 +84,33 @@ export interface BlockCommand {
   readonly maxBlocked: number;
 }
 
+/** What the blobs of one user may take. */
+export interface BlobQuotas {
+  readonly maxBlobBytes: number;
+  readonly maxBlobs: number;
+  readonly maxUserBlobBytes: number;
+  /** Milliseconds that a finished blob is kept. */
+  readonly retention: number;
+}
+
+/** A blob, and the user who acts on it. */
+export interface BlobCommand {
+  readonly blobId: Bytes;
+  readonly userId: string;
+  readonly now: number;
+  readonly quotas: BlobQuotas;
+}
+
+export interface ChunkCommand extends BlobCommand {
+  readonly index: number;
+  readonly chunk: Bytes;
+}
+
 export interface PruneCommand {
   readonly now: number;
   readonly retention: number;
+  /** Milliseconds after which an upload is dropped to which nothing came. */
+  readonly uploadTimeout: number;
   readonly maxLogBytes: number;
   /** How many entries are dropped, or logs looked at, in this step at most. */
   readonly batch: number;
@@ -139,6 +163,16 @@ export interface Appended {
   readonly entry?: StoredEntry;
   /** Entries that were announced are gone: the storage lost them, and readers have to subscribe anew. */
   readonly lost?: true;
+}
+
+/** PROTOCOL.md, "Blobs". Each command is idempotent. Chunks are large: no command about a log waits for more than one. */
+export interface BlobStorage {
+  begin(command: BlobCommand): Promise<void>;
+  put(command: ChunkCommand): Promise<void>;
+  finish(command: BlobCommand, chunks: number): Promise<void>;
+  delete(command: BlobCommand): Promise<void>;
+  /** A chunk of a finished blob. */
+  chunk(blobId: Bytes, index: number): Promise<Bytes | undefined>;
 }
 
 /**
@@ -194,6 +228,8 @@ export interface RelayStorage {
   hasEntry(log: LogId, entryId: Bytes): Promise<boolean>;
   /** Whether a join request of the device waits in the group's box. */
   hasRequest(groupId: Bytes, deviceId: Bytes): Promise<boolean>;
+
+  readonly blobs: BlobStorage;
 
   /** Calls `listener` for each entry of any log once it is durable, in the order of its log. */
   watch(listener: (appended: Appended) => void): () => void;

@@ -7,12 +7,16 @@ export const ENTRY_ID_LENGTH = 16;
 export const DIGEST_LENGTH = 32;
 export const NONCE_LENGTH = 32;
 export const PUBLIC_KEY_LENGTH = 65;
+export const BLOB_ID_LENGTH = 32;
 
 /** The largest frame either side accepts unless it is told otherwise, in bytes. */
 export const DEFAULT_MAX_FRAME_BYTES = 1024 * 1024;
 
 /** The largest part of a frame that is not the payload, the access changes or the welcome, in bytes. */
 export const FRAME_OVERHEAD_BYTES = 1024;
+
+/** The largest chunk of a blob, in bytes. */
+export const MAX_CHUNK_BYTES = 256 * 1024;
 
 /** The kinds of logs. */
 export const LogKind = { inbox: 1, group: 2, requestBox: 3 } as const;

@@ -25,6 +25,7 @@ export const REFUSALS = {
   "invalid-signature": 21,
   "invalid-key": 22,
   revoked: 23,
+  "unknown-blob": 24,
 } as const satisfies Partial<Record<ErrorCode, number>>;
 
 export type RefusalCode = keyof typeof REFUSALS;

@@ -1,6 +1,7 @@
 import type { Bytes } from "../base/bytes.js";
 import type { Reader } from "../codec/reader.js";
 import type { Writer } from "../codec/writer.js";
+import { blobOperations } from "./blobs.js";
 import {
   type AccessChange,
   decodeAccessChange,
@@ -21,6 +22,7 @@ import {
   type LogId,
 } from "./identifiers.js";
 import { type Account, decodeAccount, encodeAccount } from "./identity.js";
+import { nothing, type Operation, operation } from "./operation.js";
 import {
   DEVICE_ID_LENGTH,
   DIGEST_LENGTH,
@@ -29,21 +31,6 @@ import {
   GROUP_ID_LENGTH,
   Role,
 } from "./protocol.js";
-
-/** How one kind of request and its result look on the wire. */
-interface Operation<Body, Result> {
-  readonly type: number;
-  readonly encode: (writer: Writer, body: Body) => void;
-  readonly decode: (reader: Reader) => Body;
-  readonly encodeResult: (writer: Writer, result: Result) => void;
-  readonly decodeResult: (reader: Reader) => Result;
-}
-
-function operation<Body, Result>(definition: Operation<Body, Result>): Operation<Body, Result> {
-  return definition;
-}
-
-const nothing = { encode: () => {}, decode: () => undefined } as const;
 
 /**
  * A new entry. `bundle` belongs to commits; the welcome is empty where nobody is added, and where only its hash is
@@ -318,6 +305,7 @@ export const operations = {
     encodeResult: (writer, result) => void writer.vector(result.users, encodeName),
     decodeResult: (reader) => ({ users: reader.vector(decodeName) }),
   }),
+  ...blobOperations,
 } as const;
 
 export type Operations = typeof operations;

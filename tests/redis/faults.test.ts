@@ -142,7 +142,9 @@ describe("relays that share a Redis", () => {
     const left = encodeErrand({ type: "entry", deviceId, time: NOW, content });
     const outbox = `${prefix}out{g:${toHex(groupId)}}`;
     await redis.rPush(outbox, [left, left]);
-    while (!(await storage.prune({ now: NOW, retention: 1000, maxLogBytes: 1e9, batch: 100 }))) {}
+    while (
+      !(await storage.prune({ now: NOW, retention: 1000, uploadTimeout: 1000, maxLogBytes: 1e9, batch: 100 }))
+    ) {}
     const inbox = await storage.read(inboxOf({ deviceId } as never), 0, 10, 1e6);
     expect(inbox.map((entry) => entry.content)).toEqual([content]);
     expect(await redis.lLen(outbox)).toBe(0);
@@ -155,7 +157,7 @@ describe("relays that share a Redis", () => {
     await create(one, groupId, undefined, alice);
     await application(one, alice, groupId);
     const prune = (storage: RelayStorage, age: number) =>
-      storage.prune({ now: NOW + age, retention: 1000, maxLogBytes: 1e9, batch: 100 });
+      storage.prune({ now: NOW + age, retention: 1000, uploadTimeout: 1000, maxLogBytes: 1e9, batch: 100 });
     const first = async () => (await two.head(groupLog(groupId))).first;
     expect(await prune(one, 500)).toBe(true);
     expect(await prune(two, 2000)).toBe(true);

@@ -10,6 +10,7 @@ const MEANINGS: Readonly<Record<RefusalCode, string>> = {
   "unknown-user": "the relay knows no such user or device",
   "unknown-group": "the relay knows no such group, or no longer",
   "unknown-entry": "the relay knows no such entry",
+  "unknown-blob": "the relay has no such attachment, or not any more",
   "no-key-package": "the relay has no key package of the user",
   "name-taken": "another group has this name",
   "too-large": "larger than the relay allows",

@@ -1,4 +1,5 @@
 import { accessCases } from "./access.js";
+import { blobCases } from "./blobs.js";
 import { createCases } from "./create.js";
 import { directoryCases } from "./directory.js";
 import { groupLogCases } from "./group-logs.js";
@@ -20,6 +21,7 @@ function define(it: Define, world: World): void {
   createCases(it, world);
   requestBoxCases(it, world);
   readingCases(it, world);
+  blobCases(it, world);
 }
 
 export function conformanceCases(open: () => Promise<OpenedStorage>): ConformanceCase[] {

@@ -40,7 +40,7 @@ export function readingCases(it: Define, world: World): void {
     await chained(log);
   });
   const prune = (now: number, retention = 1000, maxLogBytes = 1e9, batch = 1000) =>
-    world.storage.prune({ now, retention, maxLogBytes, batch });
+    world.storage.prune({ now, retention, uploadTimeout: retention, maxLogBytes, batch });
 
   it("dropping: an inbox drops what was acked and keeps the digest before the rest", async () => {
     const [alice, bob] = [await admit("alice"), await admit("bob")];

@@ -20,6 +20,7 @@ import type {
 } from "../storage.js";
 import { accountRecord, admitDevice, publishPackages, removeAccount, takePackages } from "./accounts.js";
 import { blockedBy, setBlocked } from "./blocks.js";
+import { EmbeddedBlobs } from "./embedded-blobs.js";
 import { GroupCommit } from "./group-commit.js";
 import { appendToGroup, createGroup, groupLog, membershipOf } from "./groups.js";
 import { after, bytesOf, keys } from "./keys.js";
@@ -35,8 +36,10 @@ export class EmbeddedStorage implements RelayStorage {
   readonly #kv: Kv;
   readonly #records: Records;
   readonly #commit: GroupCommit;
+  readonly blobs: EmbeddedBlobs;
   readonly #listeners = new Set<(appended: Appended) => void>();
-  #pruneFrom: string = keys.heads;
+  /** Where pruning goes on: first through the logs, then through the blobs. */
+  #pruneFrom: string | undefined = keys.heads;
 
   constructor(kv: Kv) {
     this.#kv = kv;
@@ -44,6 +47,7 @@ export class EmbeddedStorage implements RelayStorage {
     this.#commit = new GroupCommit(kv, (appended) => {
       for (const listener of this.#listeners) listener(appended);
     });
+    this.blobs = new EmbeddedBlobs(kv);
   }
 
   admit(command: AdmitCommand): Promise<{ registered: boolean; keyPackages: number }> {
@@ -165,16 +169,22 @@ export class EmbeddedStorage implements RelayStorage {
   }
 
   async prune(command: PruneCommand): Promise<boolean> {
-    const next = await this.#commit.run((transaction) => pruneLogs(transaction, command, this.#pruneFrom));
-    this.#pruneFrom = next ?? keys.heads;
-    return next === undefined;
+    const from = this.#pruneFrom;
+    if (from !== undefined) {
+      this.#pruneFrom = await this.#commit.run((transaction) => pruneLogs(transaction, command, from));
+      if (this.#pruneFrom !== undefined) return false;
+    }
+    const through = await this.blobs.prune(command);
+    if (through) this.#pruneFrom = keys.heads;
+    return through;
   }
 
   async sizes(): Promise<Readonly<Record<string, number>>> {
-    return this.#kv.sizes();
+    return { ...this.#kv.sizes(), ...this.blobs.sizes() };
   }
 
   async close(): Promise<void> {
+    await this.blobs.idle();
     await this.#commit.idle();
     await this.#kv.close();
   }

@@ -54,6 +54,13 @@ export const keys = {
   membership: (deviceId: Uint8Array, groupId: Uint8Array) => `m${binary(deviceId)}${binary(groupId)}`,
   pointers: (deviceId: Uint8Array) => `p${binary(deviceId)}`,
   pointer: (deviceId: Uint8Array, groupId: Uint8Array) => `p${binary(deviceId)}${binary(groupId)}`,
+  blobs: "f",
+  blob: (blobId: Uint8Array) => `f${binary(blobId)}`,
+  chunk: (blobId: Uint8Array, index: number) => `c${binary(blobId)}${binaryNumber(index)}`,
+  buriedBlobs: "z",
+  buriedBlob: (blobId: Uint8Array) => `z${binary(blobId)}`,
+  blobUsage: (userId: string) => `u${binary(toUtf8(userId))}`,
+  blobTotal: "t",
   request: (groupId: Uint8Array, deviceId: Uint8Array) => `r${binary(groupId)}${binary(deviceId)}`,
 } as const;
 

@@ -240,3 +240,43 @@ export const seqRecord = record<number>(
   (writer, seq) => void writer.uint53(seq),
   (reader) => reader.uint53(),
 );
+
+/** A blob without its chunks. */
+export interface BlobRecord {
+  /** The user who uploads it. */
+  readonly owner: string;
+  /** Chunks that are there, and the number after the greatest of their indices. */
+  readonly chunks: number;
+  readonly end: number;
+  readonly bytes: number;
+  readonly finished: boolean;
+  /** When something came last. */
+  readonly time: number;
+}
+
+export const blobRecord = record<BlobRecord>(
+  (writer, blob) => {
+    encodeName(writer, blob.owner);
+    writer.uint53(blob.chunks).uint53(blob.end).uint53(blob.bytes).u8(flag(blob.finished)).uint53(blob.time);
+  },
+  (reader) => ({
+    owner: decodeName(reader),
+    chunks: reader.uint53(),
+    end: reader.uint53(),
+    bytes: reader.uint53(),
+    finished: reader.u8() === 1,
+    time: reader.uint53(),
+  }),
+);
+
+/** A blob that nobody has any more: of its chunks, those from `next` on are still there. */
+export const buriedRecord = record<{ readonly next: number; readonly end: number }>(
+  (writer, { next, end }) => void writer.uint53(next).uint53(end),
+  (reader) => ({ next: reader.uint53(), end: reader.uint53() }),
+);
+
+/** What blobs take, of one user or all. */
+export const usageRecord = record<{ readonly blobs: number; readonly bytes: number }>(
+  (writer, { blobs, bytes }) => void writer.uint53(blobs).uint53(bytes),
+  (reader) => ({ blobs: reader.uint53(), bytes: reader.uint53() }),
+);

@@ -24,8 +24,13 @@ export class Records {
   }
 
   /** The records whose keys begin with `prefix`, in order of the keys. */
-  *all<T>(type: RecordType<T>, prefix: string): Iterable<readonly [string, T]> {
-    for (const [key, bytes] of this.view.range(prefix, after(prefix))) yield [key, type.decode(bytes)];
+  all<T>(type: RecordType<T>, prefix: string): Iterable<readonly [string, T]> {
+    return this.range(type, prefix, after(prefix));
+  }
+
+  /** The records with `start` ≤ key < `end`, in order of the keys. */
+  *range<T>(type: RecordType<T>, start: string, end: string): Iterable<readonly [string, T]> {
+    for (const [key, bytes] of this.view.range(start, end)) yield [key, type.decode(bytes)];
   }
 }
 

@@ -36,6 +36,7 @@ import type {
   RelayStorage,
   StoredEntry,
 } from "../storage.js";
+import { Blobs } from "./blobs.js";
 import { Claims } from "./claims.js";
 import { Directory } from "./directory.js";
 import { Errands } from "./errands.js";
@@ -84,6 +85,7 @@ export class RedisStorage implements RelayStorage {
   readonly #slots: Slots;
   readonly #errands: Errands;
   readonly #directory: Directory;
+  readonly blobs: Blobs;
   readonly #retention: Retention;
   readonly #feeds: Feeds;
   readonly #sessions: Sessions;
@@ -126,7 +128,8 @@ export class RedisStorage implements RelayStorage {
       report,
     });
     this.#directory = new Directory(this.#records, (tag) => this.#sessions.revoke(tag));
-    this.#retention = new Retention(this.#records, this.#slots, this.#errands, nodeName);
+    this.blobs = new Blobs(this.#records);
+    this.#retention = new Retention(this.#records, this.#slots, this.#errands, this.blobs, nodeName);
     this.#sessions = new Sessions({ node: nodeName, link, names, report });
     this.#scheduleCheck();
   }

@@ -6,6 +6,7 @@ import { binary, binaryNumber, keys } from "../embedded/keys.js";
 import { accessRecord } from "../embedded/records.js";
 import { acknowledge, forgetRemoved } from "../embedded/retention.js";
 import type { PruneCommand } from "../storage.js";
+import { type Blobs, RECORDS } from "./blobs.js";
 import type { Errands } from "./errands.js";
 import type { ScanPlace } from "./link.js";
 import { groupTag, logTag } from "./places.js";
@@ -22,15 +23,17 @@ export class Retention {
   readonly #records: RecordsLink;
   readonly #slots: Slots;
   readonly #errands: Errands;
+  readonly #blobs: Blobs;
   readonly #node: string;
   #from: ScanPlace | undefined;
   #logs: LogId[] = [];
   #holds = false;
 
-  constructor(records: RecordsLink, slots: Slots, errands: Errands, node: string) {
+  constructor(records: RecordsLink, slots: Slots, errands: Errands, blobs: Blobs, node: string) {
     this.#records = records;
     this.#slots = slots;
     this.#errands = errands;
+    this.#blobs = blobs;
     this.#node = node;
   }
 
@@ -99,15 +102,16 @@ export class Retention {
       const log = this.#logs.at(-1);
       if (log === undefined) {
         const { keys: found, next } = await this.#records.link.scan(
-          // Heads of logs, and errands that were left undone.
-          `${globEscape(this.#records.names.prefix)}[ho]*{?:*`,
+          // Heads of logs, errands that were left undone, and blobs.
+          `${globEscape(this.#records.names.prefix)}[ho${RECORDS}]*{?:*`,
           this.#from,
         );
         this.#from = next;
         this.#logs = [];
         for (const { kind, tag } of found.map((key) => partsOf(key, this.#records.names.prefix))) {
           const id = fromHex(tag.slice(2));
-          if (kind === "out") await this.#errands.recover(id);
+          if (kind === RECORDS) await this.#blobs.prune(tag, command);
+          else if (kind === "out") await this.#errands.recover(id);
           else this.#logs.push({ kind: Number(kind.slice(1)) as LogKind, id });
         }
         if (this.#logs.length === 0 && next === undefined) return true;

@@ -1,3 +1,5 @@
+import { BLOB_SCRIPTS } from "./blob-scripts.js";
+
 /** A script in Redis' Lua, run by its digest, which the server computes. */
 export interface Script {
   readonly name: string;
@@ -251,4 +253,5 @@ return 1
 export const ALL_SCRIPTS: readonly Script[] = [
   ...[COMMIT, READ, TAKE_PACKAGE, PUBLISH_PACKAGES, ACK, DROP],
   ...[REMOVE_ITEMS, ENTER, LEASE, CLAIM, END_CLAIM],
+  ...BLOB_SCRIPTS,
 ];

@@ -97,6 +97,8 @@ const authentication: fc.Arbitrary<Authentication> = fc.record({
 });
 const upload = fc.record({ notAfter: uint53, keyPackage: opaque() });
 const user = fc.record({ userId: name });
+const blob = fc.record({ blobId: groupId });
+const chunk = opaque(300).filter(({ length }) => length > 0);
 
 export const bodies: { [Name in OperationName]: fc.Arbitrary<BodyOf<Name>> } = {
   append: fc.record({ log: logId, after: cursor, entry: newEntry }),
@@ -122,6 +124,11 @@ export const bodies: { [Name in OperationName]: fc.Arbitrary<BodyOf<Name>> } = {
   rejectJoin: fc.record({ groupId, requestId: deviceId }),
   setBlocked: fc.record({ userId: name, blocked: fc.boolean() }),
   listBlocked: fc.constant({}),
+  beginUpload: blob,
+  putChunk: fc.record({ blobId: groupId, index: u32, chunk }),
+  finishUpload: fc.record({ blobId: groupId, chunks: u32 }),
+  fetchChunk: fc.record({ blobId: groupId, index: u32 }),
+  deleteBlob: blob,
 };
 
 export const results: { [Name in OperationName]: fc.Arbitrary<ResultOf<Name>> } = {
@@ -149,6 +156,11 @@ export const results: { [Name in OperationName]: fc.Arbitrary<ResultOf<Name>> } 
   rejectJoin: fc.constant(undefined),
   setBlocked: fc.constant(undefined),
   listBlocked: fc.record({ users: fc.array(name, { maxLength: 3 }) }),
+  beginUpload: fc.constant(undefined),
+  putChunk: fc.constant(undefined),
+  finishUpload: fc.constant(undefined),
+  fetchChunk: fc.record({ chunk }),
+  deleteBlob: fc.constant(undefined),
 };
 
 export const operationNames = Object.keys(bodies) as OperationName[];

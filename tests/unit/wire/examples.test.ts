@@ -167,6 +167,36 @@ const clientFrames: [string, ClientFrame, string][] = [
   ],
   ["listBlocked", { type: "request", id: 12, name: "listBlocked", body: {} }, "1d 0000000c"],
   [
+    "beginUpload",
+    { type: "request", id: 13, name: "beginUpload", body: { blobId: bytes(32, 0xaa) } },
+    `20 0000000d ${hex(32, "aa")}`,
+  ],
+  [
+    "putChunk",
+    {
+      type: "request",
+      id: 13,
+      name: "putChunk",
+      body: { blobId: bytes(32, 0xaa), index: 258, chunk: bytes(2, 0xbb) },
+    },
+    `21 0000000d ${hex(32, "aa")} 00000102 02 bbbb`,
+  ],
+  [
+    "finishUpload",
+    { type: "request", id: 13, name: "finishUpload", body: { blobId: bytes(32, 0xaa), chunks: 3 } },
+    `22 0000000d ${hex(32, "aa")} 00000003`,
+  ],
+  [
+    "fetchChunk",
+    { type: "request", id: 13, name: "fetchChunk", body: { blobId: bytes(32, 0xaa), index: 2 } },
+    `23 0000000d ${hex(32, "aa")} 00000002`,
+  ],
+  [
+    "deleteBlob",
+    { type: "request", id: 13, name: "deleteBlob", body: { blobId: bytes(32, 0xaa) } },
+    `24 0000000d ${hex(32, "aa")}`,
+  ],
+  [
     "authenticate",
     {
       type: "authenticate",
