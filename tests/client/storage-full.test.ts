@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { layout } from "../../src/client/layout.js";
 import { memoryStore, type Store, SubrosaError } from "../../src/index.js";
+import type { Change } from "../../src/stores/store.js";
 import { type Actor, connected, eventually, makeActor, makeGroup, startRelay } from "./harness.js";
 
 /** A store with room for some writes more. */
@@ -7,14 +9,17 @@ class SmallStore implements Store {
   readonly #inner = memoryStore();
   /** How many writes go through before there is no room. */
   room = Number.POSITIVE_INFINITY;
+  /** Of which records there is no room for the next. */
+  none: string | undefined;
   refused = 0;
 
   async open(...given: Parameters<Store["open"]>) {
     const session = await this.#inner.open(...given);
     return new Proxy(session, {
       get: (target, name) => {
-        if (name === "write" && this.room-- <= 0) {
-          return () => {
+        if (name === "write") {
+          return (changes: readonly Change[]) => {
+            if (!this.#lacksRoomFor(changes)) return target.write(changes);
             this.refused++;
             return Promise.reject(new SubrosaError("storage-full", "no room"));
           };
@@ -23,6 +28,15 @@ class SmallStore implements Store {
         return typeof value === "function" ? value.bind(target) : value;
       },
     });
+  }
+
+  #lacksRoomFor(changes: readonly Change[]): boolean {
+    if (this.room-- <= 0) return true;
+    const { none } = this;
+    if (none === undefined || !changes.some((change) => "put" in change && change.put.startsWith(none)))
+      return false;
+    this.none = undefined;
+    return true;
   }
 }
 
@@ -105,6 +119,31 @@ describe("a client whose storage is full", () => {
     await again.message("three");
     expect(again.texts).toEqual(["three"]);
   });
+});
+
+describe("a client that lacks room for one record", () => {
+  const cases = {
+    "the secret by which it knows messages again": layout.seenSecret,
+    "who the sender is": layout.contacts,
+    "a direct conversation it was added to": layout.conversations,
+    "where to find that conversation": layout.pointers,
+    "the message itself": layout.pending,
+  };
+  for (const [what, record] of Object.entries(cases)) {
+    it(`gives up neither keys nor messages: ${what}`, async () => {
+      const relay = await startRelay();
+      const store = new SmallStore();
+      const [bob, alice] = [await connected(relay, "bob", { store }), await connected(relay, "alice")];
+      store.none = record;
+      await alice.client.sendDirectMessage("bob", "one");
+      await bob.message("one");
+      expect(store.refused).toBe(1);
+      expect(bob.texts).toEqual(["one"]);
+      expect(bob.all("undecryptable")).toEqual([]);
+      expect(bob.errors.filter((code) => code !== "storage-full")).toEqual([]);
+      expect(unhandled).toEqual([]);
+    });
+  }
 });
 
 /** A conversation that goes as far as there is room. */

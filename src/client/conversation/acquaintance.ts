@@ -1,6 +1,7 @@
 import { SubrosaError } from "../../base/errors.js";
 import type { GroupState } from "../../mls/group/index.js";
 import type { Context } from "../context.js";
+import { isOwnTrouble } from "../own-trouble.js";
 import { type Leaf, leavesOf } from "./leaves.js";
 
 /**
@@ -19,8 +20,7 @@ export async function acquaint(context: Context, group: GroupState): Promise<Rea
         await meet(context, userId, leaves);
         await context.contacts.check(userId, accountKey);
       } catch (error) {
-        if (!SubrosaError.is(error)) throw error;
-        if (error.code === "connection-failed" || error.code === "closed") throw error;
+        if (!SubrosaError.is(error) || isOwnTrouble(error)) throw error;
         strangers.add(userId);
       }
     }),
@@ -38,6 +38,6 @@ async function meet(context: Context, userId: string, leaves: readonly Leaf[]): 
     await contacts.checkAccount(await relay.request("fetchAccount", { userId }), userId);
   } catch (error) {
     // Whom one knows one knows by the pinned key; what is wrong with the list was not taken in.
-    if (!isKnown || !SubrosaError.is(error) || error.code === "connection-failed") throw error;
+    if (!isKnown || !SubrosaError.is(error) || isOwnTrouble(error)) throw error;
   }
 }

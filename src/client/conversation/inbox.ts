@@ -14,6 +14,7 @@ import { type Cursor, decodeCursor, encodeCursor, type LogId, START } from "../.
 import { EntryKind, LogKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
 import { layout } from "../layout.js";
+import { isOwnTrouble } from "../own-trouble.js";
 import type { Conversation } from "./conversation.js";
 import { joinByPointer } from "./join.js";
 import { contentDigests, nextCursor } from "./log-digest.js";
@@ -23,14 +24,8 @@ import type { Registry } from "./registry.js";
 const REREAD_DELAY = 1_000;
 /** How long to wait before joining is tried again, in milliseconds. */
 const RETRY_DELAY = 1_000;
-/** Failures that say nothing of what was to be joined. */
-const TRANSIENT: readonly ErrorCode[] = [
-  "connection-failed",
-  "closed",
-  "queue-full",
-  "rate-limited",
-  "store-failed",
-];
+/** What the relay does not do just now. */
+const LATER: readonly ErrorCode[] = ["queue-full", "rate-limited"];
 
 /** Told how pointers and rejections ended. */
 export interface InboxHandler {
@@ -113,7 +108,7 @@ export class Inbox {
       if (result.type === "joined") this.#handler.joined(result.conversation);
       return result.type !== "dropped";
     } catch (error) {
-      if (!SubrosaError.is(error) || TRANSIENT.includes(error.code)) throw error;
+      if (!SubrosaError.is(error) || isOwnTrouble(error) || LATER.includes(error.code)) throw error;
       return false;
     } finally {
       this.#joinNext(key, pointer);
@@ -187,10 +182,9 @@ export class Inbox {
       if (result.type === "joined") this.#handler.joined(result.conversation);
       else await this.#drop(pointer, result.error);
     } catch (error) {
-      if (SubrosaError.is(error) && (error.code === "connection-failed" || error.code === "closed")) return;
-      if (SubrosaError.is(error) && error.code === "store-failed") throw error;
-      if (SubrosaError.is(error) && (error.code === "queue-full" || error.code === "rate-limited")) {
-        // Nothing is wrong with the pointer.
+      // Nothing is wrong with the pointer: it is followed again with the next session, if not sooner.
+      if (isOwnTrouble(error)) throw error;
+      if (SubrosaError.is(error) && LATER.includes(error.code)) {
         this.#context.clock.after(RETRY_DELAY, () => this.retry());
         return;
       }

@@ -27,6 +27,7 @@ import type { Context } from "../context.js";
 import type { RaisedEvents } from "../events.js";
 import { assertFingerprint, fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
+import { isOwnTrouble } from "../own-trouble.js";
 import { leafToReplace, mayAdmitAgain } from "./additions.js";
 import type { Conversation } from "./conversation.js";
 import { presentDevices } from "./duties.js";
@@ -160,7 +161,7 @@ export class JoinRequests {
         taken.push({ id: toHex(entry.content.entryId), request });
         changes.push({ put: name, value: encode(encodeJoinRequest, request) });
       } catch (error) {
-        if (!SubrosaError.is(error)) throw error;
+        if (!SubrosaError.is(error) || isOwnTrouble(error)) throw error;
       }
     }
     if (this.#following === "answering") {
@@ -307,8 +308,14 @@ export class JoinRequests {
     if (group === undefined) return;
     const others = leavesOf(group).filter(({ deviceId }) => !equalBytes(deviceId, request.deviceId));
     const rank = others.findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex);
-    // Without a session it waits in the box, and is taken up again with the next.
-    const admit = () => this.#context.background(this.#approve(requestId, request));
+    // Without a session, or without room, it waits in the box, and is taken up again with the next session.
+    const admit = () =>
+      this.#context.background(
+        this.#approve(requestId, request).catch((error: unknown) => {
+          if (isOwnTrouble(error)) this.#shown.delete(toHex(requestId));
+          throw error;
+        }),
+      );
     if (rank === 0) admit();
     else this.#context.clock.after(TURN * Math.min(rank, 20), admit);
   }

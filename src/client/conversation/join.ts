@@ -272,8 +272,8 @@ async function joinNamed(
     ...(!isWanted && { inviter: by }),
   };
   const changes = [{ delete: layout.join(pointer.groupId) }];
-  if (isBound && !isWanted) context.emit("groupLeave", { group: policy.name, reason: "lost" });
   const conversation = await adopt(context, registry, joining, record, changes);
+  if (isBound && !isWanted) context.emit("groupLeave", { group: policy.name, reason: "lost" });
   if (isWanted && bound === undefined)
     context.emit("groupJoin", { group: policy.name, members: usersOf(group) });
   return { type: "joined", conversation };

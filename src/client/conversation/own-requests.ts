@@ -88,12 +88,12 @@ export class OwnRequests {
     }
     const { request, changes } = await this.#make(groupId, subject.name, { ...(replaces && { replaces }) });
     if (this.#requests.has(key)) return;
-    this.#requests.set(key, request);
-    await conversation.step((step) => {
-      step.setRecord({ repairedAt: clock.now() });
-      step.change(...changes);
-    });
-    await this.#send(key, request);
+    await this.#begin(key, request, () =>
+      conversation.step((step) => {
+        step.setRecord({ repairedAt: clock.now() });
+        step.change(...changes);
+      }),
+    );
   }
 
   /**
@@ -104,8 +104,18 @@ export class OwnRequests {
     const key = toHex(groupId);
     if (this.#requests.has(key)) return;
     const { request, changes } = await this.#make(groupId, undefined, { replaces: UNKNOWN_LEAF });
+    await this.#begin(key, request, () => this.#context.write(changes));
+  }
+
+  /** Sends a request once it is stored: without the key of its package, what comes of it is of no use. */
+  async #begin(key: string, request: OwnRequest, store: () => Promise<void>): Promise<void> {
     this.#requests.set(key, request);
-    await this.#context.write(changes);
+    try {
+      await store();
+    } catch (error) {
+      this.#requests.delete(key);
+      throw error;
+    }
     await this.#send(key, request);
   }
 

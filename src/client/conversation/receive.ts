@@ -13,6 +13,7 @@ import type { LeafIndex } from "../../mls/structs/indices.js";
 import type { EntryContent } from "../../wire/entries.js";
 import { EntryKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
+import { isOwnTrouble } from "../own-trouble.js";
 import { AUTHENTICATED_DATA_VERSION, messageAuthenticatedData } from "./access.js";
 import { acquaint } from "./acquaintance.js";
 import { checkCommit, pendingLeaves } from "./commit-rules.js";
@@ -63,7 +64,7 @@ export async function receiveEntry(
         throw new SubrosaError("malformed", "an entry that does not belong into a group log");
     }
   } catch (error) {
-    if (!SubrosaError.is(error) || error.code === "internal" || error.code === "store-failed") throw error;
+    if (!SubrosaError.is(error) || error.code === "internal" || isOwnTrouble(error)) throw error;
     if (error.rule === OWN_MESSAGE) {
       if (!(await isByLaterState(group, content.payload))) {
         // A commit of this device that it does not know any more: the others are in an epoch that it cannot enter.

@@ -8,6 +8,7 @@ import type { CreateBody } from "../../wire/requests.js";
 import type { Context } from "../context.js";
 import { fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
+import { isOwnTrouble } from "../own-trouble.js";
 import { checkedKeyPackage } from "./additions.js";
 import { Conversation } from "./conversation.js";
 import { nameHash } from "./directory-names.js";
@@ -138,8 +139,8 @@ export class Starter {
   }
 
   async #creationFailed(conversation: Conversation, error: unknown): Promise<void> {
+    if (isOwnTrouble(error)) return;
     const code = SubrosaError.is(error) ? error.code : "internal";
-    if (code === "connection-failed" || code === "closed" || code === "store-failed") return;
     const { subject } = conversation.state.record;
     if (code === "rate-limited" && subject.kind === "direct") {
       // Its messages wait; nobody waits for the conversation itself.
