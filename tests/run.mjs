@@ -2,6 +2,7 @@
  * Runs everything that proves this package: `node tests/run.mjs [suite…] [--verify]`.
  * Each runner prints its own report; the last line sums them: `N passed, N failed`.
  * `--verify` adds the linter and the type checker. With CI=true a suite that cannot run here is a failure.
+ * Two run at a time, one for each core: what runs beside another is printed when it is done.
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -14,6 +15,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const reports = mkdtempSync(join(tmpdir(), "subrosa-tests-"));
 const inCi = process.env.CI === "true";
 const SUITE_LIMIT = 15 * 60_000;
+const PIPE_LIMIT = 5_000;
 // Reports in a file are read by programs too.
 const env = process.stdout.isTTY ? process.env : { ...process.env, NO_COLOR: "1" };
 const bin = (name) => join(root, "node_modules", ".bin", name);
@@ -63,13 +65,16 @@ function endGroup(child, signal) {
   }
 }
 
-/** Runs a program to its end; true when it succeeded. */
-function run({ program, args }) {
+/** Runs a program to its end; true when it succeeded. What it prints goes to `print`, or straight out without it. */
+function run({ program, args }, print) {
   return new Promise((resolve) => {
-    const options = { cwd: root, env, stdio: ["ignore", "inherit", "inherit"], detached: true };
-    const child = spawn(program, args, options);
+    const output = print ? "pipe" : "inherit";
+    const child = spawn(program, args, { cwd: root, env, stdio: ["ignore", output, output], detached: true });
+    const say = print ?? ((text) => process.stderr.write(text));
+    child.stdout?.on("data", print).setEncoding("utf8");
+    child.stderr?.on("data", print).setEncoding("utf8");
     const limit = setTimeout(() => {
-      console.error(`${program}: not done after ${SUITE_LIMIT / 60_000} minutes`);
+      say(`${program}: not done after ${SUITE_LIMIT / 60_000} minutes\n`);
       endGroup(child, "SIGKILL");
     }, SUITE_LIMIT);
     const interrupt = () => {
@@ -83,13 +88,15 @@ function run({ program, args }) {
       resolve(succeeded);
     };
     child.on("error", (error) => {
-      console.error(`${program}: ${error.message}`);
+      say(`${program}: ${error.message}\n`);
       finish(false);
     });
-    child.on("close", (code) => {
+    child.on("exit", (code) => {
       endGroup(child, "SIGKILL");
-      finish(code === 0);
+      // Something that left the group may hold the pipes open for ever.
+      setTimeout(finish, PIPE_LIMIT, code === 0).unref();
     });
+    child.on("close", (code) => finish(code === 0));
   });
 }
 
@@ -106,23 +113,36 @@ function readReport(path) {
   };
 }
 
-async function runSuite(suite) {
+async function runSuite(suite, print) {
+  const say = print ?? ((text) => process.stdout.write(text));
+  say(`\n== ${suite.name}\n`);
   const missing = suite.engine ? missingPrograms(suite.engine) : [];
   if (missing.length > 0) {
-    console.log(`${suite.name}: ${inCi ? "FAILED" : "SKIPPED"}, not installed: ${missing.join(", ")}`);
+    say(`${suite.name}: ${inCi ? "FAILED" : "SKIPPED"}, not installed: ${missing.join(", ")}\n`);
     return { passed: 0, failed: inCi ? 1 : 0, skipped: inCi ? 0 : 1 };
   }
-  const succeeded = await run(suite);
+  const succeeded = await run(suite, print);
   if (!suite.report) return { passed: succeeded ? 1 : 0, failed: succeeded ? 0 : 1, skipped: 0 };
   let counts = { passed: 0, failed: 0, skipped: 0 };
   try {
     counts = readReport(suite.report);
   } catch (error) {
-    console.error(`${suite.name}: no report: ${error.message}`);
+    say(`${suite.name}: no report: ${error.message}\n`);
   }
   // No report, no test at all, or an error outside any test.
   if (!succeeded && counts.failed === 0) counts.failed = 1;
   return counts;
+}
+
+/** Runs suites one after the other; `quiet`: prints each only when it is done, since others print meanwhile. */
+async function runLane(suites, results, quiet) {
+  for (const suite of suites) {
+    let text = "";
+    const started = performance.now();
+    const counts = await runSuite(suite, quiet ? (part) => (text += part) : undefined);
+    if (quiet) process.stdout.write(text);
+    results.set(suite, { counts, seconds: (performance.now() - started) / 1000 });
+  }
 }
 
 async function main() {
@@ -130,19 +150,25 @@ async function main() {
   const unknown = names.filter((name) => !SUITES.some((suite) => suite.name === name));
   if (unknown.length > 0) throw new Error(`no such suite: ${unknown.join(", ")}`);
   const chosen = SUITES.filter((suite) => names.length === 0 || names.includes(suite.name));
-  const suites = process.argv.includes("--verify") ? [...VERIFY, ...chosen] : chosen;
+  const verify = process.argv.includes("--verify") ? VERIFY : [];
+  const suites = [...verify, ...chosen];
   installMissing([...new Set(suites.flatMap((suite) => suite.engine ?? []))]);
 
+  const results = new Map();
+  const build = chosen.filter(({ name }) => name === "build");
+  // The other suites use what this builds.
+  await Promise.all([runLane(build, results, false), runLane(verify, results, true)]);
+  const rest = chosen.filter((suite) => !results.has(suite));
+  const longest = rest.filter(({ name }) => name === "node");
+  const others = rest.filter(({ name }) => name !== "node");
+  await Promise.all([runLane(longest, results, false), runLane(others, results, longest.length > 0)]);
+
   const total = { passed: 0, failed: 0, skipped: 0 };
-  const lines = [];
-  for (const suite of suites) {
-    console.log(`\n== ${suite.name}`);
-    const started = performance.now();
-    const counts = await runSuite(suite);
+  const lines = suites.map((suite) => {
+    const { counts, seconds } = results.get(suite);
     for (const key of Object.keys(total)) total[key] += counts[key];
-    const seconds = ((performance.now() - started) / 1000).toFixed(1);
-    lines.push(`${suite.name.padEnd(10)} ${formatCounts(counts)} (${seconds} s)`);
-  }
+    return `${suite.name.padEnd(10)} ${formatCounts(counts)} (${seconds.toFixed(1)} s)`;
+  });
   console.log(`\n${lines.join("\n")}\n${formatCounts(total)}`);
   return total.failed === 0;
 }
