@@ -4,7 +4,7 @@ import type { Writer } from "../codec/writer.js";
 import { nothing, operation } from "./operation.js";
 import { BLOB_ID_LENGTH, MAX_CHUNK_BYTES } from "./protocol.js";
 
-interface BlobBody {
+export interface BlobBody {
   readonly blobId: Bytes;
 }
 
