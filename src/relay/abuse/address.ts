@@ -3,6 +3,8 @@ import { isIPv6 } from "node:net";
 
 /** How many groups of 16 bits of an IPv6 address are one customer's network (RFC 6177). */
 const NETWORK_GROUPS = 4;
+/** As some proxies write it: with the port that it came from, an IPv6 address then in brackets. */
+const WITH_PORT = /^(?:\[([^\]]*)\]|(\d+\.\d+\.\d+\.\d+))(?::\d+)?$/;
 const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i;
 
 /**
@@ -18,12 +20,14 @@ export function addressOf(request: IncomingMessage, proxies: number): string {
   return networkOf(forwarded.at(-proxies) ?? direct);
 }
 
-/** What counts as one address: an IPv4 address, the /64 of an IPv6 one. */
+/** What counts as one address, with or without a port: an IPv4 address, the /64 of an IPv6 one. */
 export function networkOf(address: string): string {
-  const mapped = MAPPED.exec(address)?.[1];
+  const [, inBrackets, dotted] = WITH_PORT.exec(address) ?? [];
+  const host = inBrackets ?? dotted ?? address;
+  const mapped = MAPPED.exec(host)?.[1];
   if (mapped !== undefined) return mapped;
-  const plain = address.replace(/^\[|\]$/g, "").replace(/%.*$/, "");
-  if (!isIPv6(plain)) return address.slice(0, 64);
+  const plain = host.replace(/%.*$/, "");
+  if (!isIPv6(plain)) return host.slice(0, 64);
   const [head = "", tail] = plain.toLowerCase().split("::");
   const left = head === "" ? [] : head.split(":");
   const right = tail === undefined || tail === "" ? [] : tail.split(":");
