@@ -6,6 +6,7 @@ import { type Clock, systemClock } from "../base/clock.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
 import { CloseCode, SUBPROTOCOL } from "../wire/protocol.js";
 import { addressOf } from "./abuse/address.js";
+import { Counts } from "./abuse/buckets.js";
 import { guardHandshakes } from "./abuse/handshakes.js";
 import { RelayCore } from "./core.js";
 import { openLmdbStorage, openMemoryStorage } from "./embedded/open.js";
@@ -53,6 +54,9 @@ export class Relay {
   #storage: RelayStorage | undefined;
   #names: readonly string[] = [];
   #heartbeat: Heartbeat | undefined;
+  /** WebSockets by address, among them those that were refused and take their time to go. */
+  readonly #open = new Counts();
+  #warnedOfProxy = false;
 
   /** Throws `invalid-argument` for options that contradict each other, and for limits that are none. */
   constructor(options: RelayOptions = {}) {
@@ -139,7 +143,8 @@ export class Relay {
   }
 
   /** The HTTP status for a connection that is not to become a WebSocket. */
-  #refusedUpgrade({ headers }: IncomingMessage): number | undefined {
+  #refusedUpgrade(request: IncomingMessage): number | undefined {
+    const { headers } = request;
     // Without the subprotocol the two would not understand each other.
     const offered = (headers["sec-websocket-protocol"] ?? "").split(",").map((part) => part.trim());
     if (!offered.includes(SUBPROTOCOL)) return 400;
@@ -147,17 +152,34 @@ export class Relay {
     // Programs that are no browsers send none, or what they like.
     if (origins !== undefined && headers.origin !== undefined && !origins.includes(headers.origin))
       return 403;
-    // Among them those that were refused and take their time to go.
+    const limits = this.#limits;
     const open = this.#sockets?.clients.size ?? 0;
-    const full = open >= this.#limits.maxConnections + this.#limits.maxUnauthenticated;
-    return this.#draining !== undefined || full ? 503 : undefined;
+    const full = open >= limits.maxConnections + limits.maxUnauthenticated;
+    if (this.#draining !== undefined || full) return 503;
+    const openThere = this.#open.of(this.#addressOf(request));
+    if (openThere < limits.maxConnectionsPerAddress + limits.maxUnauthenticatedPerAddress) return undefined;
+    this.#core?.metrics.unanswered.add("limit");
+    return 429;
+  }
+
+  #addressOf(request: IncomingMessage): string {
+    const { trustProxy = 0 } = this.#options;
+    if (trustProxy === 0 && request.headers["x-forwarded-for"] !== undefined && !this.#warnedOfProxy) {
+      this.#warnedOfProxy = true;
+      const detail =
+        "a connection came with X-Forwarded-For, and trustProxy is 0: behind a proxy all clients count as one address";
+      this.#log.write("warn", "proxy", { detail });
+    }
+    return addressOf(request, trustProxy);
   }
 
   #accept(socket: WebSocket, request: IncomingMessage): void {
     // The name among our own by which this client came: never one that it could make up.
     const asked = request.headers.host?.toLowerCase();
     const relayName = this.#names.find((one) => one === asked) ?? (this.#names[0] as string);
-    const address = addressOf(request, this.#options.trustProxy ?? 0);
+    const address = this.#addressOf(request);
+    this.#open.add(address);
+    socket.on("close", () => this.#open.remove(address));
     const session = this.#core?.accept(new ServerSocket(socket, request.socket), relayName, address);
     // ws closes the connection itself, with the right code, after each of these errors.
     socket.on("error", () => {});

@@ -2,7 +2,7 @@ import { connect } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import WebSocket from "ws";
 import { randomBytes } from "../../src/crypto/random.js";
-import { Relay, type RelayOptions } from "../../src/relay.js";
+import { type LogRecord, Relay, type RelayOptions } from "../../src/relay.js";
 import { START } from "../../src/wire/identifiers.js";
 import { CloseCode, SUBPROTOCOL } from "../../src/wire/protocol.js";
 import { ManualClock } from "./manual-clock.js";
@@ -73,6 +73,42 @@ describe("connections from one address", () => {
     const fourth = new RawClient(url, mallory, from("10.0.0.1"));
     expect((await fourth.closed()).code).toBe(CloseCode.rateLimited);
     expect(await alice.request("listGroups", {})).toEqual({ groups: [] });
+  });
+
+  it("count until they are gone, also those that were refused and do not answer the close", async () => {
+    const limits = { maxConnectionsPerAddress: 1, maxUnauthenticatedPerAddress: 2 };
+    const url = await start({ trustProxy: 1, limits });
+    const upgrade = async (address: string) => {
+      const socket = connect(Number(new URL(url).port), "127.0.0.1");
+      socket.write(
+        `GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Forwarded-For: ${address}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${Buffer.alloc(16).toString("base64")}\r\nSec-WebSocket-Protocol: ${SUBPROTOCOL}\r\n\r\n`,
+      );
+      const head = await new Promise<Buffer>((resolve) => socket.once("data", resolve));
+      return { socket, status: head.toString("latin1").slice(9, 12) };
+    };
+    const lingering: Awaited<ReturnType<typeof upgrade>>[] = [];
+    for (let i = 0; i < 3; i++) lingering.push(await upgrade("10.0.0.1"));
+    expect(lingering.map(({ status }) => status)).toEqual(["101", "101", "101"]);
+    expect((await upgrade("10.0.0.1")).status).toBe("429");
+    await connectFrom(url, await makeUser("alice"), "10.0.0.2");
+    for (const { socket } of lingering) socket.destroy();
+    // Once the relay has seen them go there is room again.
+    let again = await upgrade("10.0.0.1");
+    while (again.status !== "101") again = await upgrade("10.0.0.1");
+    again.socket.destroy();
+  });
+
+  it("are said to look like a proxy's, once, where none is trusted", async () => {
+    const records: LogRecord[] = [];
+    const onLog = (record: LogRecord) => void records.push(record);
+    const warnings = () => records.filter(({ event }) => event === "proxy");
+    const behind = await start({ onLog, trustProxy: 1 });
+    await connectFrom(behind, await makeUser("alice"), "10.0.0.1");
+    const direct = await start({ onLog });
+    await RawClient.connect(direct, await makeUser("bob"));
+    expect(warnings()).toEqual([]);
+    for (const name of ["carol", "dave"]) await connectFrom(direct, await makeUser(name), "10.0.0.1");
+    expect(warnings()).toMatchObject([{ level: "warn", detail: expect.stringContaining("trustProxy") }]);
   });
 
   it("are told apart by the header of trusted proxies only", async () => {

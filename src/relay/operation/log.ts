@@ -8,7 +8,7 @@ export interface LogRecord {
   /** ISO 8601, UTC. */
   readonly time: string;
   readonly level: "info" | "warn" | "error";
-  /** `listening`, `draining`, `closed`, `limited`, `failure`. */
+  /** `listening`, `proxy`, `draining`, `closed`, `limited`, `failure`. */
   readonly event: string;
   readonly [detail: string]: string | number | boolean | undefined;
 }
