@@ -156,18 +156,29 @@ function parse(args: readonly string[]) {
   }
 }
 
-/** A misspelt variable is refused: it would otherwise be a setting that nobody notices is missing. */
+/** What Kubernetes adds to a pod's environment for a service named `subrosa-relay`, or that and more. */
+const OF_SERVICE = /_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/;
+const SERVICE_URL = /^(tcp|udp|sctp):\/\//;
+
+/**
+ * A misspelt variable is refused: it would otherwise be a setting that nobody notices is missing. An empty one is as
+ * if it were not set.
+ */
 function fromEnvironment(environment: NodeJS.ProcessEnv): Map<string, Value> {
   const found = new Map<string, Value>();
   const known = new Map((SETTINGS as readonly Setting[]).map((setting) => [variable(setting.flag), setting]));
   for (const [name, value] of Object.entries(environment)) {
-    if (!name.startsWith(PREFIX) || value === undefined) continue;
+    if (!name.startsWith(PREFIX) || value === undefined || value.trim() === "") continue;
+    if (OF_SERVICE.test(name) || (name.endsWith("_PORT") && SERVICE_URL.test(value))) continue;
     const setting = known.get(name) ?? invalid(`there is no setting ${name}`);
     if (setting.value === undefined) found.set(setting.flag, readSwitch(name, value));
     else if (setting.many)
       found.set(
         setting.flag,
-        value.split(",").map((one) => one.trim()),
+        value
+          .split(",")
+          .map((one) => one.trim())
+          .filter((one) => one !== ""),
       );
     else found.set(setting.flag, value);
   }
@@ -176,7 +187,7 @@ function fromEnvironment(environment: NodeJS.ProcessEnv): Map<string, Value> {
 
 function readSwitch(name: string, value: string): boolean {
   if (["1", "true", "yes"].includes(value)) return true;
-  if (["0", "false", "no", ""].includes(value)) return false;
+  if (["0", "false", "no"].includes(value)) return false;
   return invalid(`${name}: true or false`);
 }
 
@@ -216,7 +227,9 @@ Starts a relay: it passes on and keeps what Subrosa clients encrypted.
 
 ${[...SETTINGS, ...PRINTS].map(describe).join("")}
 Each of them but the last three can be an environment variable too, e.g.
-SUBROSA_RELAY_METRICS_PORT=9090; several values are separated by commas.
+SUBROSA_RELAY_METRICS_PORT=9090; several values are separated by commas. An empty
+one counts as not set, and what Kubernetes adds for a service of the relay's name,
+such as SUBROSA_RELAY_PORT=tcp://10.0.0.1:8787, is ignored.
 
 remove-user makes a user id free again: its account, its devices' key packages
 and its device list are forgotten. A relay that is running may go on.

@@ -78,6 +78,27 @@ describe("settings", () => {
     expect(readSettings([], { SUBROSA_RELAY_LOG_ADDRESSES: "0" }).logAddresses).toBe(false);
   });
 
+  it("leave out variables that are empty, and those that Kubernetes makes for services of the relay's name", () => {
+    const service = (name: string, port: number) => ({
+      [`${name}_SERVICE_HOST`]: "10.0.0.1",
+      [`${name}_SERVICE_PORT`]: `${port}`,
+      [`${name}_SERVICE_PORT_WEB_SOCKETS`]: `${port}`,
+      [`${name}_PORT`]: `tcp://10.0.0.1:${port}`,
+      [`${name}_PORT_${port}_TCP`]: `tcp://10.0.0.1:${port}`,
+      [`${name}_PORT_${port}_TCP_PROTO`]: "tcp",
+      [`${name}_PORT_${port}_TCP_PORT`]: `${port}`,
+      [`${name}_PORT_${port}_TCP_ADDR`]: "10.0.0.1",
+    });
+    const empty = { SUBROSA_RELAY_DATA: "", SUBROSA_RELAY_TRUST_PROXY: " ", SUBROSA_RELAY_REDIS: "" };
+    const made = { ...service("SUBROSA_RELAY", 80), ...service("SUBROSA_RELAY_METRICS", 9000) };
+    expect(readSettings([], { ...empty, ...made, SUBROSA_RELAY_LOG_ADDRESSES: "" })).toEqual(
+      readSettings([], {}),
+    );
+    expect(readSettings([], { SUBROSA_RELAY_NAME: "a.example, ," }).name).toEqual(["a.example"]);
+    // A port of one's own beside them counts.
+    expect(readSettings([], { ...made, SUBROSA_RELAY_PORT: "81" }).port).toBe(81);
+  });
+
   it.each([
     [["--nonsense"], {}, "--nonsense"],
     [["--port", "x"], {}, "--port"],
