@@ -8,12 +8,14 @@ import type { RefusalCode } from "../wire/refusals.js";
 import { Allowances } from "./abuse/allowances.js";
 import { Counts } from "./abuse/buckets.js";
 import type { AuthenticateHook } from "./authentication.js";
+import { type ChannelHook, Channels, type DataHook } from "./channels.js";
 import { Hub } from "./hub.js";
 import type { RelayLimits } from "./limits.js";
 import { Maintenance } from "./maintenance.js";
 import { Log } from "./operation/log.js";
 import { gauge, Metrics } from "./operation/metrics.js";
 import { Session } from "./session.js";
+import { Signals } from "./signals.js";
 import type { RelaySocket } from "./socket.js";
 import type { RelayStorage, Sender } from "./storage.js";
 
@@ -37,6 +39,8 @@ export interface CoreOptions {
   readonly log?: Log | undefined;
   readonly authenticate?: AuthenticateHook | undefined;
   readonly onFrame?: FrameHook | undefined;
+  readonly onData?: DataHook | undefined;
+  readonly onSubscribe?: ChannelHook | undefined;
   /** Where the nonces of challenges come from; a simulation owns them. */
   readonly randomId?: ((length: number) => Bytes) | undefined;
   /** Is told of failures of the relay's own; clients learn only that there was one. */
@@ -49,6 +53,10 @@ export interface RelayServices {
   readonly limits: RelayLimits;
   readonly clock: Clock;
   readonly hub: Hub;
+  readonly signals: Signals;
+  readonly channels: Channels;
+  readonly onData: DataHook | undefined;
+  readonly onSubscribe: ChannelHook | undefined;
   readonly allowances: Allowances;
   readonly metrics: Metrics;
   readonly randomId: (length: number) => Bytes;
@@ -97,17 +105,27 @@ export class RelayCore {
         // A hook that fails while it is told of a failure has nobody left to tell.
       }
     };
-    const hub = new Hub(limits.maxFrameBytes, report, storage.follow?.bind(storage));
+    const { metrics } = this;
+    const hub = new Hub(
+      limits.maxFrameBytes,
+      report,
+      storage.follow?.bind(storage),
+      storage.hear?.bind(storage),
+    );
     this.#services = {
       storage,
       limits,
       clock,
       hub,
+      signals: new Signals({ storage, hub, limits, clock, metrics }),
+      channels: new Channels(storage),
+      onData: options.onData,
+      onSubscribe: options.onSubscribe,
       randomId,
       authenticate,
       report,
       allowances: new Allowances(clock, limits),
-      metrics: this.metrics,
+      metrics,
       permits: (direction, userId, bytes) =>
         onFrame === undefined ||
         onFrame({ direction, bytes, ...(userId !== undefined && { userId }) }) !== false,

@@ -1,12 +1,16 @@
 import type { Bytes } from "../base/bytes.js";
+import { toHex } from "../base/encoding.js";
 import { type LogId, logKey } from "../wire/identifiers.js";
 import { LogKind } from "../wire/protocol.js";
 import { Run } from "./run.js";
 import type { Appended } from "./storage.js";
-import type { Subscription } from "./subscription.js";
+import type { Reader, Subscription } from "./subscription.js";
 
 /** Messages that are passed on together take no more bytes than this: the first of them should not wait long. */
 const MAX_RUN_BYTES = 64 * 1024;
+
+/** What relays that share a storage name a group by when they pass on what is kept nowhere. */
+export const groupTopic = (groupId: Bytes) => `g:${toHex(groupId)}`;
 
 /** Who reads which log now. */
 export class Hub {
@@ -15,6 +19,7 @@ export class Hub {
   readonly #report: (error: unknown) => void;
   /** Tells a storage that several relays share which logs have readers here. */
   readonly #follow: (log: LogId) => () => void;
+  readonly #hear: (topic: string, listener: (frame: Bytes) => void) => () => void;
   readonly #followed = new Map<string, () => void>();
   /** What was announced and not passed on yet, in order for each log. */
   #news = new Map<string, Run[]>();
@@ -23,7 +28,9 @@ export class Hub {
     maxFrameBytes: number,
     report: (error: unknown) => void,
     follow: (log: LogId) => () => void = () => () => {},
+    hear: (topic: string, listener: (frame: Bytes) => void) => () => void = () => () => {},
   ) {
+    this.#hear = hear;
     this.#follow = follow;
     this.#maxRunBytes = Math.min(MAX_RUN_BYTES, maxFrameBytes / 4);
     this.#report = report;
@@ -53,10 +60,18 @@ export class Hub {
   /** Who may read a request box follows from its group's log. */
   #followWhole(log: LogId): () => void {
     const ends = [this.#follow(log)];
+    if (log.kind === LogKind.group)
+      ends.push(this.#hear(groupTopic(log.id), (frame) => this.pass(log.id, frame)));
     if (log.kind === LogKind.requestBox) ends.push(this.#follow({ kind: LogKind.group, id: log.id }));
     return () => {
       for (const end of ends) end();
     };
+  }
+
+  /** Passes a frame that is kept nowhere on to who reads the group's log, but for one session. */
+  pass(groupId: Bytes, frame: Bytes, except?: Reader): void {
+    const key = logKey({ kind: LogKind.group, id: groupId });
+    for (const reader of this.#logs.get(key) ?? []) this.#tell(() => reader.pass(frame, except));
   }
 
   /** Passes an entry on to the log's readers, together with those that are announced right after it. */

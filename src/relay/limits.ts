@@ -54,6 +54,24 @@ export interface RelayLimits {
   readonly maxUserBlobBytes: number;
   /** Milliseconds after which an upload is dropped to which nothing came. Finished blobs are kept for `retention`. */
   readonly uploadTimeout: number;
+  /**
+   * Signals (typing, presence): the size of each in bytes, and how many one device, and all members of one group, may
+   * send in a second and at once; more are dropped without a word.
+   */
+  readonly maxSignalBytes: number;
+  readonly signalsPerSecond: number;
+  readonly signalBurst: number;
+  readonly groupSignalsPerSecond: number;
+  readonly groupSignalBurst: number;
+  /** Unencrypted channels that one session may subscribe to; 0 forbids channels. */
+  readonly maxChannels: number;
+  /**
+   * Unencrypted data: bytes that may be written or published at once (more: `too-large`), and how often in a second
+   * and at once one session may write, publish or subscribe (more: `rate-limited`).
+   */
+  readonly maxDataBytes: number;
+  readonly dataPerSecond: number;
+  readonly dataBurst: number;
   /** Users that one user may block. */
   readonly maxBlocked: number;
   /**
@@ -136,6 +154,15 @@ export const DEFAULT_LIMITS: RelayLimits = {
   maxBlobs: 1000,
   maxUserBlobBytes: 4 * 1024 * 1024 * 1024,
   uploadTimeout: 60 * 60 * 1000,
+  maxSignalBytes: 1024,
+  signalsPerSecond: 20,
+  signalBurst: 100,
+  groupSignalsPerSecond: 100,
+  groupSignalBurst: 200,
+  maxChannels: 50,
+  maxDataBytes: 16 * 1024,
+  dataPerSecond: 50,
+  dataBurst: 100,
   maxBlocked: 1000,
   keyPackageFetchesPerHour: 2000,
   joinRequestsPerHour: 300,

@@ -16,6 +16,7 @@ import {
 } from "../wire/requests.js";
 import type { Allowances, Origin } from "./abuse/allowances.js";
 import { guardAppend, guardCreation, guardedKeyPackages } from "./abuse/guards.js";
+import type { SessionChannels } from "./channels.js";
 import { directSlot } from "./direct-slot.js";
 import { maxEntryBytes, type RelayLimits } from "./limits.js";
 import type { BlobCommand, EntryInput, LogHead, Quotas, RelayStorage, Sender } from "./storage.js";
@@ -26,6 +27,7 @@ export interface OperationContext {
   readonly limits: RelayLimits;
   readonly sender: Sender;
   readonly allowances: Allowances;
+  readonly channels: SessionChannels;
   readonly origin: Origin;
   now(): number;
   /** Begins a subscription once the answer was sent. */
@@ -227,6 +229,22 @@ export const handlers: Omit<Handlers, "append"> = {
     if (userId === sender.userId) refuse("forbidden", "nobody blocks oneself");
     const { maxBlocked } = limits;
     await storage.setBlocked({ userId: sender.userId, other: userId, blocked, maxBlocked });
+    return undefined;
+  },
+  async write({ channels }, body) {
+    await channels.write(body);
+    return undefined;
+  },
+  async publish({ channels }, body) {
+    await channels.publish(body);
+    return undefined;
+  },
+  async subscribeChannel({ channels }, body) {
+    await channels.subscribe(body);
+    return undefined;
+  },
+  async unsubscribeChannel({ channels }, body) {
+    channels.unsubscribe(body);
     return undefined;
   },
   async listBlocked({ storage, sender }) {

@@ -3,6 +3,7 @@ import type { Server as HttpsServer } from "node:https";
 import type { Clock } from "../base/clock.js";
 import { assertArgument } from "../base/errors.js";
 import type { AuthenticateHook } from "./authentication.js";
+import type { ChannelHook, DataHook } from "./channels.js";
 import type { FrameHook } from "./core.js";
 import type { RelayLimits } from "./limits.js";
 import type { LogSink } from "./operation/log.js";
@@ -47,6 +48,10 @@ export interface RelayOptions {
   logAddresses?: boolean;
   /** Sees every frame; returning `false` closes its connection with 4403. */
   onFrame?: FrameHook;
+  /** Takes what clients write with `unencrypted.write`; without it that is `forbidden`. */
+  onData?: DataHook;
+  /** Decides who may read an unencrypted channel, and publish in it; by default everybody. See {@link RelayLimits.maxChannels}. */
+  onSubscribe?: ChannelHook;
   /** Is told of failures inside the relay. */
   onError?: (error: unknown) => void;
   /** For tests. */

@@ -1,3 +1,4 @@
+import type { Bytes } from "../base/bytes.js";
 import { SubrosaError } from "../base/errors.js";
 import { SerialQueue } from "../base/serial-queue.js";
 import { type ClientFrame, encodeResult, type RelayFrame, type Request } from "../wire/frames.js";
@@ -6,6 +7,7 @@ import { LogKind } from "../wire/protocol.js";
 import { REFUSALS, type RefusalCode } from "../wire/refusals.js";
 import type { ResultOf } from "../wire/requests.js";
 import { Acks } from "./acks.js";
+import { SessionChannels } from "./channels.js";
 import type { RelayServices } from "./core.js";
 import { beginAppend, handlers, type OperationContext } from "./operations.js";
 import { OwnEntries } from "./own-entries.js";
@@ -20,6 +22,7 @@ export interface RequestHost {
   readonly address: string;
   readonly bufferedAmount: number;
   drained(): Promise<void>;
+  send(frame: Bytes): void;
   sendFrame(frame: RelayFrame): void;
   refused(code: RefusalCode): void;
   fail(error: unknown): void;
@@ -41,18 +44,20 @@ export class RequestRunner {
   readonly #requests = new SerialQueue();
   readonly #writes = new Set<Promise<void>>();
   readonly #acks: Acks;
+  readonly #channels: SessionChannels;
   readonly own = new OwnEntries();
 
   constructor(services: RelayServices, host: RequestHost, gate: ReadingGate) {
     this.#services = services;
     this.#host = host;
     this.#gate = gate;
+    this.#channels = new SessionChannels(services, host);
     this.#acks = new Acks(services.clock, (log, cursor) => {
       this.#track(services.storage.ack(log, host.sender.deviceId, cursor));
     });
   }
 
-  enqueue(frame: Exclude<ClientFrame, { type: "authenticate" | "ping" }>): void {
+  enqueue(frame: Exclude<ClientFrame, { type: "authenticate" | "ping" | "signal" }>): void {
     // Acks go their own way: all that have come are written before a request that reads.
     if (frame.type === "ack") {
       this.#acks.take(frame.log, frame.cursor);
@@ -65,6 +70,7 @@ export class RequestRunner {
 
   /** The connection is gone. */
   disconnected(): void {
+    this.#channels.end();
     this.#acks.flush();
   }
 
@@ -140,6 +146,7 @@ export class RequestRunner {
       limits,
       sender,
       allowances,
+      channels: this.#channels,
       origin: { userId: sender.userId, address },
       now: () => clock.now(),
       subscribe: (log, position) => {

@@ -103,14 +103,15 @@ export class Relay {
   }
 
   #start(http: HttpServer | HttpsServer, storage: RelayStorage): void {
-    const { authenticate, onFrame } = this.#options;
+    const { authenticate, onFrame, onData, onSubscribe } = this.#options;
     const onError = (error: unknown) => {
       this.#options.onError?.(error);
       // Nothing can be written any more: clients had better find out.
       if (isFenced(error)) void this.close().catch(() => {});
     };
     const [limits, clock, log] = [this.#limits, this.#clock, this.#log];
-    const core = new RelayCore({ storage, limits, clock, log, authenticate, onFrame, onError });
+    const hooks = { authenticate, onFrame, onData, onSubscribe, onError };
+    const core = new RelayCore({ storage, limits, clock, log, ...hooks });
     this.#core = core;
     if (this.#options.server === undefined) {
       const dropped = (reason: string) => core.metrics.unanswered.add(reason);

@@ -200,6 +200,8 @@ export class Session implements Reader, RequestHost {
       return;
     }
     if (frame.type === "ping") this.sendFrame({ type: "pong", id: frame.id });
+    else if (frame.type === "signal")
+      void this.#services.signals.take(this, frame).catch((error) => this.fail(error));
     else this.#requests.enqueue(frame);
   }
 

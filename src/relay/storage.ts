@@ -243,6 +243,13 @@ export interface RelayStorage {
    * begins at another relay, or the device's user revokes it there. The result ends it.
    */
   enter?(deviceId: Bytes, ended: (why: "replaced" | "revoked") => void): () => void;
+  /**
+   * Of storages that several relays share: passes something that is kept nowhere on to the others that hear the topic
+   * (64 lowercase hexadecimal digits or so behind a letter and a colon). It may be lost, and nobody is told.
+   */
+  broadcast?(topic: string, frame: Bytes): void;
+  /** Of storages that several relays share: calls `listener` for what others broadcast. The result ends it. */
+  hear?(topic: string, listener: (frame: Bytes) => void): () => void;
   /** Drops what is too old, acked by all, or over the byte cap; one bounded step. True if it went round all logs. */
   prune(command: PruneCommand): Promise<boolean>;
   /** Rejects while the storage cannot serve: the relay is not ready then. Absent: it always can. */

@@ -77,6 +77,13 @@ export class Subscription {
     this.#over = true;
   }
 
+  /** Takes a frame that may be lost; a reader that is behind, or slow, does without. */
+  pass(frame: Bytes, except: Reader | undefined): void {
+    const isCurrent = this.#live && !this.#over && this.#leavingSince === 0;
+    if (!isCurrent || this.#reader === except || this.#reader.turns.crowded) return;
+    this.#reader.send(frame);
+  }
+
   /** Takes entries that were just appended. */
   offer(run: Run): void {
     if (this.#over) return;

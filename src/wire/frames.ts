@@ -2,6 +2,7 @@ import type { Bytes } from "../base/bytes.js";
 import { fromUtf8, toUtf8 } from "../base/encoding.js";
 import { decode, type Reader } from "../codec/reader.js";
 import { encode, type Writer } from "../codec/writer.js";
+import { type ChannelData, decodeChannelData, encodeChannelData } from "./channels.js";
 import { decodeLogEntry, encodeLogEntry, type LogEntry } from "./entries.js";
 import {
   type Cursor,
@@ -19,6 +20,7 @@ import {
   encodeAuthentication,
   encodeChallenge,
 } from "./identity.js";
+import { GROUP_ID_LENGTH } from "./protocol.js";
 import { REFUSALS, type RefusalCode, refusalOf } from "./refusals.js";
 import { type BodyOf, type OperationName, operationOf, operations, type ResultOf } from "./requests.js";
 
@@ -31,8 +33,11 @@ const Type = {
   reply: 0x06,
   refuse: 0x07,
   ack: 0x08,
+  signal: 0x09,
   entries: 0x30,
   ended: 0x31,
+  relayedSignal: 0x32,
+  data: 0x33,
 } as const;
 
 /** A request of any operation. */
@@ -45,11 +50,19 @@ export type Request = {
   };
 }[OperationName];
 
+/** Something of the moment for who reads a group's log now; kept nowhere. What it says only members can read. */
+export interface SignalFrame {
+  readonly type: "signal";
+  readonly groupId: Bytes;
+  readonly payload: Bytes;
+}
+
 /** Frames that a client sends. */
 export type ClientFrame =
   | { readonly type: "authenticate"; readonly authentication: Authentication }
   | { readonly type: "ping"; readonly id: number }
   | { readonly type: "ack"; readonly log: LogId; readonly cursor: Cursor }
+  | SignalFrame
   | Request;
 
 /** What the relay says when a session begins. */
@@ -76,9 +89,15 @@ export type RelayFrame =
   | { readonly type: "reply"; readonly id: number; readonly result: Bytes }
   | { readonly type: "refuse"; readonly id: number; readonly code: RefusalCode; readonly reason: string }
   | { readonly type: "entries"; readonly log: LogId; readonly entries: readonly LogEntry[] }
-  | { readonly type: "ended"; readonly log: LogId; readonly reason: EndReason };
+  | { readonly type: "ended"; readonly log: LogId; readonly reason: EndReason }
+  | SignalFrame
+  | ({ readonly type: "data" } & ChannelData);
 
 const MAX_REASON_BYTES = 512;
+
+function decodeSignal(reader: Reader): SignalFrame {
+  return { type: "signal", groupId: reader.fixed(GROUP_ID_LENGTH), payload: reader.opaque() };
+}
 
 export function encodeClientFrame(frame: ClientFrame): Bytes {
   return encode((writer) => {
@@ -90,6 +109,8 @@ export function encodeClientFrame(frame: ClientFrame): Bytes {
       case "ack":
         encodeLogId(writer.u8(Type.ack), frame.log);
         return encodeCursor(writer, frame.cursor);
+      case "signal":
+        return void writer.u8(Type.signal).fixed(frame.groupId).opaque(frame.payload);
       case "request": {
         const operation = operations[frame.name];
         writer.u8(operation.type).u32(frame.id);
@@ -111,6 +132,8 @@ export function decodeClientFrame(bytes: Uint8Array): ClientFrame {
         return { type: "ping", id: reader.u32() };
       case Type.ack:
         return { type: "ack", log: decodeLogId(reader), cursor: decodeCursor(reader) };
+      case Type.signal:
+        return decodeSignal(reader);
       default: {
         const name = operationOf(type);
         if (name === undefined) return reader.fail("unknown frame type");
@@ -149,6 +172,10 @@ export function encodeRelayFrame(frame: RelayFrame): Bytes {
       case "ended":
         encodeLogId(writer.u8(Type.ended), frame.log);
         return void writer.u8(frame.reason);
+      case "signal":
+        return void writer.u8(Type.relayedSignal).fixed(frame.groupId).opaque(frame.payload);
+      case "data":
+        return encodeChannelData(writer.u8(Type.data), frame);
     }
   }, undefined);
 }
@@ -190,6 +217,10 @@ export function decodeRelayFrame(bytes: Uint8Array): RelayFrame {
         if (reason !== EndReason.removed && reason !== EndReason.closed) return reader.fail("unknown reason");
         return { type: "ended", log, reason };
       }
+      case Type.relayedSignal:
+        return decodeSignal(reader);
+      case Type.data:
+        return { type: "data", ...decodeChannelData(reader) };
       default:
         return reader.fail("unknown frame type");
     }

@@ -2,6 +2,7 @@ import type { Bytes } from "../base/bytes.js";
 import type { Reader } from "../codec/reader.js";
 import type { Writer } from "../codec/writer.js";
 import { blobOperations } from "./blobs.js";
+import { channelOperations } from "./channels.js";
 import {
   type AccessChange,
   decodeAccessChange,
@@ -306,6 +307,7 @@ export const operations = {
     decodeResult: (reader) => ({ users: reader.vector(decodeName) }),
   }),
   ...blobOperations,
+  ...channelOperations,
 } as const;
 
 export type Operations = typeof operations;

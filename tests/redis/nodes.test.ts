@@ -3,6 +3,7 @@ import type { Bytes } from "../../src/base/bytes.js";
 import { sha256 } from "../../src/crypto/hash.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { CloseCode } from "../../src/wire/protocol.js";
+import { eventually } from "../client/harness.js";
 import {
   add,
   chain,
@@ -52,6 +53,34 @@ describe.each([
   ["one Redis", () => [server.url]],
   ["a Redis cluster", () => cluster.map(({ url }) => url)],
 ] as const)("three relays over %s", (_, urls) => {
+  it("pass on signals and what is published, to sessions at all of them but the sender's", async () => {
+    const nodes = await startNodes(3, urls());
+    const { clients, groupId } = await threesome(nodes);
+    const [alice, ...others] = clients as [RawClient, RawClient, RawClient];
+    for (const one of clients) await one.request("subscribeChannel", { channel: "news" });
+    // Until the nodes listen to each other things may be lost: what gets through is said again and again until then.
+    const heard = (one: RawClient, type: string) => one.frames.filter((frame) => frame.type === type);
+    await eventually(async () => {
+      alice.send({ type: "signal", groupId, payload: Uint8Array.of(1, 2, 3) });
+      await alice.request("publish", { channel: "news", data: "hello" });
+      return others.every((one) => heard(one, "signal").length > 0 && heard(one, "data").length > 0);
+    });
+    for (const one of others) {
+      expect(heard(one, "signal")[0]).toEqual({ type: "signal", groupId, payload: Uint8Array.of(1, 2, 3) });
+      expect(heard(one, "data")[0]).toEqual({ type: "data", channel: "news", from: "alice", data: "hello" });
+    }
+    await alice.request("listGroups", {});
+    expect([heard(alice, "signal"), heard(alice, "data")]).toEqual([[], []]);
+    const [bob, carol] = others as [RawClient, RawClient];
+    await bob.request("unsubscribeChannel", { channel: "news" });
+    const count = heard(bob, "data").length;
+    const before = heard(carol, "data").length;
+    await alice.request("publish", { channel: "news", data: "more" });
+    await carol.until(() => heard(carol, "data").length > before);
+    expect(heard(bob, "data")).toHaveLength(count);
+    expect(nodes.flatMap(({ errors }) => errors)).toEqual([]);
+  });
+
   it("pass on what is appended at any of them, in one order and once", async () => {
     const nodes = await startNodes(3, urls());
     const { clients, log, at } = await threesome(nodes);

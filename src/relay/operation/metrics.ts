@@ -101,6 +101,7 @@ export class Metrics {
     "From the arrival of an append to its durable answer.",
   );
   readonly deliveries = new Counter("deliveries_total", "Frames with entries, sent to their readers.");
+  readonly signals = new Counter("signals_total", "Signals, by what became of them.", "outcome");
   readonly bytesIn = new Counter("received_bytes_total", "Bytes of frames received.");
   readonly bytesOut = new Counter("sent_bytes_total", "Bytes of frames sent.");
   readonly failures = new Counter("failures_total", "Failures inside the relay.");

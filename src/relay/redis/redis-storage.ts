@@ -37,6 +37,7 @@ import type {
   StoredEntry,
 } from "../storage.js";
 import { Blobs } from "./blobs.js";
+import { Broadcasts } from "./broadcasts.js";
 import { Claims } from "./claims.js";
 import { Directory } from "./directory.js";
 import { Errands } from "./errands.js";
@@ -89,6 +90,7 @@ export class RedisStorage implements RelayStorage {
   readonly #retention: Retention;
   readonly #feeds: Feeds;
   readonly #sessions: Sessions;
+  readonly #broadcasts: Broadcasts;
   readonly #listeners = new Set<(appended: Appended) => void>();
   readonly #clock: Clock;
   readonly #report: (error: unknown) => void;
@@ -131,6 +133,7 @@ export class RedisStorage implements RelayStorage {
     this.blobs = new Blobs(this.#records);
     this.#retention = new Retention(this.#records, this.#slots, this.#errands, this.blobs, nodeName);
     this.#sessions = new Sessions({ node: nodeName, link, names, report });
+    this.#broadcasts = new Broadcasts({ node, link, names, report });
     this.#scheduleCheck();
   }
 
@@ -336,6 +339,14 @@ export class RedisStorage implements RelayStorage {
 
   enter(deviceId: Bytes, ended: (why: "replaced" | "revoked") => void): () => void {
     return this.#sessions.enter(deviceId, ended);
+  }
+
+  broadcast(topic: string, frame: Bytes): void {
+    this.#broadcasts.send(topic, frame);
+  }
+
+  hear(topic: string, listener: (frame: Bytes) => void): () => void {
+    return this.#broadcasts.hear(topic, listener);
   }
 
   prune(command: PruneCommand): Promise<boolean> {

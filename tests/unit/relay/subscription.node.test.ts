@@ -22,9 +22,10 @@ async function setUp(claimOwn: (entryId: Bytes) => boolean = () => false) {
   const log: LogId = { kind: LogKind.group, id: randomBytes(32) };
   await storage.create({ groupId: log.id, sender, bodyDigest: log.id, now: 0, quotas });
   const sent: Bytes[] = [];
+  const turns = { batchBytes: 10_000, crowded: false, take: <T>(read: () => Promise<T>) => read() };
   const reader: Reader = {
     deviceId: sender.deviceId,
-    turns: { batchBytes: 10_000, crowded: false, take: (read) => read() },
+    turns,
     send: (frame) => void sent.push(frame),
     close: (code, reason) => expect.unreachable(`${code} ${reason}`),
     fail: (error) => expect.unreachable(String(error)),
@@ -49,7 +50,7 @@ async function setUp(claimOwn: (entryId: Bytes) => boolean = () => false) {
       const frame = decodeRelayFrame(bytes);
       return frame.type === "entries" ? frame.entries.map(({ seq }) => seq) : [];
     });
-  return { log, subscription, append, sent, seqs };
+  return { log, reader, turns, subscription, append, sent, seqs };
 }
 
 /** Long enough for the memory storage to answer. */
@@ -65,6 +66,27 @@ const runOf = (first: Appended, ...more: Appended[]) => {
 };
 
 describe("Subscription", () => {
+  it("passes on what may be lost only to another than its sender who has read everything and is not slow", async () => {
+    const { reader, turns, subscription, append, sent } = await setUp();
+    const frames = [1, 2, 3, 4, 5].map((byte) => Uint8Array.of(byte));
+    const [early, own, slow, late, last] = frames as [Bytes, Bytes, Bytes, Bytes, Bytes];
+    subscription.pass(early, undefined);
+    subscription.refresh();
+    await settle();
+    subscription.pass(own, reader);
+    turns.crowded = true;
+    subscription.pass(slow, undefined);
+    turns.crowded = false;
+    await append();
+    subscription.refresh();
+    subscription.pass(late, undefined);
+    await settle();
+    subscription.pass(last, undefined);
+    subscription.stop();
+    subscription.pass(last, undefined);
+    expect(sent.filter((frame) => frames.includes(frame))).toEqual([last]);
+  });
+
   it("reads what it was not told of, repeats nothing, and shares the frames of what it was told", async () => {
     const { log, subscription, append, sent, seqs } = await setUp();
     const [first] = [await append(), await append()];

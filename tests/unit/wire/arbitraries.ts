@@ -95,12 +95,18 @@ const authentication: fc.Arbitrary<Authentication> = fc.record({
   token: fc.string({ maxLength: 50, unit: "grapheme" }),
   signature: opaque(80),
 });
+const data = fc.oneof(fc.string({ maxLength: 40, unit: "grapheme" }), opaque());
+const signal = fc.record({ type: fc.constant("signal" as const), groupId, payload: opaque(300) });
 const upload = fc.record({ notAfter: uint53, keyPackage: opaque() });
 const user = fc.record({ userId: name });
 const blob = fc.record({ blobId: groupId });
 const chunk = opaque(300).filter(({ length }) => length > 0);
 
 export const bodies: { [Name in OperationName]: fc.Arbitrary<BodyOf<Name>> } = {
+  write: fc.record({ data }),
+  publish: fc.record({ channel: name, data }),
+  subscribeChannel: fc.record({ channel: name }),
+  unsubscribeChannel: fc.record({ channel: name }),
   append: fc.record({ log: logId, after: cursor, entry: newEntry }),
   create: fc
     .record({
@@ -154,6 +160,10 @@ export const results: { [Name in OperationName]: fc.Arbitrary<ResultOf<Name>> } 
     ),
   }),
   rejectJoin: fc.constant(undefined),
+  write: fc.constant(undefined),
+  publish: fc.constant(undefined),
+  subscribeChannel: fc.constant(undefined),
+  unsubscribeChannel: fc.constant(undefined),
   setBlocked: fc.constant(undefined),
   listBlocked: fc.record({ users: fc.array(name, { maxLength: 3 }) }),
   beginUpload: fc.constant(undefined),
@@ -180,6 +190,7 @@ export const clientFrame: fc.Arbitrary<ClientFrame> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ type: fc.constant("authenticate" as const), authentication }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant("ping" as const), id: u32 }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant("ack" as const), log: logId, cursor }) },
+  { weight: 1, arbitrary: signal },
   { weight: 6, arbitrary: request },
 );
 
@@ -208,4 +219,8 @@ export const relayFrame: fc.Arbitrary<RelayFrame> = fc.oneof(
     log: logId,
     reason: fc.constantFrom(1 as const, 2 as const),
   }),
+  signal,
+  fc
+    .record({ type: fc.constant("data" as const), channel: maybe(name), from: maybe(name), data })
+    .map(present) as fc.Arbitrary<RelayFrame>,
 );

@@ -52,6 +52,31 @@ const clientFrames: [string, ClientFrame, string][] = [
     `08 01${hex(16, "bb")} 0000000000000102 ${hex(32, "cc")}`,
   ],
   [
+    "signal",
+    { type: "signal", groupId: bytes(32, 0xaa), payload: bytes(3, 0x22) },
+    `09 ${hex(32, "aa")} 03 222222`,
+  ],
+  [
+    "write of text",
+    { type: "request", id: 1, name: "write", body: { data: "hé" } },
+    "0a 00000001 01 03 68c3a9",
+  ],
+  [
+    "publish of bytes",
+    { type: "request", id: 1, name: "publish", body: { channel: "news", data: bytes(2, 0x22) } },
+    `0b 00000001 04${text("news")} 02 02 2222`,
+  ],
+  [
+    "subscribeChannel",
+    { type: "request", id: 1, name: "subscribeChannel", body: { channel: "news" } },
+    `0c 00000001 04${text("news")}`,
+  ],
+  [
+    "unsubscribeChannel",
+    { type: "request", id: 1, name: "unsubscribeChannel", body: { channel: "news" } },
+    `0d 00000001 04${text("news")}`,
+  ],
+  [
     "append of a message",
     {
       type: "request",
@@ -264,6 +289,17 @@ const relayFrames: [string, RelayFrame, string][] = [
     `30 02${hex(32, "aa")} 4056 01 0000000000000001 03 ${hex(16, "11")} 01 22 02 0000000000000002 01 ${hex(16, "12")} ${hex(32, "13")}`,
   ],
   ["ended", { type: "ended", log: group, reason: 2 }, `31 02${hex(32, "aa")} 02`],
+  [
+    "signal",
+    { type: "signal", groupId: bytes(32, 0xaa), payload: bytes(3, 0x22) },
+    `32 ${hex(32, "aa")} 03 222222`,
+  ],
+  [
+    "data of a channel",
+    { type: "data", channel: "news", from: "bob", data: "hi" },
+    `33 01 04${text("news")} 01 03${text("bob")} 01 02 6869`,
+  ],
+  ["data of the operator", { type: "data", data: bytes(2, 0x22) }, "33 00 00 02 02 2222"],
 ];
 
 const plain = (spaced: string) => spaced.replace(/\s+/g, "");
