@@ -6,6 +6,7 @@ import type { Conversation } from "./conversation/conversation.js";
 import type { Gossip } from "./conversation/gossip.js";
 import type { Outbox } from "./conversation/outbox.js";
 import type { Delivery } from "./delivery/delivery.js";
+import type { Failures } from "./delivery/failures.js";
 import type { History } from "./delivery/history.js";
 import type { EventName, RaisedEvents } from "./events.js";
 import type { Contacts } from "./identity/contacts.js";
@@ -34,6 +35,7 @@ export interface Context {
   readonly keyPackages: KeyPackages;
   readonly outbox: Outbox;
   readonly delivery: Delivery;
+  readonly failures: Failures;
   readonly history: History;
   /** What stands for these bytes in the store's keys, which are not encrypted. */
   readonly privateTag: (bytes: Bytes) => Promise<string>;

@@ -35,6 +35,9 @@ export const layout = {
   /** Messages that the app has not taken yet. */
   pending: "pending/",
   pendingMessage: (order: number) => `pending/${ordered(order)}`,
+  /** Messages that were given up, of which the app has not been told yet. */
+  failures: "failure/",
+  failure: (id: string) => `failure/${id}`,
   conversations: "conversation/",
   conversation: (groupId: Uint8Array) => `conversation/${toHex(groupId)}`,
   /** What changes with every entry of a group's log. */

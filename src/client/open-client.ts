@@ -14,6 +14,7 @@ import { OwnRequests } from "./conversation/own-requests.js";
 import { Registry } from "./conversation/registry.js";
 import { Starter } from "./conversation/start.js";
 import { Delivery } from "./delivery/delivery.js";
+import { Failures } from "./delivery/failures.js";
 import { History } from "./delivery/history.js";
 import { Contacts } from "./identity/contacts.js";
 import { KeyPackages } from "./identity/key-packages.js";
@@ -89,7 +90,7 @@ async function load(
     },
     maxUnprocessedBytes: options.limits?.maxUnprocessedBytes,
   });
-  const [contacts, keyPackages, outbox, delivery, history, registered] = await Promise.all([
+  const [contacts, keyPackages, outbox, delivery, failures, history, registered] = await Promise.all([
     Contacts.load(store, write, {
       identityChanged: (userId, pinned, offered) =>
         handler.emit("identityChanged", { userId, pinned, offered }),
@@ -103,6 +104,7 @@ async function load(
       isKnown: (userId, accountKey) => running?.context.contacts.isPinned(userId, accountKey) ?? false,
       list: (stored) => running?.context.history.add({ ...stored, peer: stored.from }, options.userId) ?? [],
     }),
+    Failures.load(store, () => context),
     History.load(store, options.history ?? false, options.userId),
     store.get(layout.registered),
   ]);
@@ -118,6 +120,7 @@ async function load(
     keyPackages,
     outbox,
     delivery,
+    failures,
     history,
     privateTag: (bytes) => tags.tag(bytes),
     relay,

@@ -106,6 +106,7 @@ export class RunningClient {
     }
     for (const resolve of this.#waitingForSession.splice(0)) resolve();
     context.contacts.announce();
+    context.failures.tellLeft();
     await Promise.all([this.logs.subscribe(), this.ownRequests.resume().catch(ignore)]);
     if (session !== this.#session) return;
     for (const { state } of this.registry.all()) {

@@ -32,7 +32,7 @@ export async function problemsOf(
 }
 
 function leftovers(device: Device): string[] {
-  return [layout.intents, layout.pointers, layout.joins, layout.pending].flatMap((prefix) =>
+  return [layout.intents, layout.pointers, layout.joins, layout.pending, layout.failures].flatMap((prefix) =>
     device.place.under(prefix).map(([key]) => `${device.userId} is left with ${key}`),
   );
 }

@@ -43,7 +43,7 @@ function badCalls({ calls }: World): string[] {
 }
 
 function leftovers(world: World, device: Device): string[] {
-  return [layout.intents, layout.pointers, layout.joins, layout.pending].flatMap((prefix) =>
+  return [layout.intents, layout.pointers, layout.joins, layout.pending, layout.failures].flatMap((prefix) =>
     device.place.under(prefix).flatMap(([key]) => {
       // A request to join a group that was deleted meanwhile is answered by nobody.
       if (prefix === layout.joins && world.truth.logs.get(key.slice(prefix.length))?.isClosed) return [];

@@ -103,12 +103,9 @@ export function failKept(
   step: Pick<Step, "record" | "change" | "after">,
   { content }: KeptMessage,
 ): void {
-  const ids = [toHex(content.id)];
-  const by = context.identity.userId;
-  step.change(...context.history.advance(ids, "failed"), forgetMessage(step.record.groupId, content.id));
-  step.after(() =>
-    context.emit("receipt", { ids, by, ...groupField(step), state: "failed", code: "data-lost" }),
-  );
+  const { changes, tell } = context.failures.add(content.id, "data-lost", groupField(step).group);
+  step.change(...changes, forgetMessage(step.record.groupId, content.id));
+  step.after(tell);
 }
 
 /** An intent came to nothing; whoever waits for it, or sent it, is told why. */
@@ -116,11 +113,9 @@ export function fail(context: Context, step: Step, intent: Intent, error: Subros
   dropOwnLeave(step, intent);
   const { action } = intent;
   if (action.type === "send" && isMessage(action)) {
-    const ids = [toHex(action.content.id)];
-    step.change(...context.history.advance(ids, "failed"));
-    const by = context.identity.userId;
-    const { code } = error;
-    step.after(() => context.emit("receipt", { ids, by, ...groupField(step), state: "failed", code }));
+    const { changes, tell } = context.failures.add(action.content.id, error.code, groupField(step).group);
+    step.change(...changes);
+    step.after(tell);
   }
   step.endIntent(intent, error);
 }

@@ -132,7 +132,8 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
   };
 }
 
-function codeOf(text: string): ErrorCode {
+/** The error code of this name; `internal` where it is none. */
+export function codeOf(text: string): ErrorCode {
   return ERROR_CODES.find((code) => code === text) ?? "internal";
 }
 

@@ -312,22 +312,16 @@ export class Starter {
     error: SubrosaError,
     intents = this.#messagesTo(userId),
   ): Promise<void> {
-    const ids = intents.flatMap(({ action }) => {
-      return action.type === "send" && isMessage(action) ? [toHex(action.content.id)] : [];
+    const { outbox, failures, write } = this.#context;
+    const failed = intents.flatMap(({ action }) => {
+      return action.type === "send" && isMessage(action) ? [failures.add(action.content.id, error.code)] : [];
     });
-    await this.#context.write([
-      ...intents.map((intent) => this.#context.outbox.end(intent)),
-      ...this.#context.history.advance(ids, "failed"),
+    await write([
+      ...intents.map((intent) => outbox.end(intent)),
+      ...failed.flatMap(({ changes }) => changes),
     ]);
-    for (const intent of intents) this.#context.outbox.settle(intent, error);
-    if (ids.length > 0) {
-      this.#context.emit("receipt", {
-        ids,
-        by: this.#context.identity.userId,
-        state: "failed",
-        code: error.code,
-      });
-    }
+    for (const intent of intents) outbox.settle(intent, error);
+    for (const { tell } of failed) tell();
   }
 
   /** A conversation that nothing knows of before it has been written. */

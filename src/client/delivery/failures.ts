@@ -1,0 +1,82 @@
+import { fromHex, toHex } from "../../base/encoding.js";
+import type { ErrorCode } from "../../base/errors.js";
+import { decode, type Reader } from "../../codec/reader.js";
+import { encode, type Writer } from "../../codec/writer.js";
+import type { StoreSession } from "../../stores/store.js";
+import { decodeName, encodeName } from "../../wire/identifiers.js";
+import type { Context, Effect } from "../context.js";
+import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
+import { codeOf } from "../conversation/record.js";
+import { layout } from "../layout.js";
+
+/** A message that was given up. */
+interface Failure {
+  readonly id: string;
+  readonly group: string | undefined;
+  readonly code: ErrorCode;
+}
+
+function encodeFailure(writer: Writer, { id, group, code }: Failure): void {
+  writer.u8(1).fixed(fromHex(id)).optional(group, encodeName);
+  encodeName(writer, code);
+}
+
+function decodeFailure(reader: Reader): Failure {
+  if (reader.u8() !== 1) reader.fail("unknown version of failure");
+  const id = toHex(reader.fixed(MESSAGE_ID_LENGTH));
+  return { id, group: reader.optional(decodeName), code: codeOf(decodeName(reader)) };
+}
+
+/**
+ * Messages that were given up, until the app has been told: that is stored with whatever gave them up, and told by the
+ * next process, once it is connected, if this one ends before it could.
+ */
+export class Failures {
+  readonly #context: () => Context;
+  /** What an earlier process left. */
+  #left: readonly Failure[] = [];
+  /** Told of, but still in the store. */
+  #told: Effect[] = [];
+
+  constructor(context: () => Context) {
+    this.#context = context;
+  }
+
+  static async load(store: StoreSession, context: () => Context): Promise<Failures> {
+    const failures = new Failures(context);
+    failures.#left = (await store.list(layout.failures)).map(([, value]) => decode(decodeFailure, value));
+    return failures;
+  }
+
+  /** A message is given up: what has to be written for it, and what tells the app once that is durable. */
+  add(id: Uint8Array, code: ErrorCode, group?: string): { changes: Effect[]; tell: () => void } {
+    const failure = { id: toHex(id), group, code };
+    const change = { put: layout.failure(failure.id), value: encode(encodeFailure, failure) };
+    const { history } = this.#context();
+    return {
+      changes: [...history.advance([failure.id], "failed"), change],
+      tell: () => this.#tell(failure),
+    };
+  }
+
+  /** Tells what an earlier process gave up and could not tell any more. */
+  tellLeft(): void {
+    const left = this.#left;
+    this.#left = [];
+    for (const failure of left) this.#tell(failure);
+  }
+
+  #tell({ id, group, code }: Failure): void {
+    const { identity, emit, background } = this.#context();
+    const from = group === undefined ? {} : { group };
+    emit("receipt", { ids: [id], by: identity.userId, ...from, state: "failed", code });
+    this.#told.push({ delete: layout.failure(id) });
+    if (this.#told.length === 1) background(this.#forget());
+  }
+
+  async #forget(): Promise<void> {
+    // Those of one step go together.
+    await Promise.resolve();
+    await this.#context().write(this.#told.splice(0));
+  }
+}
