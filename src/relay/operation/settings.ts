@@ -227,9 +227,9 @@ Starts a relay: it passes on and keeps what Subrosa clients encrypted.
 
 ${[...SETTINGS, ...PRINTS].map(describe).join("")}
 Each of them but the last three can be an environment variable too, e.g.
-SUBROSA_RELAY_METRICS_PORT=9090; several values are separated by commas. An empty
-one counts as not set, and what Kubernetes adds for a service of the relay's name,
-such as SUBROSA_RELAY_PORT=tcp://10.0.0.1:8787, is ignored.
+SUBROSA_RELAY_METRICS_PORT=9090; several values are separated by commas. One
+that is empty counts as not set, and what Kubernetes makes for a service of the
+relay's name, such as SUBROSA_RELAY_PORT=tcp://10.0.0.1:8787, is ignored.
 
 remove-user makes a user id free again: its account, its devices' key packages
 and its device list are forgotten. A relay that is running may go on.
