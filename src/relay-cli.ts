@@ -8,9 +8,12 @@ import { openRedisStorage } from "./relay/redis/open.js";
 import { isFenced, Relay } from "./relay/server.js";
 import type { RelayStorage } from "./relay/storage.js";
 
-function fail(message: string): never {
+/** EX_TEMPFAIL of sysexits.h: another relay has the data, and it may go on later. */
+const IN_USE = 75;
+
+function fail(message: string, status = 1): never {
   process.stderr.write(`subrosa-relay: ${message}\n`);
-  process.exit(1);
+  process.exit(status);
 }
 
 function existing(data: string | undefined, command: string): Promise<string> {
@@ -38,7 +41,7 @@ async function removeUser(userId: string | undefined, settings: Settings): Promi
   if (userId === undefined) fail("remove-user needs a NAME");
   const storage = await (settings.redis.length > 0
     ? openRedis(settings)
-    : openLmdbStorage(await existing(settings.data, "remove-user"), { claim: false }));
+    : openLmdbStorage(await existing(settings.data, "remove-user"), { as: "guest" }));
   const removed = await storage.removeUser(userId);
   await storage.close();
   if (!removed) fail(`there is no user ${userId}`);
@@ -84,7 +87,7 @@ async function serve(settings: Settings): Promise<void> {
     ...(metricsPort !== undefined && { metricsPort }),
     ...(metricsHost !== undefined && { metricsHost }),
     onError: (error) => {
-      if (isFenced(error)) fail(`another relay has opened ${data}: this one cannot go on`);
+      if (isFenced(error)) fail(`another relay has opened ${data}: this one cannot go on`, IN_USE);
     },
   });
   let stopping = false;
@@ -116,4 +119,4 @@ async function main(): Promise<void> {
   }
 }
 
-main().catch((error: Error) => fail(error.message));
+main().catch((error: Error) => fail(error.message, isFenced(error) ? IN_USE : 1));

@@ -4,8 +4,9 @@ import type { Database, RootDatabase } from "lmdb";
 import { copyBytes } from "../base/bytes.js";
 import { toHex, toUtf8 } from "../base/encoding.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
+import { clearAddress, isAlive, type LifeSign, showLife } from "../base/node-liveness.js";
 import { sha256 } from "../crypto/hash.js";
-import { clearAddress, isAlive, type LifeSign, showLife } from "./node-liveness.js";
+import { randomBytes } from "../crypto/random.js";
 import { openStoreKey, type Secret } from "./node-protection.js";
 import { checkName, endOfPrefix, type KeyRange, type Records, type SealedChange, Space } from "./records.js";
 import { bytesSealing } from "./sealing.js";
@@ -101,7 +102,7 @@ async function openFile(
   };
   try {
     databases = openDatabases(lmdb, file);
-    life = liveness ? await showLife() : undefined;
+    life = liveness ? await showLife(toHex(randomBytes(16))) : undefined;
     const claimed = await claim(databases, life?.address);
     const records = lmdbRecords(databases, dirname(file), claimed.owner, release);
     return new RecordSession({ ...claimed, records, sealing: bytesSealing(name, storeKey) });

@@ -155,6 +155,25 @@ describe("subrosa-relay", () => {
     await a.close();
   });
 
+  it("refuses the data of a relay that runs, at once takes that of one that was killed, and removes users meanwhile", async () => {
+    const args = ["--port", "0", "--data", data];
+    const first = run(args);
+    const url = await first.url();
+    await (await RawClient.connect(url, await makeUser("alice"))).close();
+    const second = run(args);
+    expect(await second.ended()).toBe(75);
+    expect(second.output).toBe(`subrosa-relay: another relay uses ${data}; stop it first\n`);
+    const removal = run(["remove-user", "alice", "--data", data]);
+    expect([await removal.ended(), removal.output]).toEqual([0, "removed alice\n"]);
+    // The name is free, and the first goes on.
+    const other = await RawClient.connect(url, await makeUser("alice"));
+    await other.request("create", { groupId: randomBytes(32) });
+    await first.signal("SIGKILL");
+    const third = run(args);
+    await third.url();
+    expect(await third.signal("SIGTERM")).toBe(0);
+  });
+
   it("copies what nobody uses, too, by its function", async () => {
     const relay = new Relay({ data: join(data, "kept") });
     await RawClient.connect((await relay.listen()).url, await makeUser("alice"));

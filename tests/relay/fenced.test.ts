@@ -3,17 +3,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { Client } from "../../src/index.js";
-import { Relay } from "../../src/relay.js";
+import { openLmdbStorage, Relay } from "../../src/relay.js";
 
-it("closes when another relay has opened its data folder, so that nobody waits for it in vain", async () => {
+it("closes when another relay has taken over its data folder, so that nobody waits for it in vain", async () => {
   const data = await mkdtemp(join(tmpdir(), "subrosa-fenced-"));
   const errors: unknown[] = [];
   const first = new Relay({ data, onError: (error) => errors.push(error) });
   const { url } = await first.listen();
   const alice = new Client({ url, userId: "alice" });
   await alice.connect();
-  const second = new Relay({ data });
-  await second.listen();
+  const second = await openLmdbStorage(data, { as: "successor" });
   const ended = new Promise((resolve) => alice.on("disconnect", resolve));
   // The next write is where the first finds out.
   await alice.createGroup("team", { timeout: 1 }).catch(() => {});

@@ -1,6 +1,11 @@
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import type { Database } from "lmdb";
 import { type Bytes, copyBytes } from "../../base/bytes.js";
+import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
+import { clearAddress, isAlive, type LifeSign, showLife } from "../../base/node-liveness.js";
+import { randomBytes } from "../../crypto/random.js";
 import type { Kv, KvChanges } from "./kv.js";
 
 type Lmdb = Pick<
@@ -16,8 +21,16 @@ type Lmdb = Pick<
   | "backup"
 >;
 
-/** Sorts apart from the keys of records. */
+/**
+ * What one opens a folder for: to write all of it, unless somebody else does (`owner`) or even then (`successor`), or
+ * to read it and to change what has no numbers (`guest`).
+ */
+export type Role = "owner" | "successor" | "guest";
+
+/** These sort apart from the keys of records. */
 const OWNER = Buffer.from("\u0000owner");
+/** The file that the owner has open, as a copy of it would not be, and where the owner shows life. */
+const HOLDER = Buffer.from("\u0000holder");
 
 const toKey = (key: string) => Buffer.from(key, "latin1");
 
@@ -26,16 +39,18 @@ export class LmdbKv implements Kv {
   readonly #database: Lmdb;
   /** Counts who opened the folder to write logs; undefined for those who do not. */
   #owner: number | undefined;
+  #life: LifeSign | undefined;
 
   private constructor(database: Lmdb) {
     this.#database = database;
   }
 
   /**
-   * Throws `missing-dependency` where the optional package `lmdb` is not installed. With `claim` whoever claimed the
-   * folder before can write no more: two that number the same logs would overwrite each other's entries.
+   * Throws `missing-dependency` where the optional package `lmdb` is not installed, `store-in-use` for an owner while
+   * another one lives. Whoever owned the folder before can write no more: two that number the same logs would
+   * overwrite each other's entries.
    */
-  static async open(path: string, claim: boolean): Promise<LmdbKv> {
+  static async open(path: string, role: Role): Promise<LmdbKv> {
     let lmdb: typeof import("lmdb");
     try {
       lmdb = await import("lmdb");
@@ -56,15 +71,40 @@ export class LmdbKv implements Kv {
       eventTurnBatching: false,
     });
     const kv = new LmdbKv(database);
-    if (claim) await kv.#claim();
+    try {
+      if (role !== "guest") await kv.#claim(path, role);
+    } catch (error) {
+      await kv.close();
+      throw error;
+    }
     return kv;
   }
 
-  async #claim(): Promise<void> {
-    await this.#commit(() => {
-      this.#owner = this.#currentOwner() + 1;
-      void this.#database.put(OWNER, Buffer.from(String(this.#owner)));
-    });
+  /** The sign of life is looked for outside the transaction, which goes through if its owner is still the same. */
+  async #claim(path: string, role: Role): Promise<void> {
+    const { dev, ino } = await stat(join(path, "data.mdb"), { bigint: true });
+    const file = `${dev}:${ino} `;
+    this.#life = await showLife(toHex(randomBytes(16)));
+    const mine = Buffer.from(file + this.#life.address);
+    while (this.#owner === undefined) {
+      this.#database.resetReadTxn();
+      const holder = this.#holder();
+      const there = holder?.startsWith(file) ? holder.slice(file.length) : undefined;
+      if (role === "owner" && there !== undefined && (await isAlive(there))) {
+        throw new SubrosaError("store-in-use", `another relay uses ${path}; stop it first`);
+      }
+      await this.#commit(() => {
+        if (this.#holder() !== holder) return;
+        this.#owner = this.#currentOwner() + 1;
+        void this.#database.put(OWNER, Buffer.from(String(this.#owner)));
+        void this.#database.put(HOLDER, mine);
+      });
+      if (there !== undefined && role === "owner") await clearAddress(there);
+    }
+  }
+
+  #holder(): string | undefined {
+    return this.#database.getBinary(HOLDER)?.toString();
   }
 
   #currentOwner(): number {
@@ -126,5 +166,6 @@ export class LmdbKv implements Kv {
 
   async close(): Promise<void> {
     await this.#database.close();
+    await this.#life?.stop();
   }
 }

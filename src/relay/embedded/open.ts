@@ -12,15 +12,16 @@ export function openMemoryStorage(): RelayStorage {
 }
 
 /**
- * The embedded storage in a folder, which is made if it is not there. Whoever opened it before can write no more,
- * unless `claim` is false: then only the directory may be changed. Throws `missing-dependency` without `lmdb`.
+ * The embedded storage in a folder, which is made if it is not there. Throws `store-in-use` while another relay on
+ * this machine has it, `missing-dependency` without `lmdb`. As `guest` one may only change the directory, whoever has
+ * the folder; as `successor` one takes it over, and who had it can write no more.
  */
 export async function openLmdbStorage(
   folder: string,
-  options: { claim?: boolean } = {},
+  options: { as?: "owner" | "successor" | "guest" } = {},
 ): Promise<RelayStorage> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  return new EmbeddedStorage(await LmdbKv.open(folder, options.claim ?? true));
+  return new EmbeddedStorage(await LmdbKv.open(folder, options.as ?? "owner"));
 }
 
 /**
@@ -30,7 +31,7 @@ export async function openLmdbStorage(
 export async function backupLmdb(folder: string, target: string): Promise<void> {
   await mkdir(target, { recursive: true, mode: 0o700 });
   assertArgument((await readdir(target)).length === 0, `${target} is not empty`);
-  const kv = await LmdbKv.open(folder, false);
+  const kv = await LmdbKv.open(folder, "guest");
   try {
     await kv.backup(target);
   } finally {

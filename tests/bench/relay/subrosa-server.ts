@@ -10,7 +10,7 @@ import { serveCommands } from "./server-process.js";
 const folder = process.argv[2] as string;
 mkdirSync(folder, { recursive: true });
 const counts = { commits: 0, entries: 0 };
-const kv = await LmdbKv.open(folder, true);
+const kv = await LmdbKv.open(folder, "owner");
 const write = kv.write.bind(kv);
 kv.write = (changes: KvChanges) => {
   counts.commits++;

@@ -25,7 +25,7 @@ describe("the relay's folder on a full disk", () => {
     // Something else that takes room, and gives it back.
     const ballast = join(folder, "ballast");
     await writeFile(ballast, new Uint8Array(MEBIBYTE));
-    const kv = await LmdbKv.open(folder, true);
+    const kv = await LmdbKv.open(folder, "owner");
     cleanups.push(() => kv.close());
     const write = (number: number) => {
       const value = new Uint8Array(64 * 1024).fill(number);

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { openLmdbStorage, openMemoryStorage } from "../../../src/relay/embedded/open.js";
+import { backupLmdb, openLmdbStorage, openMemoryStorage } from "../../../src/relay/embedded/open.js";
 import type { RelayStorage } from "../../../src/relay/storage.js";
 import type { Account } from "../../../src/wire/identity.js";
 import { relayStorageSuite } from "../../contracts/relay-storage-suite.js";
@@ -28,14 +28,34 @@ describe("LMDB", () => {
       storage.admit({ account: listed, deviceId, incarnation, incarnationTag: new Uint8Array(16), now: 0 });
     const one = await openLmdbStorage(folder);
     await admit(one, 1);
-    const two = await openLmdbStorage(folder);
+    const two = await openLmdbStorage(folder, { as: "successor" });
     await admit(two, 2);
     await expect(admit(one, 3)).rejects.toMatchObject({ code: "internal", cause: { code: "store-in-use" } });
     await expect(admit(two, 1)).rejects.toMatchObject({ code: "store-outdated" });
-    const operator = await openLmdbStorage(folder, { claim: false });
+    const operator = await openLmdbStorage(folder, { as: "guest" });
     expect(await operator.removeUser("alice")).toBe(true);
     expect(await two.account("alice")).toBeUndefined();
     await Promise.all([operator.close(), one.close(), two.close()]);
+    await rm(folder, { recursive: true });
+  });
+
+  it("refuses a second owner while the first lives, and not one of a copy", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "subrosa-relay-"));
+    const data = join(folder, "data");
+    const first = await openLmdbStorage(data);
+    const second = openLmdbStorage(data);
+    await expect(second).rejects.toMatchObject({
+      code: "store-in-use",
+      message: expect.stringContaining(data),
+    });
+    await backupLmdb(data, join(folder, "copy"));
+    const copy = await openLmdbStorage(join(folder, "copy"));
+    await first.close();
+    // Two that try at once: one of them has it.
+    const tries = await Promise.allSettled([openLmdbStorage(data), openLmdbStorage(data)]);
+    expect(tries.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
+    for (const one of tries) if (one.status === "fulfilled") await one.value.close();
+    await copy.close();
     await rm(folder, { recursive: true });
   });
 });

@@ -2,8 +2,6 @@ import { unlink } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { toHex } from "../base/encoding.js";
-import { randomBytes } from "../crypto/random.js";
 
 /** A place at which this process answers as long as it lives. */
 export interface LifeSign {
@@ -13,12 +11,11 @@ export interface LifeSign {
 }
 
 /**
- * Starts answering at an address that nobody used before. The operating system ends it with the process, however
+ * Starts answering at an address made of `id`, letters and digits that nobody used before. The operating system ends it with the process, however
  * that ends: an abstract socket on Linux, a named pipe on Windows, else a socket file.
  */
-export function showLife(): Promise<LifeSign> {
-  const id = `subrosa-${toHex(randomBytes(16))}`;
-  const address = addressOf(id);
+export function showLife(id: string): Promise<LifeSign> {
+  const address = addressOf(`subrosa-${id}`);
   const server = createServer((socket) => socket.destroy());
   return new Promise((resolve, reject) => {
     server.once("error", reject);
