@@ -1,8 +1,11 @@
 import { showChat, wireChat } from "./chat.js";
-import { showGroupDialog, wireDialogs } from "./dialogs.js";
+import { showComposer, wireComposer } from "./composer.js";
 import { byId } from "./dom.js";
 import { explain } from "./explain.js";
+import { showGroupDialog, wireGroupDialog } from "./group-dialog.js";
 import { showList } from "./list.js";
+import { wireNewDialog } from "./new-dialog.js";
+import { wireSafetyDialog } from "./safety-dialog.js";
 import { Session } from "./session.js";
 
 const LAST_NAME = "subrosa-demo name";
@@ -61,6 +64,7 @@ function show() {
   showConnection();
   showList(session);
   showChat(session);
+  showComposer(session);
   showGroupDialog(session);
   const { me, unread } = session;
   document.title = `${unread > 0 ? `(${unread}) ` : ""}${me} · Subrosa`;
@@ -119,7 +123,10 @@ async function rename() {
 function wire() {
   const now = () => session;
   wireChat(now);
-  wireDialogs(now);
+  wireComposer(now);
+  wireNewDialog(now);
+  wireGroupDialog(now);
+  wireSafetyDialog(now);
   byId("rename").addEventListener("click", rename);
   byId("blocked-rename").addEventListener("click", rename);
   byId("blocked-retry").addEventListener("click", () => location.reload());

@@ -1,7 +1,7 @@
 import { arrange, byId, element, formatMoment, formatSize, icon } from "./dom.js";
 
-/** @type {Map<string, HTMLLIElement>} */
-const rows = new Map();
+/** @type {WeakMap<import("./model.js").Conversation, HTMLLIElement>} */
+const rows = new WeakMap();
 
 /** One line that says what is going on in a conversation. */
 function lineOf(conversation, me) {
@@ -34,7 +34,7 @@ function makeRow(session, conversation) {
     byId("title").focus();
   });
   const row = element("li", {}, button);
-  rows.set(conversation.key, row);
+  rows.set(conversation, row);
   return row;
 }
 
@@ -71,9 +71,8 @@ function fillRow(row, session, conversation) {
 
 export function showList(session) {
   const { sorted } = session;
-  for (const key of rows.keys()) if (!session.conversations.has(key)) rows.delete(key);
   const shown = sorted.map((conversation) => {
-    const row = rows.get(conversation.key) ?? makeRow(session, conversation);
+    const row = rows.get(conversation) ?? makeRow(session, conversation);
     fillRow(row, session, conversation);
     return row;
   });

@@ -35,6 +35,11 @@ export class Conversation {
     this.openedAt = Date.now();
   }
 
+  /** As the client names it. */
+  get id() {
+    return this.kind === "direct" ? this.name : { group: this.name };
+  }
+
   get last() {
     return this.items.at(-1);
   }
@@ -83,34 +88,4 @@ export function advance(message, { state, code, by }) {
   if (message.state !== undefined && RANK[state] < RANK[message.state]) return;
   message.state = state;
   message.code = code;
-}
-
-/** What the page itself remembers of one user at one relay, beside the client's encrypted store. */
-export class Memory {
-  #key;
-  #kinds;
-
-  constructor(relay, userId) {
-    this.#key = `subrosa-demo ${relay} ${userId}`;
-    let stored;
-    try {
-      stored = JSON.parse(localStorage.getItem(this.#key));
-    } catch {
-      // Something else wrote it: begin anew.
-    }
-    this.#kinds = { joining: new Map(stored?.joining), identities: new Map(stored?.identities) };
-  }
-
-  /** What is remembered of a kind: pairs of a name and its value. */
-  all(kind) {
-    return [...this.#kinds[kind]];
-  }
-
-  /** Remembers a value, which undefined forgets. */
-  set(kind, name, value) {
-    if (value === undefined) this.#kinds[kind].delete(name);
-    else this.#kinds[kind].set(name, value);
-    const entries = Object.entries(this.#kinds).map(([one, values]) => [one, [...values]]);
-    localStorage.setItem(this.#key, JSON.stringify(Object.fromEntries(entries)));
-  }
 }

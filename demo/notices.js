@@ -51,8 +51,16 @@ function requestNotice(session, conversation, request) {
       element("p", { class: "code" }, formatFingerprint(fingerprint)),
     ],
     [
-      { label: "Approve", look: "primary", action: () => session.answerRequest(conversation, request, true) },
-      { label: "Decline", look: "", action: () => session.answerRequest(conversation, request, false) },
+      {
+        label: "Approve",
+        look: "primary",
+        action: () => session.groups.answerRequest(conversation, request, true),
+      },
+      {
+        label: "Decline",
+        look: "",
+        action: () => session.groups.answerRequest(conversation, request, false),
+      },
     ],
   );
 }
@@ -67,8 +75,8 @@ function invitationNotice(session, conversation) {
       element("p", { class: "hint" }, `Members: ${members.join(", ")}`),
     ],
     [
-      { label: "Accept", look: "primary", action: () => session.answerInvitation(conversation, true) },
-      { label: "Decline", look: "", action: () => session.answerInvitation(conversation, false) },
+      { label: "Accept", look: "primary", action: () => session.groups.answerInvitation(conversation, true) },
+      { label: "Decline", look: "", action: () => session.groups.answerInvitation(conversation, false) },
     ],
   );
 }

@@ -1,22 +1,16 @@
+import { readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import { join } from "node:path";
+import { extname, join } from "node:path";
 import { listenOnFreePort } from "./ports.mjs";
 
+/** What the page is made of: the files of this folder that are of one of these types. */
 const TYPES = {
-  html: "text/html; charset=utf-8",
-  css: "text/css; charset=utf-8",
-  js: "text/javascript; charset=utf-8",
-  svg: "image/svg+xml",
+  ".html": "text/html; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
+  ".svg": "image/svg+xml",
 };
-const PAGE = [
-  "index.html",
-  "style.css",
-  "rose.svg",
-  ...["app", "session", "model", "dom", "explain", "list", "chat", "notices", "dialogs"].map(
-    (name) => `${name}.js`,
-  ),
-];
 const HEADERS = {
   "cache-control": "no-cache",
   "x-content-type-options": "nosniff",
@@ -29,7 +23,8 @@ const HEADERS = {
  * @param {{ port: string | undefined, relay: string, demo: string, dist: string }} options
  */
 export async function servePage({ port, relay, demo, dist }) {
-  const files = new Map(PAGE.map((name) => [`/${name}`, join(demo, name)]));
+  const page = readdirSync(demo).filter((name) => extname(name) in TYPES);
+  const files = new Map(page.map((name) => [`/${name}`, join(demo, name)]));
   files.set("/", join(demo, "index.html"));
   files.set("/subrosa.global.js", join(dist, "subrosa.global.js"));
   let host;
@@ -52,7 +47,7 @@ export async function servePage({ port, relay, demo, dist }) {
       response.writeHead(404, { ...HEADERS, "content-type": "text/plain" }).end("Not found\n");
       return;
     }
-    response.writeHead(200, { ...HEADERS, "content-type": TYPES[path.slice(path.lastIndexOf(".") + 1)] });
+    response.writeHead(200, { ...HEADERS, "content-type": TYPES[extname(path)] });
     response.end(body);
   });
   const listening = await listenOnFreePort(port, 8080, (candidate) => listen(server, candidate));
