@@ -54,8 +54,10 @@ export const ERROR_CODES = [
   // conversations
   "not-a-member",
   "not-an-admin",
+  "last-admin",
   "already-a-member",
   "join-rejected",
+  "banned",
   "outbox-full",
   "identity-changed",
   "identity-mismatch",

@@ -6,8 +6,10 @@ import { type Content, MESSAGE_ID_LENGTH } from "./conversation/content.js";
 import type { Conversation } from "./conversation/conversation.js";
 import type { Target } from "./conversation/intent.js";
 import { usersOf } from "./conversation/leaves.js";
-import { isAdmin, type JoinMode } from "./conversation/policy.js";
+import { isAdmin, isBanned, type JoinMode } from "./conversation/policy.js";
+import type { PolicyChange } from "./conversation/policy-change.js";
 import { policyIn } from "./conversation/state.js";
+import type { ConversationName } from "./delivery/history.js";
 import { fingerprintOf, type SafetyNumber, safetyNumberOf } from "./identity/safety-number.js";
 import { type ClientLimits, DEFAULT_MAX_MESSAGE_BYTES } from "./options.js";
 import type { RunningClient } from "./running-client.js";
@@ -175,6 +177,8 @@ export class Conversations {
     const policy = group && policyIn(group);
     const isOpen = policy?.kind === "group" && policy.join === "open";
     const allowed = isOpen ? conversation : this.#administered(name);
+    if (policy !== undefined && isBanned(policy, userId))
+      throw new SubrosaError("banned", `${userId} is banned from group ${JSON.stringify(name)}`);
     await allowed.perform({ type: "add", userId, ...(expected !== undefined && { expected }) });
   }
 
@@ -194,6 +198,36 @@ export class Conversations {
     const { randomId, clock } = this.running.context;
     const content = { type: "close", id: randomId(MESSAGE_ID_LENGTH), sentAt: clock.now() } as const;
     await this.#administered(name).perform({ type: "send", content });
+  }
+
+  /** Changes what a group is. */
+  async administer(name: string, change: PolicyChange): Promise<void> {
+    await this.#administered(name).perform({ type: "policy", change });
+  }
+
+  banned(name: string): string[] {
+    const { group } = this.running.registry.active(name).state;
+    const policy = group && policyIn(group);
+    return policy?.kind === "group" ? [...policy.banned] : [];
+  }
+
+  /** Of a direct conversation that is not there yet it is what it begins with. */
+  async setDisappearing(conversation: ConversationName, disappearAfter: number): Promise<void> {
+    const change = { type: "disappearAfter", disappearAfter } as const;
+    if (typeof conversation !== "string") return this.administer(conversation.group, change);
+    const { registry, starter, context } = this.running;
+    const direct = registry.direct(conversation);
+    if (direct?.state.record.status === "active" && !context.outbox.waitsFor(conversation))
+      return direct.perform({ type: "policy", change });
+    const { intent, change: stored } = context.outbox.add(
+      { userId: conversation },
+      { type: "policy", change },
+    );
+    const finished = context.outbox.finished(intent);
+    finished.catch(() => {});
+    await context.write([stored]);
+    starter.flushDirect(conversation);
+    await finished;
   }
 
   groups(): GroupSummary[] {

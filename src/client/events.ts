@@ -1,4 +1,5 @@
 import type { ErrorCode, SubrosaError } from "../base/errors.js";
+import type { PolicyNews } from "./conversation/policy-change.js";
 
 /** A direct or group message. */
 export interface Message {
@@ -82,6 +83,12 @@ export interface ClientEvents {
   /** This user is no member any more: it left, was removed (`by`), or the relay lost the group. */
   groupLeave: { readonly group: string; readonly reason: "left" | "removed" | "lost"; readonly by?: string };
   /** `by` admitted the user; for `memberLeave` it removed the user, or is the user itself, who left. */
+  /**
+   * `by` changed what a group is, or, with `user` in place of `group`, the time after which the messages of a direct
+   * conversation disappear. Only what has changed is there: user ids of members who became admins, or are none any
+   * more, of users who were banned, or are not any more. After a change of its `name`, `group` is the new one.
+   */
+  groupUpdated: { readonly group?: string; readonly user?: string; readonly by: string } & PolicyNews;
   memberJoin: { readonly group: string; readonly userId: string; readonly by: string };
   memberLeave: { readonly group: string; readonly userId: string; readonly by: string };
   joinRequest: JoinRequestEvent;

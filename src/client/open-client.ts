@@ -155,7 +155,7 @@ async function load(
       // The group is over, or was never for this device: nothing was lost.
       if (error.code !== "unknown-group" && error.code !== "not-a-member") report(error);
     },
-    rejected: (groupId, requestId) => void ownRequests.rejected(groupId, requestId).catch(report),
+    rejected: (rejection) => void ownRequests.rejected(rejection).catch(report),
   });
   running = new RunningClient({
     context,

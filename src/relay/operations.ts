@@ -220,9 +220,9 @@ export const handlers: Omit<Handlers, "append"> = {
   async listGroups({ storage, sender }) {
     return { groups: await storage.listGroups(sender.deviceId) };
   },
-  async rejectJoin(context, { groupId, requestId }) {
+  async rejectJoin(context, rejection) {
     const { storage, sender, limits } = context;
-    await storage.rejectJoin({ groupId, requestId, sender, now: context.now(), quotas: quotasOf(limits) });
+    await storage.rejectJoin({ ...rejection, sender, now: context.now(), quotas: quotasOf(limits) });
     return undefined;
   },
   async setBlocked({ storage, sender, limits }, { userId, blocked }) {

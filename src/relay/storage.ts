@@ -1,5 +1,5 @@
 import type { Bytes } from "../base/bytes.js";
-import type { EntryContent } from "../wire/entries.js";
+import type { EntryContent, Rejection } from "../wire/entries.js";
 import type { Cursor, LogId } from "../wire/identifiers.js";
 import type { Account } from "../wire/identity.js";
 import type { EntryKind, Role } from "../wire/protocol.js";
@@ -66,9 +66,7 @@ export interface PublishCommand {
   readonly now: number;
 }
 
-export interface RejectCommand {
-  readonly groupId: Bytes;
-  readonly requestId: Bytes;
+export interface RejectCommand extends Rejection {
   readonly sender: Sender;
   readonly now: number;
   readonly quotas: Quotas;

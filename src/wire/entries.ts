@@ -18,6 +18,7 @@ import {
   EntryKind,
   GROUP_ID_LENGTH,
   PUBLIC_KEY_LENGTH,
+  RejectionReason,
   Role,
 } from "./protocol.js";
 
@@ -222,16 +223,20 @@ export function decodeJoinRequest(reader: Reader): JoinRequest {
   return { ...request, signature: reader.opaque(128), ...(replaces && { replaces }) };
 }
 
-/** The payload of a `rejection` entry: which request (its entry id) in which group was refused. */
+/** The payload of a `rejection` entry, and what `rejectJoin` asks for: which request (its entry id) in which group. */
 export interface Rejection {
   readonly groupId: Bytes;
   readonly requestId: Bytes;
+  readonly reason: RejectionReason;
 }
 
 export function encodeRejection(writer: Writer, rejection: Rejection): void {
-  writer.fixed(rejection.groupId).fixed(rejection.requestId);
+  writer.fixed(rejection.groupId).fixed(rejection.requestId).u8(rejection.reason);
 }
 
 export function decodeRejection(reader: Reader): Rejection {
-  return { groupId: reader.fixed(GROUP_ID_LENGTH), requestId: reader.fixed(ENTRY_ID_LENGTH) };
+  const asked = { groupId: reader.fixed(GROUP_ID_LENGTH), requestId: reader.fixed(ENTRY_ID_LENGTH) };
+  const reason = reader.u8();
+  const known = Object.values(RejectionReason).find((one) => one === reason);
+  return { ...asked, reason: known ?? reader.fail("unknown reason of a rejection") };
 }

@@ -50,6 +50,10 @@ export function isHandshake(kind: EntryKind): boolean {
 export const Role = { member: 1, admin: 2 } as const;
 export type Role = (typeof Role)[keyof typeof Role];
 
+/** Why a join request was refused. */
+export const RejectionReason = { refused: 1, banned: 2 } as const;
+export type RejectionReason = (typeof RejectionReason)[keyof typeof RejectionReason];
+
 /** Close codes of the WebSocket connection; PROTOCOL.md says when each is sent. */
 export const CloseCode = {
   normal: 1000,

@@ -8,9 +8,12 @@ import {
   decodeAccessChange,
   decodeEntryContent,
   decodeEntryKind,
+  decodeRejection,
   type EntryContent,
   encodeAccessChange,
   encodeEntryContent,
+  encodeRejection,
+  type Rejection,
 } from "./entries.js";
 import {
   type Cursor,
@@ -275,13 +278,10 @@ export const operations = {
       }),
     }),
   }),
-  rejectJoin: operation<{ groupId: Bytes; requestId: Bytes }, undefined>({
+  rejectJoin: operation<Rejection, undefined>({
     type: 0x1b,
-    encode: (writer, body) => void writer.fixed(body.groupId).fixed(body.requestId),
-    decode: (reader) => ({
-      groupId: reader.fixed(GROUP_ID_LENGTH),
-      requestId: reader.fixed(ENTRY_ID_LENGTH),
-    }),
+    encode: encodeRejection,
+    decode: decodeRejection,
     encodeResult: nothing.encode,
     decodeResult: nothing.decode,
   }),

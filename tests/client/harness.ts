@@ -87,6 +87,7 @@ const NAMES: readonly EventName[] = [
   "groupDeleted",
   "groupJoin",
   "groupLeave",
+  "groupUpdated",
   "memberJoin",
   "memberLeave",
   "joinRequest",

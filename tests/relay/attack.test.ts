@@ -92,7 +92,7 @@ describe("hostile clients", () => {
         type: "request",
         id: 1,
         name: "rejectJoin",
-        body: { groupId: log.id, requestId: randomBytes(16) },
+        body: { groupId: log.id, requestId: randomBytes(16), reason: 1 },
       }),
       encodeClientFrame({ type: "ack", log, cursor: { seq: 1, digest: randomBytes(32) } }),
     ];

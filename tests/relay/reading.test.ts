@@ -5,7 +5,7 @@ import { Relay, type RelayOptions } from "../../src/relay.js";
 import type { LogEntry } from "../../src/wire/entries.js";
 import { EndReason } from "../../src/wire/frames.js";
 import { type Cursor, type LogId, logKey, START } from "../../src/wire/identifiers.js";
-import { CloseCode, EntryKind } from "../../src/wire/protocol.js";
+import { CloseCode, EntryKind, RejectionReason } from "../../src/wire/protocol.js";
 import { ManualClock } from "./manual-clock.js";
 import {
   add,
@@ -283,16 +283,17 @@ describe("readers", () => {
     expect(seen?.form === "full" && seen.content.payload).toEqual(request.payload);
     await b.untilEntries(box, 1);
     await expect(c.subscribe(box)).rejects.toMatchObject({ code: "not-a-member" });
-    await expect(b.request("rejectJoin", { groupId, requestId: request.entryId })).rejects.toMatchObject({
+    const rejection = { groupId, requestId: request.entryId, reason: RejectionReason.refused };
+    await expect(b.request("rejectJoin", rejection)).rejects.toMatchObject({
       code: "not-an-admin",
     });
     await a.append(log, at, commit([remove(bob)]));
     expect(await ended(b, box)).toBe(EndReason.removed);
     await c.subscribe(inboxOf(carol));
-    await a.request("rejectJoin", { groupId, requestId: request.entryId });
+    await a.request("rejectJoin", rejection);
     const [told] = await c.untilEntries(inboxOf(carol), 1);
     expect(told?.form === "full" && told.content.kind).toBe(EntryKind.rejection);
-    await expect(a.request("rejectJoin", { groupId, requestId: request.entryId })).rejects.toMatchObject({
+    await expect(a.request("rejectJoin", rejection)).rejects.toMatchObject({
       code: "unknown-entry",
     });
     await b.close();

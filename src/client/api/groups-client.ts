@@ -1,8 +1,10 @@
 import { assertArgument } from "../../base/errors.js";
 import { assertName } from "../../wire/identifiers.js";
-import { assertOptions } from "../arguments.js";
-import type { JoinMode } from "../conversation/policy.js";
+import { assertConversation, assertOptions } from "../arguments.js";
+import { JOIN_MODES, type JoinMode, MAX_DISAPPEAR_AFTER } from "../conversation/policy.js";
+import type { PolicyChange } from "../conversation/policy-change.js";
 import type { GroupSummary, MemberSummary } from "../conversations.js";
+import type { ConversationName } from "../delivery/history.js";
 import { assertFingerprint } from "../identity/safety-number.js";
 import type { WaitOptions } from "../waiting.js";
 import { MessagingClient, type SendOptions } from "./messaging-client.js";
@@ -14,13 +16,13 @@ export abstract class GroupsClient extends MessagingClient {
     assertName(group, "group");
     assertOptions(options);
     const { join = "approval" } = options;
-    assertArgument(["approval", "open", "closed"].includes(join), "join: approval, open or closed");
+    assertJoinMode(join);
     await this.wait((core) => core.call("createGroup", group, join), options);
   }
 
   /**
    * Asks to join a group; resolves once this user is a member. After `timeout` the request stands: a later approval
-   * raises `groupJoin`. With `fingerprint`, the member who admits must have it. Throws `join-rejected`,
+   * raises `groupJoin`. With `fingerprint`, the member who admits must have it. Throws `join-rejected`, `banned`,
    * `unknown-group`, `already-a-member`, `identity-mismatch`, `timeout`, `aborted`.
    */
   async joinGroup(
@@ -33,7 +35,7 @@ export abstract class GroupsClient extends MessagingClient {
     await this.wait((core) => core.call("joinGroup", group, options.fingerprint), options);
   }
 
-  /** Adds a user to a group, who then gets an `invitation`. Throws `not-an-admin`, `unknown-user`, `already-a-member`, … */
+  /** Adds a user to a group, who then gets an `invitation`. Throws `not-an-admin`, `unknown-user`, `already-a-member`, `banned`, … */
   async invite(group: string, userId: string, options: SendOptions & WaitOptions = {}): Promise<void> {
     assertName(group, "group");
     assertName(userId, "userId");
@@ -61,6 +63,69 @@ export abstract class GroupsClient extends MessagingClient {
     await this.wait((core) => core.call("deleteGroup", group), options);
   }
 
+  /** Makes a member an admin. Throws `not-an-admin`, `not-a-member`, `quota-exceeded`, `timeout`. */
+  async promote(group: string, userId: string, options: WaitOptions = {}): Promise<void> {
+    await this.#administer(group, { type: "promote", userId: checkedUser(userId) }, options);
+  }
+
+  /**
+   * Makes an admin, who may be this user, a mere member. Throws `last-admin` where nobody else is one, `not-an-admin`,
+   * `not-a-member`, `timeout`.
+   */
+  async demote(group: string, userId: string, options: WaitOptions = {}): Promise<void> {
+    await this.#administer(group, { type: "demote", userId: checkedUser(userId) }, options);
+  }
+
+  /**
+   * Keeps a user out of a group, whoever would add it, until `unban`; removes it if it is a member. Its requests to
+   * join are refused by themselves. Throws `not-an-admin`, `quota-exceeded`, `timeout`.
+   */
+  async ban(group: string, userId: string, options: WaitOptions = {}): Promise<void> {
+    assertArgument(userId !== this.userId, "userId: another user than oneself");
+    await this.#administer(group, { type: "ban", userId: checkedUser(userId) }, options);
+  }
+
+  /** Lets a user be added to a group again. Throws `not-an-admin`, `timeout`. */
+  async unban(group: string, userId: string, options: WaitOptions = {}): Promise<void> {
+    await this.#administer(group, { type: "unban", userId: checkedUser(userId) }, options);
+  }
+
+  /** Who is banned from a group; throws `not-a-member`. */
+  async banned(group: string): Promise<string[]> {
+    return (await this.open()).call("banned", group);
+  }
+
+  /** Changes who may join a group. Throws `not-an-admin`, `timeout`. */
+  async setJoinMode(group: string, join: JoinMode, options: WaitOptions = {}): Promise<void> {
+    assertJoinMode(join);
+    await this.#administer(group, { type: "join", join }, options);
+  }
+
+  /**
+   * Sets for how long messages of a conversation, with a user or of a `{ group }`, are kept by all who are in it, in
+   * milliseconds; 0: without end. Either user of a direct conversation may, and in a group its admins. Throws
+   * `not-an-admin`, `unknown-user`, `timeout`.
+   */
+  async setDisappearing(
+    conversation: ConversationName,
+    milliseconds: number,
+    options: WaitOptions = {},
+  ): Promise<void> {
+    assertConversation(conversation);
+    assertArgument(conversation !== this.userId, "conversation: with another user than oneself");
+    assertArgument(
+      Number.isSafeInteger(milliseconds) && milliseconds >= 0 && milliseconds <= MAX_DISAPPEAR_AFTER,
+      "milliseconds: a whole number, at most a year",
+    );
+    const name = typeof conversation === "string" ? conversation : { group: conversation.group };
+    await this.wait((core) => core.call("setDisappearing", name, milliseconds), options);
+  }
+
+  async #administer(group: string, change: PolicyChange, options: WaitOptions): Promise<void> {
+    assertName(group, "group");
+    await this.wait((core) => core.call("administer", group, change), options);
+  }
+
   /** The groups this user is a member of. */
   async groups(): Promise<GroupSummary[]> {
     return (await this.open()).call("groups");
@@ -70,4 +135,13 @@ export abstract class GroupsClient extends MessagingClient {
   async members(group: string): Promise<MemberSummary[]> {
     return (await this.open()).call("members", group);
   }
+}
+
+function assertJoinMode(join: JoinMode): void {
+  assertArgument(JOIN_MODES.includes(join), "join: approval, open or closed");
+}
+
+function checkedUser(userId: string): string {
+  assertName(userId, "userId");
+  return userId;
 }

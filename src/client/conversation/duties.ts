@@ -5,7 +5,8 @@ import { Role } from "../../wire/protocol.js";
 import { accessChanges, wantedAccess } from "./access.js";
 import { pendingLeaves, successor } from "./commit-rules.js";
 import { type Leaf, leavesOf } from "./leaves.js";
-import { isAdmin } from "./policy.js";
+import { isAdmin, type Policy } from "./policy.js";
+import { changedPolicy, type PolicyChange } from "./policy-change.js";
 import type { AccessList } from "./record.js";
 import { type ConversationState, policyIn } from "./state.js";
 
@@ -48,6 +49,12 @@ export function mayCommit(group: GroupState, access: AccessList, deviceId: Uint8
 export function presentDevices(group: GroupState, access: AccessList, deviceId: Uint8Array): Set<string> {
   const isAdmin = access.get(toHex(deviceId))?.role === Role.admin;
   return new Set((isAdmin ? stayingLeaves(group) : leavesOf(group)).map((leaf) => toHex(leaf.deviceId)));
+}
+
+/** The policy with a change by `self`; throws what keeps that from being possible. */
+export function policyWith(group: GroupState, change: PolicyChange, self: string): Policy {
+  const members = new Set(stayingLeaves(group).map(({ userId }) => userId));
+  return changedPolicy(policyIn(group), change, { members, self });
 }
 
 /** Users of whose devices nothing was heard for so many milliseconds; never this one. */

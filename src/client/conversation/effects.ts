@@ -7,6 +7,8 @@ import { pendingLeaves } from "./commit-rules.js";
 import type { Content } from "./content.js";
 import { forgetMessage } from "./journal.js";
 import { type Leaf, leafAt, usersOf } from "./leaves.js";
+import { policyNews } from "./policy-change.js";
+import { policyIn } from "./state.js";
 import type { Step } from "./step.js";
 
 /** What the events of a conversation carry. */
@@ -52,7 +54,7 @@ export function noteReceipt(context: Context, step: Step, by: string, received: 
   step.after(() => context.emit("receipt", { ids, by, ...groupField(step), state: "delivered" }));
 }
 
-/** Who came and who went with a commit. */
+/** Who came and who went with a commit, and what else it changed. */
 export function announceCommit(
   context: Context,
   step: Step,
@@ -61,11 +63,15 @@ export function announceCommit(
   staged: StagedCommit,
 ): void {
   const { subject, status } = step.record;
-  if (subject.kind === "direct" || status === "invited" || status === "leaving") return;
+  if (status === "invited" || status === "leaving") return;
+  const by = leafAt(before, staged.committer as LeafIndex).userId;
+  const news = policyNews(policyIn(before), policyIn(after), usersOf(after));
+  const where = subject.kind === "direct" ? { user: subject.peer } : { group: subject.name };
+  if (news !== undefined) step.after(() => context.emit("groupUpdated", { ...where, by, ...news }));
+  if (subject.kind === "direct") return;
   const group = subject.name;
   const earlier = new Set(usersOf(before));
   const later = new Set(usersOf(after));
-  const by = leafAt(before, staged.committer as LeafIndex).userId;
   // Who proposed to be removed left by itself, whoever made the commit.
   const leavers = new Set(pendingLeaves(before).map((leafIndex) => leafAt(before, leafIndex).userId));
   for (const userId of later) {

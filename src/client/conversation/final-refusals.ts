@@ -4,6 +4,8 @@ import { type ErrorCode, SubrosaError } from "../../base/errors.js";
 const FINAL: readonly ErrorCode[] = [
   "not-an-admin",
   "not-a-member",
+  "last-admin",
+  "banned",
   "unknown-group",
   "unknown-user",
   "no-key-package",

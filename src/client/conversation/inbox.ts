@@ -9,6 +9,7 @@ import {
   encodePointer,
   type LogEntry,
   type Pointer,
+  type Rejection,
 } from "../../wire/entries.js";
 import { type Cursor, decodeCursor, encodeCursor, type LogId, START } from "../../wire/identifiers.js";
 import { EntryKind, LogKind } from "../../wire/protocol.js";
@@ -31,7 +32,7 @@ const LATER: readonly ErrorCode[] = ["queue-full", "rate-limited"];
 export interface InboxHandler {
   joined(conversation: Conversation): void;
   dropped(groupId: Uint8Array, error: SubrosaError): void;
-  rejected(groupId: Uint8Array, requestId: Uint8Array): void;
+  rejected(rejection: Rejection): void;
 }
 
 /** This device's inbox: pointers to conversations it was added to, and answers to its join requests. */
@@ -149,8 +150,8 @@ export class Inbox {
       try {
         if (kind === EntryKind.pointer) pointers.push(decode(decodePointer, payload));
         else if (kind === EntryKind.rejection) {
-          const { groupId, requestId } = decode(decodeRejection, payload);
-          effects.push(() => this.#handler.rejected(groupId, requestId));
+          const rejection = decode(decodeRejection, payload);
+          effects.push(() => this.#handler.rejected(rejection));
         }
       } catch (error) {
         effects.push(() => this.#context.report(error));

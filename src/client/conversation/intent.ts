@@ -11,6 +11,7 @@ import {
   GROUP_ID_LENGTH,
 } from "../../wire/protocol.js";
 import { type Content, decodeContent, encodeContent } from "./content.js";
+import { decodePolicyChange, encodePolicyChange, type PolicyChange } from "./policy-change.js";
 
 /** What the app, or this client by itself, wants to happen in a conversation. */
 export type Action =
@@ -30,7 +31,7 @@ export type Action =
       };
     }
   | { readonly type: "remove"; readonly userId: string }
-  | { readonly type: "promote"; readonly userId: string }
+  | { readonly type: "policy"; readonly change: PolicyChange }
   | { readonly type: "leave" }
   /** A commit with a fresh path, and with what is due: pending leaves, access that a void commit changed. */
   | { readonly type: "refresh" }
@@ -45,7 +46,7 @@ export function isWish(action: Action): boolean {
     case "add":
       return action.request === undefined;
     case "remove":
-    case "promote":
+    case "policy":
     case "leave":
       return true;
     default:
@@ -80,7 +81,7 @@ export interface Intent {
   sealed?: Sealed | undefined;
 }
 
-const ACTIONS = { send: 1, add: 2, remove: 3, promote: 4, leave: 5, refresh: 6, start: 7 } as const;
+const ACTIONS = { send: 1, add: 2, remove: 3, leave: 5, refresh: 6, start: 7, policy: 8 } as const;
 
 function encodeAction(writer: Writer, action: Action): void {
   writer.u8(ACTIONS[action.type]);
@@ -99,8 +100,10 @@ function encodeAction(writer: Writer, action: Action): void {
           .optional(request.replaces, (v, hash) => v.fixed(hash)),
       );
     case "remove":
-    case "promote":
       encodeName(writer, action.userId);
+      return;
+    case "policy":
+      encodePolicyChange(writer, action.change);
       return;
     default:
       return;
@@ -133,8 +136,8 @@ function decodeAction(reader: Reader): Action {
     }
     case ACTIONS.remove:
       return { type: "remove", userId: decodeName(reader) };
-    case ACTIONS.promote:
-      return { type: "promote", userId: decodeName(reader) };
+    case ACTIONS.policy:
+      return { type: "policy", change: decodePolicyChange(reader) };
     case ACTIONS.leave:
       return { type: "leave" };
     case ACTIONS.refresh:

@@ -22,7 +22,7 @@ import {
   type LogId,
   START,
 } from "../../wire/identifiers.js";
-import { EntryKind, LogKind } from "../../wire/protocol.js";
+import { EntryKind, LogKind, RejectionReason } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
 import type { RaisedEvents } from "../events.js";
 import { assertFingerprint, fingerprintOf } from "../identity/safety-number.js";
@@ -33,7 +33,7 @@ import type { Conversation } from "./conversation.js";
 import { presentDevices } from "./duties.js";
 import { identityIn, leavesOf } from "./leaves.js";
 import { contentDigests, nextCursor } from "./log-digest.js";
-import { isAdmin } from "./policy.js";
+import { isAdmin, isBanned } from "./policy.js";
 import { isMember } from "./registry.js";
 import { policyIn } from "./state.js";
 
@@ -214,8 +214,9 @@ export class JoinRequests {
     this.#shown.add(id);
     const policy = policyIn(state.group);
     if (policy.kind !== "group") return;
+    const isHopeless = policy.join === "closed" || isBanned(policy, request.userId);
     // Who was removed meanwhile has nothing to be repaired, and was told so by this.
-    if (policy.join === "closed" || request.replaces !== undefined) return this.#reject(requestId);
+    if (isHopeless || request.replaces !== undefined) return this.#reject(requestId, request);
     if (policy.join === "open" || isOwnDevice) {
       return this.#admitInTurn(requestId, request);
     }
@@ -241,7 +242,7 @@ export class JoinRequests {
         return answered;
       },
       reject: () => {
-        answered ??= this.#reject(requestId);
+        answered ??= this.#reject(requestId, request);
         return answered;
       },
     };
@@ -290,14 +291,17 @@ export class JoinRequests {
     await this.#forget(requestId);
   }
 
-  async #reject(requestId: Uint8Array): Promise<void> {
+  async #reject(requestId: Uint8Array, { userId }: JoinRequest): Promise<void> {
+    const { group } = this.conversation.state;
+    const banned = group !== undefined && isBanned(policyIn(group), userId);
+    const reason = banned ? RejectionReason.banned : RejectionReason.refused;
     try {
-      await this.#context.relay.request("rejectJoin", {
-        groupId: this.#groupId,
-        requestId: requestId.slice(),
-      });
+      const asked = { groupId: this.#groupId, requestId: requestId.slice() };
+      await this.#context.relay.request("rejectJoin", { ...asked, reason });
     } catch (error) {
-      if (!SubrosaError.is(error) || error.code !== "unknown-entry") throw error;
+      // Answered by another; or it is for an admin to say no.
+      const codes = ["unknown-entry", "not-an-admin"];
+      if (!SubrosaError.is(error) || !codes.includes(error.code)) throw error;
     }
     await this.#forget(requestId);
   }

@@ -121,13 +121,14 @@ export function fail(context: Context, step: Step, intent: Intent, error: Subros
 }
 
 /**
- * The conversation has ended: a message to a user finds another one, unless the step says why it must not; everything
+ * The conversation has ended: what the app wants of one with a user finds another, unless the step says why it must not; everything
  * else that waits fails.
  */
 export function endWithConversation(context: Context, step: Step, intent: Intent): void {
   if (step.hasEnded(intent)) return;
   const { subject } = step.record;
-  if (subject.kind === "direct" && step.endedBy === undefined && isMessage(intent.action)) {
+  const goesOn = isMessage(intent.action) || intent.action.type === "policy";
+  if (subject.kind === "direct" && step.endedBy === undefined && goesOn) {
     step.change(context.outbox.retarget(intent, { userId: subject.peer }));
   } else if (intent.action.type === "leave") {
     step.endIntent(intent);

@@ -4,9 +4,9 @@ import { SubrosaError } from "../../base/errors.js";
 import { decode } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
 import { sign } from "../../crypto/signature.js";
-import { encodeJoinRequest, joinRequestToBeSigned } from "../../wire/entries.js";
+import { encodeJoinRequest, joinRequestToBeSigned, type Rejection } from "../../wire/entries.js";
 import { START } from "../../wire/identifiers.js";
-import { ENTRY_ID_LENGTH, EntryKind, LogKind } from "../../wire/protocol.js";
+import { ENTRY_ID_LENGTH, EntryKind, LogKind, RejectionReason } from "../../wire/protocol.js";
 import type { Context, Effect } from "../context.js";
 import { layout } from "../layout.js";
 import { type Deferred, deferred } from "../waiting.js";
@@ -190,12 +190,16 @@ export class OwnRequests {
   }
 
   /** A member refused. Only the request that stands counts; the relay could answer for it, but never for a member. */
-  async rejected(groupId: Uint8Array, requestId: Uint8Array): Promise<void> {
+  async rejected({ groupId, requestId, reason }: Rejection): Promise<void> {
     const key = toHex(groupId);
     const request = this.#requests.get(key);
     if (request === undefined || toHex(request.requestId) !== toHex(requestId)) return;
-    const reason = `the request to join ${JSON.stringify(request.name)} was refused`;
-    await this.#drop(key, new SubrosaError("join-rejected", reason));
+    const name = JSON.stringify(request.name);
+    const error =
+      reason === RejectionReason.banned
+        ? new SubrosaError("banned", `this user is banned from group ${name}`)
+        : new SubrosaError("join-rejected", `the request to join ${name} was refused`);
+    await this.#drop(key, error);
   }
 
   async #drop(key: string, error: SubrosaError): Promise<void> {

@@ -42,7 +42,7 @@ export interface GroupPolicy extends CommonPolicy {
 }
 
 const KINDS = { direct: 1, group: 2 } as const;
-const JOIN_MODES = ["approval", "open", "closed"] as const;
+export const JOIN_MODES = ["approval", "open", "closed"] as const;
 
 function encodePolicy(writer: Writer, policy: Policy): void {
   writer.u8(VERSION).u8(KINDS[policy.kind]);
@@ -86,7 +86,8 @@ function decodePolicy(reader: Reader): Policy {
   return { kind: "group", name, join, admins, banned, disappearAfter: decodeTime(reader) };
 }
 
-function decodeTime(reader: Reader): number {
+/** A time as {@link Policy.disappearAfter} has it. */
+export function decodeTime(reader: Reader): number {
   const time = reader.uint53();
   return time <= MAX_DISAPPEAR_AFTER ? time : reader.fail("a time longer than a year");
 }
@@ -110,6 +111,11 @@ export function policyExtension(policy: Policy): Extension {
 export function policyOf(extensions: readonly Extension[]): Policy {
   const extension = extensions.find((candidate) => candidate.extensionType === POLICY_EXTENSION);
   return decode(decodePolicy, extension?.data ?? new Uint8Array(0));
+}
+
+/** Whether nobody may add the user. */
+export function isBanned(policy: Policy, userId: string): boolean {
+  return policy.kind === "group" && policy.banned.includes(userId);
 }
 
 /** Whether the user may admit and remove others and change the policy. */

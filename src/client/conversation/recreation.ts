@@ -221,7 +221,8 @@ export class Recreation {
     for (const userId of users) {
       try {
         await next.perform({ type: "add", userId });
-        if (admins.includes(userId)) await next.perform({ type: "promote", userId });
+        if (admins.includes(userId))
+          await next.perform({ type: "policy", change: { type: "promote", userId } });
       } catch (error) {
         if (!SubrosaError.is(error) || error.code === "closed") throw error;
         this.#leftOut(userId, error);

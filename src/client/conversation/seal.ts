@@ -24,11 +24,12 @@ import {
 } from "./access.js";
 import { checkCommit, pendingLeaves, successor } from "./commit-rules.js";
 import { contentBytes } from "./content.js";
+import { policyWith } from "./duties.js";
 import type { Action, Intent, Sealed } from "./intent.js";
 import { authenticate, identityIn, type Leaf, leavesOf } from "./leaves.js";
 import { contentDigest } from "./log-digest.js";
 import { paddedLength } from "./padding.js";
-import { isAdmin, isSamePolicy, type Policy, policyExtension } from "./policy.js";
+import { isAdmin, isBanned, isSamePolicy, type Policy, policyExtension } from "./policy.js";
 import { policyIn } from "./state.js";
 import type { Step } from "./step.js";
 
@@ -125,24 +126,25 @@ function planCommit(group: GroupState, action: Action, addition: Addition, self:
   const leaves = leavesOf(group);
   const removed = new Set<number>(pendingLeaves(group));
   const proposals: Proposal[] = [];
-  let admins = policy;
+  let changed = policy;
+  const removeUser = (userId: string) => {
+    const targets = leaves.filter((leaf) => leaf.userId === userId && !removed.has(leaf.leafIndex));
+    for (const { leafIndex } of targets) {
+      proposals.push({ kind: "remove", removed: leafIndex });
+      removed.add(leafIndex);
+    }
+    return targets.length > 0;
+  };
   switch (action.type) {
-    case "remove": {
+    case "remove":
       if (!isAdmin(policy, self) || policy.kind === "direct") {
         throw new SubrosaError("not-an-admin", "only admins remove members");
       }
-      const targets = leaves.filter((leaf) => leaf.userId === action.userId && !removed.has(leaf.leafIndex));
-      if (targets.length === 0) throw new SubrosaError("not-a-member", "no such member to remove");
-      for (const leaf of targets) {
-        proposals.push({ kind: "remove", removed: leaf.leafIndex });
-        removed.add(leaf.leafIndex);
-      }
+      if (!removeUser(action.userId)) throw new SubrosaError("not-a-member", "no such member to remove");
       break;
-    }
-    case "promote":
-      if (policy.kind === "group" && !policy.admins.includes(action.userId)) {
-        admins = { ...policy, admins: [...policy.admins, action.userId] };
-      }
+    case "policy":
+      changed = policyWith(group, action.change, self);
+      if (action.change.type === "ban") removeUser(action.change.userId);
       break;
     case "add":
     case "start":
@@ -165,6 +167,8 @@ function planCommit(group: GroupState, action: Action, addition: Addition, self:
   }
   const staying = leaves.filter((leaf) => !removed.has(leaf.leafIndex));
   const added = keyPackages.map((keyPackage) => identityIn(keyPackage.leafNode.credential));
+  if (added.some(({ userId }) => isBanned(policy, userId)))
+    throw new SubrosaError("banned", "the user is banned from the group");
   // Another may have added them since these packages were fetched.
   const present = new Set(staying.map(({ deviceId }) => toHex(deviceId)));
   if (added.some(({ deviceId }) => present.has(toHex(deviceId)))) {
@@ -172,7 +176,7 @@ function planCommit(group: GroupState, action: Action, addition: Addition, self:
   }
   for (const keyPackage of keyPackages) proposals.push({ kind: "add", keyPackage });
   const after = [...staying, ...added];
-  const policyAfter = successor(admins, after);
+  const policyAfter = successor(changed, after);
   if (!isSamePolicy(policyAfter, policy)) {
     proposals.push({ kind: "groupContextExtensions", extensions: [policyExtension(policyAfter)] });
   }

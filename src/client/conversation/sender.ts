@@ -1,4 +1,5 @@
 import { SubrosaError } from "../../base/errors.js";
+import type { GroupState } from "../../mls/group/index.js";
 import type { Cursor } from "../../wire/identifiers.js";
 import { EntryKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
@@ -6,11 +7,12 @@ import { keyPackagesFor } from "./additions.js";
 import { pendingLeaves } from "./commit-rules.js";
 import { MESSAGE_ID_LENGTH } from "./content.js";
 import type { Conversation } from "./conversation.js";
-import { dueBeforeLeaving, idleUsers, isCommitDue, mayCommit, stayingLeaves } from "./duties.js";
+import { dueBeforeLeaving, idleUsers, isCommitDue, mayCommit, policyWith, stayingLeaves } from "./duties.js";
 import { isFinal } from "./final-refusals.js";
 import type { Action, Intent, Sealed } from "./intent.js";
 import { fail, unseal } from "./own-entries.js";
-import { isAdmin } from "./policy.js";
+import { isAdmin, isSamePolicy } from "./policy.js";
+import type { PolicyChange } from "./policy-change.js";
 import { sealCommit, sealLeave, sealMessage } from "./seal.js";
 import { type ConversationState, policyIn } from "./state.js";
 
@@ -151,7 +153,9 @@ export class Sender {
     if (due === undefined) return leave;
     const content = { type: "close", id: randomId(MESSAGE_ID_LENGTH), sentAt: clock.now() } as const;
     const action: Action =
-      due === "close" ? { type: "send", content } : { type: "promote", userId: due.heir };
+      due === "close"
+        ? { type: "send", content }
+        : { type: "policy", change: { type: "promote", userId: due.heir } };
     const { intent } = outbox.add({ groupId: record.groupId }, action);
     this.#ownInitiative.add(intent.order);
     return intent;
@@ -286,6 +290,7 @@ export class Sender {
         if (step.group === undefined) throw new SubrosaError("not-a-member", "the conversation has ended");
         if (action.type === "leave") await sealLeave(this.#context, step, intent);
         else if (isSend(intent)) await sealMessage(this.#context, step, intent);
+        else if (action.type === "policy" && this.#isMade(step.group, action.change)) step.endIntent(intent);
         else await sealCommit(this.#context, step, intent, addition);
       });
     } catch (error) {
@@ -298,6 +303,12 @@ export class Sender {
       return;
     }
     if (intent.sealed !== undefined) this.#send(intent, intent.sealed);
+    else this.#again = true;
+  }
+
+  /** Whether the policy is as a change would have it; throws what keeps it from being made. */
+  #isMade(group: GroupState, change: PolicyChange): boolean {
+    return isSamePolicy(policyIn(group), policyWith(group, change, this.#context.identity.userId));
   }
 
   #send(intent: Intent, sealed: Sealed): void {

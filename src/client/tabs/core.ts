@@ -1,5 +1,6 @@
 import type { SubrosaError } from "../../base/errors.js";
 import type { JoinMode } from "../conversation/policy.js";
+import type { PolicyChange } from "../conversation/policy-change.js";
 import type { ConversationSummary, GroupSummary, MemberSummary } from "../conversations.js";
 import type { ConversationName, HistoryMessage } from "../delivery/history.js";
 import type { ClientEvents, InvitationEvent, JoinRequestEvent, Message } from "../events.js";
@@ -31,6 +32,9 @@ export interface Calls {
   remove(group: string, userId: string): Promise<void>;
   leaveGroup(group: string): Promise<void>;
   deleteGroup(group: string): Promise<void>;
+  administer(group: string, change: PolicyChange): Promise<void>;
+  banned(group: string): Promise<string[]>;
+  setDisappearing(conversation: ConversationName, milliseconds: number): Promise<void>;
   groups(): Promise<GroupSummary[]>;
   members(group: string): Promise<MemberSummary[]>;
   conversations(): Promise<ConversationSummary[]>;

@@ -39,6 +39,15 @@ export async function callAgain<Name extends CallName>(
     case "leaveGroup":
     case "deleteGroup":
       return unless("not-a-member", call);
+    case "administer": {
+      const change = args[1] as Parameters<Calls["administer"]>[1];
+      const { type } = change;
+      // Who has demoted itself cannot ask for that again, nor name a group by what it was called before.
+      if (type === "demote" && change.userId === core.running.context.identity.userId)
+        return unless("not-an-admin", call);
+      const isRenamed = () => type === "rename" && registry.named(change.name) !== undefined;
+      return unless("not-a-member", call, isRenamed);
+    }
     case "acceptIdentity": {
       const userId = String(args[0]);
       const pinned = core.running.context.contacts.get(userId)?.pinnedKey;

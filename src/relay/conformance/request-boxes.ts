@@ -4,7 +4,7 @@ import { encode } from "../../codec/writer.js";
 import { randomBytes } from "../../crypto/random.js";
 import { decodeRejection, encodeJoinRequest } from "../../wire/entries.js";
 import { START } from "../../wire/identifiers.js";
-import { EntryKind } from "../../wire/protocol.js";
+import { EntryKind, RejectionReason } from "../../wire/protocol.js";
 import type { Sender } from "../storage.js";
 import { expect, refused } from "./expectations.js";
 import {
@@ -84,7 +84,14 @@ export function requestBoxCases(it: Define, world: World): void {
     const [request] = await readAll(box(log.id));
     const requestId = request?.entryId as Bytes;
     const reject = (sender: Sender, id = requestId) =>
-      world.storage.rejectJoin({ groupId: log.id, requestId: id, sender, now: NOW, quotas });
+      world.storage.rejectJoin({
+        groupId: log.id,
+        requestId: id,
+        reason: RejectionReason.banned,
+        sender,
+        now: NOW,
+        quotas,
+      });
     await expect(reject(bob)).rejects.toEqual(refused("not-a-member"));
     await expect(reject(carol)).rejects.toEqual(refused("not-an-admin"));
     await expect(reject(alice, randomBytes(16))).rejects.toEqual(refused("unknown-entry"));
@@ -95,6 +102,7 @@ export function requestBoxCases(it: Define, world: World): void {
     expect(decode(decodeRejection, told?.content?.payload as Bytes)).toEqual({
       groupId: log.id,
       requestId,
+      reason: RejectionReason.banned,
     });
     expect((await readAll(box(log.id)))[0]?.content).toBeUndefined();
     await ask(bob, log.id);

@@ -54,7 +54,7 @@ export function appendRequest(transaction: Transaction, command: AppendCommand):
 
 /** Drops a join request and tells the device that sent it. */
 export function rejectRequest(transaction: Transaction, command: RejectCommand): void {
-  const { groupId, requestId } = command;
+  const { groupId, requestId, reason } = command;
   const access = memberAccess(transaction, groupId, command.sender.deviceId);
   if (access.leavingSince > 0) refuse("not-a-member", "the device is leaving");
   if (access.role !== Role.admin) refuse("not-an-admin", "only an admin rejects join requests");
@@ -66,7 +66,7 @@ export function rejectRequest(transaction: Transaction, command: RejectCommand):
   const id = sha256Now(
     encode((w) => void w.opaque(toUtf8("Subrosa 1 rejection")).fixed(groupId).fixed(requestId), undefined),
   );
-  const payload = encode(encodeRejection, { groupId, requestId });
+  const payload = encode(encodeRejection, { groupId, requestId, reason });
   const content = { kind: EntryKind.rejection, entryId: id.subarray(0, ENTRY_ID_LENGTH), payload };
   appendOwn(transaction, inboxLog(entry.sender), content, command.now);
 }

@@ -127,7 +127,7 @@ export const bodies: { [Name in OperationName]: fc.Arbitrary<BodyOf<Name>> } = {
   resolveName: fc.record({ nameHash: fixed(32) }),
   resolveDirect: user,
   listGroups: fc.constant({}),
-  rejectJoin: fc.record({ groupId, requestId: deviceId }),
+  rejectJoin: fc.record({ groupId, requestId: deviceId, reason: fc.constantFrom(1 as const, 2 as const) }),
   setBlocked: fc.record({ userId: name, blocked: fc.boolean() }),
   listBlocked: fc.constant({}),
   beginUpload: blob,

@@ -31,7 +31,14 @@ import {
   deviceListToBeSigned,
   sessionToBeSigned,
 } from "../../../src/wire/identity.js";
-import { CloseCode, EntryKind, isHandshake, isPermanentClose, LogKind } from "../../../src/wire/protocol.js";
+import {
+  CloseCode,
+  EntryKind,
+  isHandshake,
+  isPermanentClose,
+  LogKind,
+  RejectionReason,
+} from "../../../src/wire/protocol.js";
 import { REFUSALS, refusalOf } from "../../../src/wire/refusals.js";
 
 const bytes = (length: number, value: number) => new Uint8Array(length).fill(value);
@@ -181,9 +188,9 @@ const clientFrames: [string, ClientFrame, string][] = [
       type: "request",
       id: 10,
       name: "rejectJoin",
-      body: { groupId: bytes(32, 0xaa), requestId: bytes(16, 0x88) },
+      body: { groupId: bytes(32, 0xaa), requestId: bytes(16, 0x88), reason: RejectionReason.banned },
     },
-    `1b 0000000a ${hex(32, "aa")} ${hex(16, "88")}`,
+    `1b 0000000a ${hex(32, "aa")} ${hex(16, "88")} 02`,
   ],
   [
     "setBlocked",

@@ -1,0 +1,224 @@
+import { describe, expect, it } from "vitest";
+import { memoryStore } from "../../src/index.js";
+import {
+  type Actor,
+  connectAll,
+  connected,
+  eventually,
+  makeActor,
+  makeGroup,
+  settledMembers,
+  startRelay,
+} from "./harness.js";
+
+const codeOf = (call: Promise<unknown>): Promise<string> =>
+  call.then(
+    () => "resolved",
+    (error) => error.code,
+  );
+
+/** Resolves when all of them list these admins. */
+async function settledAdmins(group: string, actors: readonly Actor[], admins: readonly string[]) {
+  for (const { client, userId } of actors) {
+    await eventually(async () => {
+      const members = await client.members(group);
+      const found = members.filter(({ admin }) => admin).map((member) => member.userId);
+      return JSON.stringify(found.sort()) === JSON.stringify(admins);
+    }, `${userId} sees the admins ${admins}`);
+  }
+}
+
+describe("admins", () => {
+  it("are made and unmade by admins, which all members are told of and the relay acts on", async () => {
+    const relay = await startRelay();
+    const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
+    await makeGroup("team", [alice, bob, carol]);
+    expect(await codeOf(bob.client.promote("team", "bob"))).toBe("not-an-admin");
+    expect(await codeOf(alice.client.promote("team", "nobody"))).toBe("not-a-member");
+    expect(await codeOf(alice.client.promote("elsewhere", "bob"))).toBe("not-a-member");
+    await alice.client.promote("team", "bob");
+    await alice.client.promote("team", "bob");
+    for (const actor of [alice, bob, carol])
+      expect(await actor.event("groupUpdated")).toEqual({ group: "team", by: "alice", promoted: ["bob"] });
+    await settledAdmins("team", [alice, bob, carol], ["alice", "bob"]);
+    expect((await bob.client.groups())[0]).toMatchObject({ name: "team", admin: true });
+    await bob.client.remove("team", "carol");
+    await settledMembers("team", [alice, bob]);
+    await bob.client.demote("team", "alice");
+    await settledAdmins("team", [alice, bob], ["bob"]);
+    expect(await alice.event("groupUpdated", ({ demoted }) => demoted !== undefined)).toEqual({
+      group: "team",
+      by: "bob",
+      demoted: ["alice"],
+    });
+    expect(await codeOf(alice.client.invite("team", "carol"))).toBe("not-an-admin");
+    // Nothing was changed twice.
+    expect(alice.all("groupUpdated")).toHaveLength(2);
+    for (const actor of [alice, bob, carol]) expect(actor.errors).toEqual([]);
+  });
+
+  it("are never none: the last one promotes another before it is none itself", async () => {
+    const relay = await startRelay();
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+    await makeGroup("team", [alice, bob]);
+    expect(await codeOf(alice.client.demote("team", "alice"))).toBe("last-admin");
+    expect(await codeOf(alice.client.demote("team", "nobody"))).toBe("not-a-member");
+    await alice.client.demote("team", "bob");
+    await alice.client.promote("team", "bob");
+    await alice.client.demote("team", "alice");
+    await settledAdmins("team", [alice, bob], ["bob"]);
+    await bob.client.setJoinMode("team", "closed");
+    await eventually(async () => (await alice.client.groups())[0]?.join === "closed");
+    for (const actor of [alice, bob]) expect(actor.errors).toEqual([]);
+  });
+
+  it("change different things at once, and the same thing: all of it comes about", async () => {
+    const relay = await startRelay();
+    const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
+    await makeGroup("team", [alice, bob, carol]);
+    await alice.client.promote("team", "bob");
+    await settledAdmins("team", [alice, bob, carol], ["alice", "bob"]);
+    await Promise.all([
+      alice.client.setJoinMode("team", "open"),
+      bob.client.setDisappearing({ group: "team" }, 60_000),
+      alice.client.ban("team", "mallory"),
+      bob.client.ban("team", "eve"),
+      alice.client.promote("team", "carol"),
+      bob.client.promote("team", "carol"),
+    ]);
+    for (const actor of [alice, bob, carol]) {
+      await eventually(async () => (await actor.client.banned("team")).length === 2);
+      await settledAdmins("team", [actor], ["alice", "bob", "carol"]);
+      await eventually(async () => (await actor.client.groups())[0]?.disappearAfter === 60_000);
+      expect((await actor.client.groups())[0]).toMatchObject({
+        join: "open",
+        banned: ["eve", "mallory"],
+        disappearAfter: 60_000,
+      });
+      const promoted = actor.all("groupUpdated").flatMap((event) => event.promoted ?? []);
+      expect(promoted).toEqual(["bob", "carol"]);
+      expect(actor.errors).toEqual([]);
+    }
+  });
+
+  it("who demote each other at once leave one, who is told nothing is left to do", async () => {
+    const relay = await startRelay();
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+    await makeGroup("team", [alice, bob]);
+    await alice.client.promote("team", "bob");
+    await settledAdmins("team", [alice, bob], ["alice", "bob"]);
+    const codes = await Promise.all([
+      codeOf(alice.client.demote("team", "bob")),
+      codeOf(bob.client.demote("team", "alice")),
+    ]);
+    expect(codes.sort()).toEqual(["not-an-admin", "resolved"]);
+    const members = await alice.client.members("team");
+    expect(members.filter(({ admin }) => admin)).toHaveLength(1);
+  });
+
+  it("may ask while offline: it is done with the next session, also after a restart", async () => {
+    const relay = await startRelay();
+    const store = memoryStore();
+    const [alice, bob] = [await connected(relay, "alice", { store }), await connected(relay, "bob")];
+    await makeGroup("team", [alice, bob]);
+    await alice.client.close();
+    const offline = makeActor(relay, "alice", { store });
+    expect(await codeOf(offline.client.promote("team", "bob", { timeout: 50 }))).toBe("timeout");
+    await offline.client.close();
+    await connected(relay, "alice", { store });
+    expect(await bob.event("groupUpdated")).toMatchObject({ promoted: ["bob"] });
+  });
+});
+
+describe("a banned user", () => {
+  it("is out with one commit, and neither admitted nor invited until the ban is lifted", async () => {
+    const relay = await startRelay();
+    const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
+    await makeGroup("team", [alice, bob, carol]);
+    await alice.client.promote("team", "carol");
+    expect(await codeOf(bob.client.ban("team", "carol"))).toBe("not-an-admin");
+    expect(await codeOf(alice.client.ban("team", "alice"))).toBe("invalid-argument");
+    await alice.client.ban("team", "carol");
+    await alice.client.ban("team", "carol");
+    await settledMembers("team", [alice, bob]);
+    expect(await carol.event("groupLeave")).toEqual({ group: "team", reason: "removed", by: "alice" });
+    for (const actor of [alice, bob]) {
+      expect(await actor.event("groupUpdated", ({ banned }) => banned !== undefined)).toEqual({
+        group: "team",
+        by: "alice",
+        banned: ["carol"],
+      });
+      expect(await actor.event("memberLeave")).toEqual({ group: "team", userId: "carol", by: "alice" });
+      expect(await actor.client.banned("team")).toEqual(["carol"]);
+    }
+    expect(await codeOf(alice.client.invite("team", "carol"))).toBe("banned");
+    expect(await codeOf(carol.client.joinGroup("team"))).toBe("banned");
+    // Whoever may admit, and however: the ban holds, and no app is asked.
+    await alice.client.setJoinMode("team", "open");
+    await eventually(async () => (await bob.client.groups())[0]?.join === "open");
+    expect(await codeOf(bob.client.invite("team", "carol"))).toBe("banned");
+    expect(await codeOf(carol.client.joinGroup("team"))).toBe("banned");
+    expect(alice.all("joinRequest")).toEqual([]);
+    await alice.client.unban("team", "carol");
+    await alice.client.unban("team", "carol");
+    expect(await alice.client.banned("team")).toEqual([]);
+    expect(await bob.event("groupUpdated", ({ unbanned }) => unbanned !== undefined)).toEqual({
+      group: "team",
+      by: "alice",
+      unbanned: ["carol"],
+    });
+    await carol.client.joinGroup("team");
+    await settledMembers("team", [alice, bob, carol]);
+    for (const actor of [alice, bob, carol]) expect(actor.errors).toEqual([]);
+  });
+
+  it("whose request was shown before is refused by approving it", async () => {
+    const relay = await startRelay();
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+    await alice.client.createGroup("team");
+    const asked = codeOf(bob.client.joinGroup("team"));
+    const request = await alice.event("joinRequest");
+    await alice.client.ban("team", "bob");
+    expect(await codeOf(request.approve())).toBe("banned");
+    await request.reject();
+    expect(await asked).toBe("banned");
+    expect(await alice.client.members("team")).toEqual([{ userId: "alice", admin: true }]);
+  });
+});
+
+describe("the time after which messages disappear", () => {
+  it("is set by either user of a direct conversation, also before its first message", async () => {
+    const relay = await startRelay();
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+    await alice.client.setDisappearing("bob", 5_000);
+    expect(await alice.event("groupUpdated")).toEqual({ user: "bob", by: "alice", disappearAfter: 5_000 });
+    await alice.client.sendDirectMessage("bob", "hello");
+    await bob.message("hello");
+    expect(await bob.event("groupUpdated")).toEqual({ user: "alice", by: "alice", disappearAfter: 5_000 });
+    await bob.client.setDisappearing("alice", 0);
+    expect(await alice.event("groupUpdated", ({ by }) => by === "bob")).toEqual({
+      user: "bob",
+      by: "bob",
+      disappearAfter: 0,
+    });
+    for (const actor of [alice, bob]) expect(actor.errors).toEqual([]);
+  });
+
+  it("is an admin's to set in a group, and within bounds", async () => {
+    const relay = await startRelay();
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+    await makeGroup("team", [alice, bob]);
+    expect(await codeOf(bob.client.setDisappearing({ group: "team" }, 1))).toBe("not-an-admin");
+    expect(await codeOf(alice.client.setDisappearing("alice", 1))).toBe("invalid-argument");
+    expect(await codeOf(alice.client.setDisappearing("nobody", 1))).toBe("unknown-user");
+    for (const time of [-1, 0.5, Number.NaN, 366 * 24 * 3600 * 1000])
+      expect(await codeOf(alice.client.setDisappearing({ group: "team" }, time))).toBe("invalid-argument");
+    await alice.client.setDisappearing({ group: "team" }, 3_600_000);
+    expect(await bob.event("groupUpdated")).toEqual({
+      group: "team",
+      by: "alice",
+      disappearAfter: 3_600_000,
+    });
+    expect((await bob.client.groups())[0]?.disappearAfter).toBe(3_600_000);
+  });
+});
