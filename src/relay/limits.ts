@@ -72,6 +72,12 @@ export interface RelayLimits {
   readonly maxDataBytes: number;
   readonly dataPerSecond: number;
   readonly dataBurst: number;
+  /**
+   * Bytes that one user may append to logs at once, with a few hundred more for each entry; more is refused as
+   * `quota-exceeded`. They come back in the course of {@link retention}, after which what was appended is gone, so
+   * that no user fills more than twice as much. All users of one address together: {@link addressFactor} times as much.
+   */
+  readonly maxUserBytes: number;
   /** Users that one user may block. */
   readonly maxBlocked: number;
   /**
@@ -163,6 +169,7 @@ export const DEFAULT_LIMITS: RelayLimits = {
   maxDataBytes: 16 * 1024,
   dataPerSecond: 50,
   dataBurst: 100,
+  maxUserBytes: 4 * 1024 * 1024 * 1024,
   maxBlocked: 1000,
   keyPackageFetchesPerHour: 2000,
   joinRequestsPerHour: 300,

@@ -13,6 +13,7 @@ import {
   groupLog,
   inboxOf,
   joinRequest,
+  leave,
   makeUser,
   message,
   RawClient,
@@ -52,6 +53,51 @@ function ended(socket: ReturnType<typeof connect>): Promise<string> {
   socket.on("error", () => {});
   return new Promise((resolve) => socket.once("close", () => resolve(text)));
 }
+
+describe("what one user stores", () => {
+  it("is bounded, whatever it is in how many groups, and room comes back as entries grow old", async () => {
+    const clock = new ManualClock();
+    const retention = 10 * HOUR;
+    const limits = { maxUserBytes: 100_000, retention, addressFactor: 1.5, heartbeatInterval: 100 * HOUR };
+    const url = await start({ clock, trustProxy: 1, limits });
+    const [alice, bob, carol] = [
+      await connectFrom(url, await makeUser("alice"), "10.0.0.1"),
+      await connectFrom(url, await makeUser("bob"), "10.0.0.1"),
+      await connectFrom(url, await makeUser("carol"), "10.0.0.2"),
+    ];
+    const logOf = async (client: RawClient) => {
+      const groupId = randomBytes(32);
+      await client.request("create", { groupId });
+      return groupLog(groupId);
+    };
+    const fill = async (client: RawClient) => {
+      for (let i = 0; ; i++) {
+        const log = await logOf(client);
+        const entry = message("x".repeat(10_000));
+        const taken = await client.append(log, START, entry).catch((error: unknown) => {
+          expect(error).toEqual(refused("quota-exceeded"));
+          return undefined;
+        });
+        if (taken === undefined) return { log, count: i };
+        // What is there already is not refused, and the first answer comes again.
+        expect(await client.append(log, START, entry)).toEqual(taken);
+      }
+    };
+    // Each is asked for twice, and counts twice while there is room.
+    const { log, count } = await fill(alice);
+    expect(count).toBe(5);
+    // Small things count too; who is full can still go.
+    let small = 0;
+    while ((await alice.append(log, START, message("")).catch(() => undefined)) !== undefined) small++;
+    expect(small).toBeLessThan(40);
+    await alice.append(log, START, leave());
+    // The address has half of that left; another address all of it.
+    expect((await fill(bob)).count).toBe(2);
+    expect((await fill(carol)).count).toBe(5);
+    clock.advance(retention / 2);
+    expect((await fill(carol)).count).toBe(3);
+  });
+});
 
 describe("connections from one address", () => {
   it("may be so many, and so many that have not authenticated, whoever else connects", async () => {

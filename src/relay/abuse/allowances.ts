@@ -68,6 +68,22 @@ export class Allowances {
     if (count > 0) this.require(limit, origin, count).take();
   }
 
+  /**
+   * Takes room for what the user appends; throws `quota-exceeded` if it, or its address, has not so much left. Room
+   * grows back as fast as what fills it grows old.
+   */
+  store({ userId, address }: Origin, bytes: number): void {
+    const { maxUserBytes, retention, addressFactor } = this.#limits;
+    const room = (name: string, max: number) => this.#buckets.get(name, (max * 1000) / retention, max);
+    const user = room(`stored user ${userId}`, maxUserBytes);
+    const all = room(`stored address ${address}`, maxUserBytes * addressFactor);
+    if (!user.has(bytes) || !all.has(bytes)) {
+      throw new SubrosaError("quota-exceeded", "the user has appended too much (maxUserBytes)");
+    }
+    user.take(bytes);
+    all.take(bytes);
+  }
+
   /** Whether `asker` may have one-time key packages of `target`, and not just the last resort; counts it if so. */
   oneTimePackages(asker: string, target: string): boolean {
     const { oneTimePackagesPerHour, oneTimePackagesPerPair } = this.#limits;

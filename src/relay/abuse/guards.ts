@@ -1,3 +1,4 @@
+import { EMPTY } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import type { AccessChange } from "../../wire/entries.js";
@@ -43,6 +44,13 @@ export async function guardedKeyPackages(
   return packages;
 }
 
+/** What an entry, or a device's access, takes beside its contents, about: digests, ids, places in indexes. */
+const RECORD_BYTES = 256;
+
+function storedBytes(payload: number, changes: number, welcome: number): number {
+  return RECORD_BYTES * (1 + changes) + payload + welcome;
+}
+
 /** Before a group is made. A repeated request passes: it gets its first answer. */
 export async function guardCreation(context: GuardContext, body: BodyOf<"create">): Promise<void> {
   const { storage, allowances, origin } = context;
@@ -52,6 +60,8 @@ export async function guardCreation(context: GuardContext, body: BodyOf<"create"
   await refuseBlocked(context, direct === undefined ? added : [...added, direct.peer]);
   allowances.spend(direct === undefined ? "groupCreationsPerHour" : "firstContactsPerHour", origin);
   if (nameHash !== undefined) allowances.spend("nameClaimsPerHour", origin);
+  const { access = [], welcome = EMPTY } = first?.bundle ?? {};
+  allowances.store(origin, storedBytes(first?.payload.length ?? 0, 1 + access.length, welcome.length));
   const strangers = await strangersAmong(context, groupId, first?.bundle?.access ?? [], direct?.peer);
   allowances.spend("invitationsPerHour", origin, strangers);
 }
@@ -59,13 +69,17 @@ export async function guardCreation(context: GuardContext, body: BodyOf<"create"
 /** Before an entry is appended. One that the log has taken already passes: it gets its first answer. */
 export async function guardAppend(context: GuardContext, log: LogId, entry: EntryInput): Promise<void> {
   const { storage, allowances, origin } = context;
-  const { kind, entryId, bundle } = entry.content;
+  const { kind, entryId, payload, bundle } = entry.content;
   const adds = kind === EntryKind.commit && log.kind === LogKind.group && usersAdded(bundle?.access ?? []);
   const asks = kind === EntryKind.joinRequest && log.kind === LogKind.requestBox;
-  if (!asks && (!adds || adds.every((userId) => userId === origin.userId))) return;
   try {
+    // Who has no room left can still go.
+    if (kind !== EntryKind.leave && kind !== EntryKind.close) {
+      const changes = bundle?.access.length ?? 0;
+      allowances.store(origin, storedBytes(payload.length, changes, entry.welcome.length));
+    }
     if (asks) allowances.spend("joinRequestsPerHour", origin);
-    if (!adds) return;
+    if (!adds || adds.every((userId) => userId === origin.userId)) return;
     await refuseBlocked(context, adds);
     const strangers = await strangersAmong(context, log.id, bundle?.access ?? [], undefined);
     allowances.spend("invitationsPerHour", origin, strangers);
