@@ -5,6 +5,7 @@ export { Client } from "./client/client.js";
 export type { JoinMode } from "./client/conversation/policy.js";
 export type { ConversationSummary, GroupSummary, MemberSummary } from "./client/conversations.js";
 export type { ConversationName, HistoryMessage } from "./client/delivery/history.js";
+export type { ReceivedMessage } from "./client/delivery/read-marks.js";
 export type {
   ClientEvents,
   EventName,

@@ -79,9 +79,8 @@ export class Conversations {
       ...names,
       content: content.type === "text" ? content.text : content.bytes,
       sentAt: content.sentAt,
-      state: "pending",
-    } as const;
-    await write([change, ...history.add(entry, identity.userId), ...also]);
+    };
+    await write([change, ...history.add(entry), ...also]);
     return id;
   }
 

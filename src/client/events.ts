@@ -21,11 +21,14 @@ export interface Message {
 export interface Receipt {
   /** Message ids. */
   readonly ids: readonly string[];
-  /** Who says so: the receiver for `delivered`, this client otherwise. */
+  /** Who says so: the receiver for `delivered` and `read`, this client otherwise. */
   readonly by: string;
   readonly group?: string;
-  /** `sent`: durable at the relay. `delivered`: durable at the receiver. `failed`: given up, `code` says why. */
-  readonly state: "sent" | "delivered" | "failed";
+  /**
+   * `sent`: durable at the relay. `delivered`: durable at the receiver. `read`: the receiver's app called
+   * {@link Client.markRead}; it is `delivered` before. `failed`: given up, `code` says why.
+   */
+  readonly state: "sent" | "delivered" | "read" | "failed";
   readonly code?: ErrorCode;
 }
 

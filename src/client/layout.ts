@@ -62,7 +62,11 @@ export const layout = {
   /** Own messages that are sent and not known to be delivered. */
   kept: "kept/",
   keptOf: (groupId: Uint8Array) => `kept/${toHex(groupId)}/`,
-  keptMessage: (groupId: Uint8Array, id: Uint8Array) => `kept/${toHex(groupId)}/${toHex(id)}`,
+  keptMessage: (groupId: Uint8Array, id: Uint8Array | string) => `kept/${toHex(groupId)}/${hexOf(id)}`,
+  /** What is known of own messages that were sent, and who says that it has got or read them. */
+  sent: "sent/",
+  sentMessage: (id: Uint8Array | string) => `sent/${hexOf(id)}`,
+  ticksOf: (id: Uint8Array | string) => `ticks/${hexOf(id)}`,
   /** What past epochs of groups were, to compare with others. */
   epochHeads: "epoch-head/",
   epochHeadsOf: (groupId: Uint8Array) => `epoch-head/${toHex(groupId)}/`,
@@ -77,6 +81,10 @@ export const layout = {
   history: "history/",
   historyEntry: (order: number) => `history/${ordered(order)}`,
 } as const;
+
+function hexOf(id: Uint8Array | string): string {
+  return typeof id === "string" ? id : toHex(id);
+}
 
 /** A number so that its text sorts as it does. */
 function ordered(order: number): string {

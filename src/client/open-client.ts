@@ -102,7 +102,7 @@ async function load(
     Delivery.load(store, {
       write,
       isKnown: (userId, accountKey) => running?.context.contacts.isPinned(userId, accountKey) ?? false,
-      list: (stored) => running?.context.history.add({ ...stored, peer: stored.from }, options.userId) ?? [],
+      list: (stored) => running?.context.history.add({ ...stored, peer: stored.from }) ?? [],
     }),
     Failures.load(store, () => context),
     History.load(store, options.history ?? false, options.userId),

@@ -13,6 +13,7 @@ import { Recreation } from "./conversation/recreation.js";
 import type { Registry } from "./conversation/registry.js";
 import { pruneSeen } from "./conversation/seen-set.js";
 import type { Starter } from "./conversation/start.js";
+import { pruneSent } from "./delivery/sent-messages.js";
 import { PackageSupply } from "./identity/package-supply.js";
 import { layout } from "./layout.js";
 import { Logs } from "./logs.js";
@@ -138,6 +139,7 @@ export class RunningClient {
     });
     await pruneSeen(this.context);
     await pruneJournal(this.context);
+    await pruneSent(this.context);
     await this.context.gossip.prune();
     for (const conversation of this.registry.all()) conversation.flush();
   }

@@ -111,6 +111,8 @@ export class Actor {
   readonly client: Client;
   readonly recorded: Recorded[] = [];
   readonly messages: Message[] = [];
+  /** How long this actor waits for what has to come, in milliseconds. */
+  patience = PATIENCE;
   readonly #watchers = new Set<() => void>();
 
   constructor(client: Client, listen: boolean) {
@@ -173,7 +175,7 @@ export class Actor {
         reject(
           new Error(`${this.userId} waited for ${what}; messages ${describe(this.texts)}; saw\n  ${seen}`),
         );
-      }, PATIENCE);
+      }, this.patience);
       this.#watchers.add(look);
       look();
     });

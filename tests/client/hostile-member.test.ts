@@ -144,11 +144,19 @@ describe("messages that are not in order", () => {
       randomBytes(16),
       Uint8Array.from(id.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
     ];
-    const content = { type: "delivered", id: randomBytes(16), sentAt: 0, ids } as const;
-    await mallory.append({ kind: EntryKind.application, payload: await mallory.message(content) });
+    for (const type of ["delivered", "read", "read"] as const) {
+      const receipts = ["alice", "bob", "nobody"].map((of) => ({ of, ids: [...ids, ...ids] }));
+      const content = { type, id: randomBytes(16), sentAt: 0, receipts } as const;
+      await mallory.append({ kind: EntryKind.application, payload: await mallory.message(content) });
+    }
     await goesOn(alice, bob, mallory);
-    // What mallory says is said in mallory's name.
-    expect(alice.all("receipt").every(({ state, by }) => state === "sent" || by === "mallory")).toBe(true);
+    // What mallory says is said in mallory's name, once, and only of what there is.
+    const claimed = alice.all("receipt").filter(({ by }) => by !== "alice");
+    expect(claimed.map(({ by, state, ids }) => [by, state, ids])).toEqual([
+      ["mallory", "delivered", [id]],
+      ["mallory", "read", [id]],
+    ]);
+    expect(bob.all("receipt").every(({ by }) => by === "bob")).toBe(true);
   });
 });
 

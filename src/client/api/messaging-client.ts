@@ -3,6 +3,7 @@ import { assertName } from "../../wire/identifiers.js";
 import { assertConversation, assertOptions, ownCopy } from "../arguments.js";
 import type { ConversationSummary } from "../conversations.js";
 import type { ConversationName, HistoryMessage } from "../delivery/history.js";
+import { asReceived, type ReceivedMessage } from "../delivery/read-marks.js";
 import { assertFingerprint } from "../identity/safety-number.js";
 import { BaseClient } from "./base-client.js";
 
@@ -39,6 +40,16 @@ export abstract class MessagingClient extends BaseClient {
     const own = ownCopy(content);
     const stamp = this.stamp();
     return (await this.open()).call("sendToGroup", group, own, stamp);
+  }
+
+  /**
+   * Tells the senders of received messages that they have been read: those of a kind of conversation that the option
+   * `ack` names. Resolves when that is durable; it goes out with others. Again for the same message it does nothing.
+   * Throws `not-a-member`, `invalid-argument` for a message that this device has not received; then none is marked.
+   */
+  async markRead(messages: ReceivedMessage | readonly ReceivedMessage[]): Promise<void> {
+    const all = (Array.isArray(messages) ? messages : [messages]).map(asReceived);
+    await (await this.open()).call("markRead", all);
   }
 
   /** Everything this user can write to or has written to: users and groups. */

@@ -2,6 +2,7 @@ import type { Bytes } from "../../base/bytes.js";
 import { fromUtf8, toUtf8 } from "../../base/encoding.js";
 import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
+import { decodeName, encodeName } from "../../wire/identifiers.js";
 import { DIGEST_LENGTH, GROUP_ID_LENGTH } from "../../wire/protocol.js";
 
 /** The version of what stands inside an application message. */
@@ -21,16 +22,22 @@ export interface Head {
   readonly authenticator: Bytes;
 }
 
+/** Messages of one user that another has received, or read. */
+export interface Received {
+  readonly of: string;
+  readonly ids: readonly Bytes[];
+}
+
 /** What one application message says, before it is padded and encrypted. */
 export type Content =
   | { readonly type: "text"; readonly id: Bytes; readonly sentAt: number; readonly text: string }
   | { readonly type: "bytes"; readonly id: Bytes; readonly sentAt: number; readonly bytes: Bytes }
-  /** The sender holds these messages in its durable store. */
+  /** The sender holds these messages in its durable store; or its user has read them. */
   | {
-      readonly type: "delivered";
+      readonly type: "delivered" | "read";
       readonly id: Bytes;
       readonly sentAt: number;
-      readonly ids: readonly Bytes[];
+      readonly receipts: readonly Received[];
     }
   /** Where groups stand that everybody in the conversation is in, as the sender knows them. */
   | { readonly type: "heads"; readonly id: Bytes; readonly sentAt: number; readonly heads: readonly Head[] }
@@ -39,7 +46,7 @@ export type Content =
   /** An admin deletes the group. */
   | { readonly type: "close"; readonly id: Bytes; readonly sentAt: number };
 
-const TYPES = { text: 1, bytes: 2, delivered: 3, close: 4, hello: 5, heads: 6 } as const;
+const TYPES = { text: 1, bytes: 2, delivered: 3, close: 4, hello: 5, heads: 6, read: 7 } as const;
 
 export function encodeContent(writer: Writer, content: Content): void {
   writer.u8(VERSION).u8(TYPES[content.type]).fixed(content.id).uint53(content.sentAt);
@@ -49,7 +56,8 @@ export function encodeContent(writer: Writer, content: Content): void {
     case "bytes":
       return void writer.opaque(content.bytes);
     case "delivered":
-      return void writer.vector(content.ids, (w, id) => w.fixed(id));
+    case "read":
+      return void writer.vector(content.receipts, encodeReceived);
     case "heads":
       return void writer.vector(content.heads, (w, { groupId, epoch, authenticator }) =>
         w.fixed(groupId).u64(epoch).fixed(authenticator),
@@ -71,12 +79,12 @@ export function decodeContent(reader: Reader): Content {
     case TYPES.bytes:
       return { type: "bytes", id, sentAt, bytes: reader.opaque() };
     case TYPES.delivered:
-      return {
-        type: "delivered",
-        id,
-        sentAt,
-        ids: reader.vector((r) => r.fixed(MESSAGE_ID_LENGTH), MAX_RECEIPT_IDS),
-      };
+    case TYPES.read: {
+      const receipts = reader.vector(decodeReceived, MAX_RECEIPT_IDS);
+      const count = receipts.reduce((sum, { ids }) => sum + ids.length, 0);
+      if (count > MAX_RECEIPT_IDS) reader.fail("too many receipts");
+      return { type: type === TYPES.read ? "read" : "delivered", id, sentAt, receipts };
+    }
     case TYPES.heads:
       return { type: "heads", id, sentAt, heads: reader.vector(decodeHead, MAX_HEADS) };
     case TYPES.hello:
@@ -86,6 +94,16 @@ export function decodeContent(reader: Reader): Content {
     default:
       return reader.fail("unknown type of content");
   }
+}
+
+function encodeReceived(writer: Writer, { of, ids }: Received): void {
+  encodeName(writer, of);
+  writer.vector(ids, (w, id) => w.fixed(id));
+}
+
+function decodeReceived(reader: Reader): Received {
+  const of = decodeName(reader);
+  return { of, ids: reader.vector((r) => r.fixed(MESSAGE_ID_LENGTH), MAX_RECEIPT_IDS) };
 }
 
 function decodeHead(reader: Reader): Head {

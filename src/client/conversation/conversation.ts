@@ -13,7 +13,8 @@ import { announceEnd } from "./effects.js";
 import { entering } from "./entering.js";
 import type { Action, Intent } from "./intent.js";
 import { leavesOf } from "./leaves.js";
-import { endWithConversation, oweReceipts, sendAgain } from "./own-entries.js";
+import { endWithConversation, sendAgain } from "./own-entries.js";
+import { oweReceipts } from "./receipts.js";
 import { receiveEntries } from "./receive-log.js";
 import { beginAnew, loseKeys } from "./repair.js";
 import { Restorer } from "./restorer.js";
@@ -134,9 +135,9 @@ export class Conversation {
     await finished;
   }
 
-  /** Sends what can be sent. */
-  flush(): void {
-    this.#sender.flush();
+  /** Sends what can be sent; with `all`, also what would be gathered for a while. */
+  flush(all = false): void {
+    this.#sender.flush(all);
   }
 
   /** Follows the log from where this device stands; called when a session begins. */

@@ -5,7 +5,6 @@ import type { LeafIndex } from "../../mls/structs/indices.js";
 import type { Context } from "../context.js";
 import { pendingLeaves } from "./commit-rules.js";
 import type { Content } from "./content.js";
-import { forgetMessage } from "./journal.js";
 import { type Leaf, leafAt, usersOf } from "./leaves.js";
 import { policyNews } from "./policy-change.js";
 import { policyIn } from "./state.js";
@@ -38,20 +37,16 @@ export function deliver(
   const { change, deliver: handOver } = context.delivery.prepare(message);
   const { subject } = step.record;
   const peer = subject.kind === "direct" ? subject.peer : from;
-  step.change(change, ...(isKnown ? context.history.add({ ...message, peer }, context.identity.userId) : []));
+  step.change(change, ...(isKnown ? context.history.add({ ...message, peer }) : []));
   step.after(handOver);
-  const wanted = subject.kind === "direct" ? context.ack.direct : context.ack.group;
-  if (wanted && step.record.status === "active") step.receipts.push(content.id);
+  oweReceipt(context, step, from, content.id);
 }
 
-/** A receiver says that it holds messages of ours. */
-export function noteReceipt(context: Context, step: Step, by: string, received: readonly Bytes[]): void {
-  const { subject, groupId } = step.record;
-  const ids = received.map(toHex);
-  step.change(...context.history.advance(ids, "delivered"));
-  // There is nobody else who could miss them.
-  if (subject.kind === "direct") step.change(...received.map((id) => forgetMessage(groupId, id)));
-  step.after(() => context.emit("receipt", { ids, by, ...groupField(step), state: "delivered" }));
+/** The sender of a message that was received is due a receipt, if the app wants that. */
+export function oweReceipt(context: Context, step: Step, of: string, id: Bytes): void {
+  if (context.ack[step.record.subject.kind] && step.record.status === "active") {
+    step.owed.delivered.push({ of, id });
+  }
 }
 
 /** Who came and who went with a commit, and what else it changed. */

@@ -46,6 +46,7 @@ export async function entering(
       if (hasGrown) {
         const step = {
           record: after.record,
+          group: after.group,
           change: (...more: readonly Effect[]) => void changes.push(...more),
           after: (effect: () => void) => void effects.push(effect),
         };

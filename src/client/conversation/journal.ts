@@ -74,7 +74,7 @@ export function keepMessage(groupId: Bytes, kept: KeptMessage): Change {
 }
 
 /** A message has arrived where it was to go. */
-export function forgetMessage(groupId: Bytes, id: Bytes): Change {
+export function forgetMessage(groupId: Bytes, id: Bytes | string): Change {
   return { delete: layout.keptMessage(groupId, id) };
 }
 

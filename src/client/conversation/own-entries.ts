@@ -1,13 +1,15 @@
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { decodeStagedCommit, dropProposals, type GroupState } from "../../mls/group/index.js";
+import type { Change } from "../../stores/store.js";
 import type { Cursor } from "../../wire/identifiers.js";
 import { EntryKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
+import { fateChange, type SentMessage } from "../delivery/sent-messages.js";
 import { fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
 import { ownLeaves } from "./commit-rules.js";
-import { MAX_RECEIPT_IDS, MESSAGE_ID_LENGTH } from "./content.js";
+import type { Content } from "./content.js";
 import { announceEnd, groupField } from "./effects.js";
 import type { Intent, Sealed } from "./intent.js";
 import { forgetMessage, type KeptMessage, keepMessage, keptMessages } from "./journal.js";
@@ -67,11 +69,25 @@ function noteSent(
     time: context.clock.now(),
     ...(expected !== undefined && { expected }),
   };
-  step.change(keepMessage(step.record.groupId, kept));
-  const ids = [toHex(action.content.id)];
-  step.change(...context.history.advance(ids, "sent"));
+  step.change(keepMessage(step.record.groupId, kept), noteFate(context, step, content, "sent"));
+  const ids = [toHex(content.id)];
   const by = context.identity.userId;
   step.after(() => context.emit("receipt", { ids, by, ...groupField(step), state: "sent" }));
+}
+
+function noteFate(
+  context: Context,
+  { record, group }: Pick<Step, "record" | "group">,
+  { id }: Content,
+  state: SentMessage["state"],
+): Change {
+  const { subject, groupId } = record;
+  return fateChange(context, id, {
+    state,
+    groupId,
+    ...(subject.kind === "direct" && { peer: subject.peer }),
+    epoch: group?.groupContext.epoch ?? 0n,
+  });
 }
 
 /** The relay has our proposal to leave: the group is hidden at once. */
@@ -100,11 +116,15 @@ function dropOwnLeave(step: Step, { action }: Intent): void {
 /** A message that was sent, and that the relay has lost, cannot be sent again. */
 export function failKept(
   context: Context,
-  step: Pick<Step, "record" | "change" | "after">,
+  step: Pick<Step, "record" | "group" | "change" | "after">,
   { content }: KeptMessage,
 ): void {
   const { changes, tell } = context.failures.add(content.id, "data-lost", groupField(step).group);
-  step.change(...changes, forgetMessage(step.record.groupId, content.id));
+  step.change(
+    ...changes,
+    noteFate(context, step, content, "failed"),
+    forgetMessage(step.record.groupId, content.id),
+  );
   step.after(tell);
 }
 
@@ -114,7 +134,7 @@ export function fail(context: Context, step: Step, intent: Intent, error: Subros
   const { action } = intent;
   if (action.type === "send" && isMessage(action)) {
     const { changes, tell } = context.failures.add(action.content.id, error.code, groupField(step).group);
-    step.change(...changes);
+    step.change(...changes, noteFate(context, step, action.content, "failed"));
     step.after(tell);
   }
   step.endIntent(intent, error);
@@ -153,31 +173,4 @@ export async function sendAgain(context: Context, step: Step, before: GroupState
     const { expected = fingerprint } = message;
     step.change(context.outbox.revive({ ...message, expected }, { userId: subject.peer }));
   }
-}
-
-/** Messages received in a step owe their senders a receipt, which is written with them. */
-export function oweReceipts(context: Context, step: Step, intents: readonly Intent[]): void {
-  if (step.receipts.length === 0 || step.record.status !== "active") return;
-  const ids = [...step.receipts];
-  for (const intent of intents) {
-    const { action, sealed } = intent;
-    if (
-      step.hasEnded(intent) ||
-      sealed !== undefined ||
-      action.type !== "send" ||
-      action.content.type !== "delivered"
-    )
-      continue;
-    if (action.content.ids.length + ids.length > MAX_RECEIPT_IDS) continue;
-    ids.unshift(...action.content.ids);
-    step.endIntent(intent);
-  }
-  const content = {
-    type: "delivered",
-    id: context.randomId(MESSAGE_ID_LENGTH),
-    sentAt: context.clock.now(),
-    ids,
-  } as const;
-  const target = { groupId: step.record.groupId };
-  step.change(context.outbox.add(target, { type: "send", content }).change);
 }

@@ -18,11 +18,13 @@ import { AUTHENTICATED_DATA_VERSION, messageAuthenticatedData } from "./access.j
 import { acquaint } from "./acquaintance.js";
 import { checkCommit, pendingLeaves } from "./commit-rules.js";
 import { contentOf } from "./content.js";
-import { announceCommit, announceEnd, deliver, noteReceipt } from "./effects.js";
+import { announceCommit, announceEnd, deliver, oweReceipt } from "./effects.js";
 import { keepHead } from "./gossip.js";
 import { isByLaterState } from "./later-state.js";
 import { authenticate, leafAt, usersOf } from "./leaves.js";
+import { isMessage } from "./outbox.js";
 import { isAdmin } from "./policy.js";
+import { noteReceipts } from "./receipts.js";
 import { adds, loseKeys } from "./repair.js";
 import { policyIn } from "./state.js";
 import type { Step } from "./step.js";
@@ -122,7 +124,11 @@ async function receiveApplication(
   if ((content.type === "close") !== (entry.kind === EntryKind.close)) {
     throw new SubrosaError("invalid-message", "content and entry differ", { rule: "close" });
   }
-  if (await step.isDuplicate(await context.privateTag(sender.accountKey), content)) return "duplicate";
+  if (await step.isDuplicate(await context.privateTag(sender.accountKey), content)) {
+    // Who sends a message again does not know that it has arrived.
+    if (isMessage({ type: "send", content })) oweReceipt(context, step, sender.userId, content.id);
+    return "duplicate";
+  }
   switch (content.type) {
     case "text":
     case "bytes":
@@ -134,7 +140,8 @@ async function receiveApplication(
       step.after(() => context.gossip.hear(sender, content.heads));
       break;
     case "delivered":
-      noteReceipt(context, step, sender.userId, content.ids);
+    case "read":
+      await noteReceipts(context, step, sender.userId, content);
       break;
     case "close":
       if (!isAdmin(policyIn(group), sender.userId)) {
@@ -208,7 +215,14 @@ export function mergeCommit(
   if (usersOf(after).some((userId) => !known.has(userId))) {
     // While the log is put back its numbers are not those under which messages were kept.
     const grownAt = step.record.restoration ? Number.MAX_SAFE_INTEGER : step.place.cursor.seq + 1;
-    step.setRecord({ grownAt });
+    const { epoch } = after.groupContext;
+    const since = usersOf(after).map((userId) => {
+      return [userId, known.has(userId) ? step.record.since?.get(userId) : epoch] as const;
+    });
+    step.setRecord({
+      grownAt,
+      since: new Map(since.filter((one): one is [string, bigint] => one[1] !== undefined)),
+    });
   }
   announceCommit(context, step, before, after, staged);
   // What one thinks of the members is one's own affair: it does not keep the commit from being merged.

@@ -61,6 +61,8 @@ export interface ConversationRecord {
   readonly repairedAt: number;
   /** Where in the log somebody joined last: what was sent before is not for everyone there is now. */
   readonly grownAt: number;
+  /** The epochs in which users came in that joined after this device: they have nothing from before. */
+  readonly since?: ReadonlyMap<string, bigint>;
   readonly repair?: Repair | undefined;
   readonly restoration?: Restoration | undefined;
 }
@@ -86,6 +88,10 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
   writer.optional(record.restoration, (w, { from, until, matched }) =>
     w.uint53(from).uint53(until).uint53(matched),
   );
+  writer.vector([...(record.since ?? [])], (w, [userId, epoch]) => {
+    encodeName(w, userId);
+    w.u64(epoch);
+  });
 }
 
 export function decodeConversationRecord(reader: Reader): ConversationRecord {
@@ -114,6 +120,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     until: r.uint53(),
     matched: r.uint53(),
   }));
+  const since = new Map(reader.vector((r): [string, bigint] => [decodeName(r), r.u64()]));
   return {
     groupId,
     status,
@@ -129,6 +136,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     ...(leafHash && { leafHash }),
     ...(repair && { repair }),
     ...(restoration && { restoration }),
+    ...(since.size > 0 && { since }),
   };
 }
 

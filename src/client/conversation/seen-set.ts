@@ -20,9 +20,22 @@ export function seenKey(
   return layout.seenMessage(Math.floor(message.sentAt / DAY), senderTag, message.id);
 }
 
-/** When a message was received, by this device's clock: the sender's may be years behind. */
-export function receivedOn(now: number): Bytes {
-  return encode((writer) => void writer.uint53(Math.floor(now / DAY)), undefined);
+/** What is known of a received message. */
+export interface Seen {
+  /** Milliseconds since 1970 when it was received, by this device's clock: the sender's may be years behind. */
+  readonly time: number;
+  /** Its sender is told that it has been read. */
+  readonly read: boolean;
+}
+
+export function seenValue({ time, read }: Seen): Bytes {
+  return encode((writer) => void writer.uint53(Math.floor(time / DAY)).u8(read ? 1 : 0), undefined);
+}
+
+export function seenOf(value: Uint8Array): Seen {
+  // A damaged record is there, and that is all.
+  if (value.length === 0) return { time: 0, read: false };
+  return decode((reader) => ({ time: reader.uint53() * DAY, read: reader.u8() === 1 }), value);
 }
 
 /** Forgets which messages were received long ago; none of them can come again. */
@@ -31,7 +44,7 @@ export async function pruneSeen(context: Context): Promise<void> {
   for (let after: string = layout.seen; ; ) {
     const entries = await context.store.list(layout.seen, { limit: BATCH, after });
     const old = entries.filter(([key, value]) => {
-      return layout.dayOfSeen(key) < oldest && decode((reader) => reader.uint53(), value) < oldest;
+      return layout.dayOfSeen(key) < oldest && seenOf(value).time < oldest * DAY;
     });
     if (old.length > 0) await context.write(old.map(([key]) => ({ delete: key })));
     const last = entries.at(-1)?.[0];

@@ -13,8 +13,9 @@ import type { Action, Intent, Sealed } from "./intent.js";
 import { fail, unseal } from "./own-entries.js";
 import { isAdmin, isSamePolicy } from "./policy.js";
 import type { PolicyChange } from "./policy-change.js";
+import { Gathering } from "./receipts.js";
 import { sealCommit, sealLeave, sealMessage } from "./seal.js";
-import { type ConversationState, policyIn } from "./state.js";
+import { type ConversationState, isStale, policyIn } from "./state.js";
 
 /** How much may be under way to the relay for one conversation. */
 const MAX_IN_FLIGHT = 32;
@@ -22,8 +23,6 @@ const MAX_IN_FLIGHT_BYTES = 512 * 1024;
 /** When a device renews its keys, piggybacked on sending: after so many own messages, or so many milliseconds. */
 const REFRESH_MESSAGES = 256;
 const REFRESH_AGE = 24 * 3600 * 1000;
-/** After how long a device renews its keys that sends nothing: often enough not to be taken for gone. */
-const IDLE_REFRESH_AGE = 7 * 24 * 3600 * 1000;
 const RETRY_DELAY = 1_000;
 const COMMIT_RETRY_DELAY = 30_000;
 /** Who commits what is due when nobody sends: the first leaf after about this long, each further one later. */
@@ -60,16 +59,19 @@ export class Sender {
   /** A commit that was due was refused for good: messages go on without it until it is tried again. */
   #cannotCommit = false;
   #cancelTimer: (() => void) | undefined;
+  readonly #gathering: Gathering;
 
   constructor(context: Context, conversation: Conversation) {
     this.#context = context;
     this.#conversation = conversation;
+    this.#gathering = new Gathering(context, () => this.flush());
     this.#refreshFactor = 0.75 + context.random() / 2;
   }
 
   stop(): void {
     this.#stopped = true;
     this.#cancelTimer?.();
+    this.#gathering.stop();
   }
 
   disconnected(): void {
@@ -78,7 +80,8 @@ export class Sender {
     this.#staleAfter = undefined;
   }
 
-  flush(): void {
+  flush(all = false): void {
+    if (all) this.#gathering.end();
     this.#again = true;
     if (this.#flushing || this.#stopped) return;
     this.#flushing = true;
@@ -121,7 +124,7 @@ export class Sender {
     }
     if (intents.some(({ sealed }) => sealed !== undefined && sealed.kind !== EntryKind.application)) return;
 
-    const waiting = intents.filter(({ sealed }) => sealed === undefined);
+    const waiting = this.#gathering.ripe(intents, state.group);
     if (waiting.some(({ action }) => action.type === "refresh")) return this.#lostRefresh(waiting);
     // Before it is accepted, an invitation is only followed; to refuse it is to leave.
     const first = status === "invited" ? waiting.find(({ action }) => action.type === "leave") : waiting[0];
@@ -129,7 +132,11 @@ export class Sender {
     if (first === undefined) {
       if (this.#inFlight.size === 0) this.#skipRefresh = false;
       if (status !== "active") return;
-      if (due === "must" || (due === "refresh" && this.#isStale(state))) await this.#settle();
+      if (
+        due === "must" ||
+        (due === "refresh" && isStale(state, this.#context.clock.now(), this.#refreshFactor))
+      )
+        await this.#settle();
       else await this.#evict(state);
       return;
     }
@@ -175,12 +182,6 @@ export class Sender {
     const age = this.#context.clock.now() - record.refreshedAt;
     const worn = place.sentSinceRefresh >= REFRESH_MESSAGES * this.#refreshFactor;
     return worn || age >= REFRESH_AGE * this.#refreshFactor ? "refresh" : undefined;
-  }
-
-  /** Whether the keys of a device that sends nothing are due to be renewed: which also says that it is there. */
-  #isStale({ record }: ConversationState): boolean {
-    const since = Math.max(record.refreshedAt, record.joinedAt);
-    return this.#context.clock.now() - since >= IDLE_REFRESH_AGE * this.#refreshFactor;
   }
 
   /** An admin removes whom nothing was heard of for long: what they would come back to, the relay has dropped by then. */
@@ -246,7 +247,7 @@ export class Sender {
 
   /** Those that nothing else comes before. */
   #nextMessages(): readonly SendIntent[] {
-    const waiting = this.#conversation.intents().filter(({ sealed }) => sealed === undefined);
+    const waiting = this.#gathering.ripe(this.#conversation.intents(), this.#conversation.state.group);
     const end = waiting.findIndex((intent) => !isSend(intent) || isClose(intent));
     return (end < 0 ? waiting : waiting.slice(0, end)) as readonly SendIntent[];
   }
@@ -271,6 +272,7 @@ export class Sender {
       isAll = sealed.length === all.length;
       step.countSent(sealed.length);
     });
+    if (isAll) this.#gathering.sealed(sealed);
     for (const intent of sealed) {
       this.#context.gossip.told(this.#conversation.state.record.groupId, intent.action);
       if (intent.sealed !== undefined) this.#send(intent, intent.sealed);

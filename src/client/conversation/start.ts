@@ -6,6 +6,7 @@ import type { Pointer } from "../../wire/entries.js";
 import { GROUP_ID_LENGTH, Role } from "../../wire/protocol.js";
 import type { CreateBody } from "../../wire/requests.js";
 import type { Context } from "../context.js";
+import { fateChange } from "../delivery/sent-messages.js";
 import { fingerprintOf } from "../identity/safety-number.js";
 import { layout } from "../layout.js";
 import { isOwnTrouble } from "../own-trouble.js";
@@ -314,7 +315,11 @@ export class Starter {
   ): Promise<void> {
     const { outbox, failures, write } = this.#context;
     const failed = intents.flatMap(({ action }) => {
-      return action.type === "send" && isMessage(action) ? [failures.add(action.content.id, error.code)] : [];
+      if (action.type !== "send" || !isMessage(action)) return [];
+      const { id } = action.content;
+      const { changes, tell } = failures.add(id, error.code);
+      const fate = fateChange(this.#context, id, { state: "failed", peer: userId, epoch: 0n });
+      return [{ changes: [...changes, fate], tell }];
     });
     await write([
       ...intents.map((intent) => outbox.end(intent)),

@@ -30,6 +30,9 @@ export interface ConversationState {
   readonly group: GroupState | undefined;
 }
 
+/** After how long a device renews its keys that sends nothing: often enough not to be taken for gone. */
+const IDLE_REFRESH_AGE = 7 * 24 * 3600 * 1000;
+
 /** The policy in the group's context. */
 export function policyIn(group: GroupState): Policy {
   return policyOf(group.groupContext.extensions);
@@ -116,4 +119,9 @@ export function forgetKeys({ groupId }: Pick<ConversationRecord, "groupId">): Ch
     { deletePrefix: layout.handshakesOf(groupId) },
     { deletePrefix: layout.epochHeadsOf(groupId) },
   ];
+}
+
+/** Whether the keys of a device that sends nothing are due to be renewed: which also says that it is there. */
+export function isStale({ record }: ConversationState, now: number, factor: number): boolean {
+  return now - Math.max(record.refreshedAt, record.joinedAt) >= IDLE_REFRESH_AGE * factor;
 }

@@ -5,12 +5,14 @@ import type { GroupState } from "../../mls/group/index.js";
 import type { RatchetChange } from "../../mls/schedule/secret-tree.js";
 import type { Cursor } from "../../wire/identifiers.js";
 import type { Context, Effect } from "../context.js";
+import type { Ticks } from "../delivery/sent-messages.js";
 import { layout } from "../layout.js";
 import { applyAccess } from "./access.js";
 import type { Intent } from "./intent.js";
 import { leafHash, leavesOf, ownLeafOf } from "./leaves.js";
+import type { Owed } from "./receipts.js";
 import type { AccessList, Activity, ConversationRecord, Place, Status } from "./record.js";
-import { receivedOn, seenKey } from "./seen-set.js";
+import { seenKey, seenValue } from "./seen-set.js";
 import {
   type ConversationState,
   epochChange,
@@ -39,8 +41,10 @@ export class Step {
   #activity: Activity;
   readonly #heard: Activity = new Map();
   #newEpoch = false;
-  /** Ids of messages received in this step whose senders are owed a receipt. */
-  readonly receipts: Bytes[] = [];
+  /** Messages received, or read, in this step whose senders are owed a receipt. */
+  readonly owed: { readonly delivered: Owed[]; readonly read: Owed[] } = { delivered: [], read: [] };
+  /** What this step has made of the receipts for own messages. */
+  readonly ticks = new Map<string, Ticks>();
 
   constructor(context: Context, state: ConversationState) {
     this.#context = context;
@@ -188,7 +192,7 @@ export class Step {
     const key = seenKey(senderTag, message);
     if (this.#seen.has(key) || (await this.#context.store.get(key)) !== undefined) return true;
     this.#seen.add(key);
-    this.change({ put: key, value: receivedOn(this.#context.clock.now()) });
+    this.change({ put: key, value: seenValue({ time: this.#context.clock.now(), read: false }) });
     return false;
   }
 

@@ -52,11 +52,7 @@ export class Failures {
   add(id: Uint8Array, code: ErrorCode, group?: string): { changes: Effect[]; tell: () => void } {
     const failure = { id: toHex(id), group, code };
     const change = { put: layout.failure(failure.id), value: encode(encodeFailure, failure) };
-    const { history } = this.#context();
-    return {
-      changes: [...history.advance([failure.id], "failed"), change],
-      tell: () => this.#tell(failure),
-    };
+    return { changes: [change], tell: () => this.#tell(failure) };
   }
 
   /** Tells what an earlier process gave up and could not tell any more. */

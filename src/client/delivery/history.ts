@@ -6,6 +6,7 @@ import { decodeName, encodeName } from "../../wire/identifiers.js";
 import type { Effect } from "../context.js";
 import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
 import { layout, orderOf } from "../layout.js";
+import { lookUpSent } from "./sent-messages.js";
 
 /** A conversation as the app names it: a user id, or a group's name. */
 export type ConversationName = string | { readonly group: string };
@@ -17,22 +18,24 @@ export interface HistoryMessage {
   readonly group?: string;
   readonly content: string | Uint8Array;
   readonly sentAt: number;
-  /** For messages of this user: how far they have come. `delivered` when at least one receiver said so. */
-  readonly state?: "pending" | "sent" | "delivered" | "failed";
+  /** For messages of this user: how far they have come. `delivered`, `read`: at least one receiver said so. */
+  readonly state?: "pending" | "sent" | "delivered" | "read" | "failed";
+  /** For messages of this user: the user ids of those who said that they have it, and that it was read. */
+  readonly deliveredTo?: readonly string[];
+  readonly readBy?: readonly string[];
   /** For paging: `history(…, { before: position })` gives what stands before this message. */
   readonly position: number;
 }
 
-type Entry = Omit<HistoryMessage, "position"> & { readonly peer: string };
-
-const STATES = ["pending", "sent", "delivered", "failed"] as const;
+type Entry = Omit<HistoryMessage, "position" | "state" | "deliveredTo" | "readBy"> & {
+  readonly peer: string;
+};
 
 function encodeEntry(writer: Writer, entry: Entry): void {
   writer.u8(1).fixed(fromHex(entry.id));
   encodeName(writer, entry.from);
   encodeName(writer, entry.peer);
   writer.optional(entry.group, encodeName).uint53(entry.sentAt);
-  writer.optional(entry.state, (w, state) => w.u8(STATES.indexOf(state)));
   if (typeof entry.content === "string") writer.u8(1).opaque(toUtf8(entry.content));
   else writer.u8(2).opaque(entry.content);
 }
@@ -44,7 +47,6 @@ function decodeEntry(reader: Reader): Entry {
   const peer = decodeName(reader);
   const group = reader.optional(decodeName);
   const sentAt = reader.uint53();
-  const state = reader.optional((r) => STATES[r.u8()] ?? r.fail("unknown state"));
   const kind = reader.u8();
   if (kind !== 1 && kind !== 2) reader.fail("unknown kind of content");
   const bytes = reader.opaque();
@@ -54,7 +56,6 @@ function decodeEntry(reader: Reader): Entry {
     peer,
     ...(group !== undefined && { group }),
     sentAt,
-    ...(state !== undefined && { state }),
     content: kind === 1 ? fromUtf8(bytes) : bytes.slice(),
   };
 }
@@ -66,33 +67,33 @@ function conversationKey(entry: Pick<Entry, "group" | "peer">): string {
 /** The local history, if the app asked for one: written in the transaction that sends or receives. */
 export class History {
   readonly #store: StoreSession;
-  readonly #enabled: boolean;
+  readonly #userId: string;
+  /** Whether messages are kept from now on. */
+  readonly enabled: boolean;
   /** Where each conversation's entries stand, oldest first. */
   readonly #orders = new Map<string, number[]>();
-  /** Where this user's own messages stand that have not been delivered yet. */
-  readonly #open = new Map<string, { readonly order: number; readonly entry: Entry }>();
   #next = 1;
 
-  private constructor(store: StoreSession, enabled: boolean) {
+  private constructor(store: StoreSession, enabled: boolean, userId: string) {
     this.#store = store;
-    this.#enabled = enabled;
+    this.enabled = enabled;
+    this.#userId = userId;
   }
 
   static async load(store: StoreSession, enabled: boolean, userId: string): Promise<History> {
-    const history = new History(store, enabled);
+    const history = new History(store, enabled, userId);
     for (const [key, value] of await store.list(layout.history)) {
       const entry = decode(decodeEntry, value);
-      history.#index(orderOf(key), entry, userId);
+      history.#index(orderOf(key), entry);
     }
     return history;
   }
 
-  #index(order: number, entry: Entry, userId: string): void {
+  #index(order: number, entry: Entry): void {
     const key = conversationKey(entry);
     const orders = this.#orders.get(key);
     if (orders === undefined) this.#orders.set(key, [order]);
     else orders.push(order);
-    if (entry.from === userId && entry.state !== "delivered") this.#open.set(entry.id, { order, entry });
     this.#next = Math.max(this.#next, order + 1);
   }
 
@@ -102,27 +103,11 @@ export class History {
   }
 
   /** The change that adds a message; empty without a history. `peer` is the other user of a direct conversation. */
-  add(entry: Entry, userId: string): Effect[] {
-    if (!this.#enabled) return [];
+  add(entry: Entry): Effect[] {
+    if (!this.enabled) return [];
     const order = this.#next++;
-    const applied = () => this.#index(order, entry, userId);
+    const applied = () => this.#index(order, entry);
     return [{ put: layout.historyEntry(order), value: encode(encodeEntry, entry), applied }];
-  }
-
-  /** The changes that note how far own messages have come. */
-  advance(ids: readonly string[], state: "sent" | "delivered" | "failed"): Effect[] {
-    const changes: Effect[] = [];
-    for (const id of ids) {
-      const open = this.#open.get(id);
-      if (open === undefined) continue;
-      const entry = { ...open.entry, state };
-      const applied = () => {
-        if (state === "delivered") this.#open.delete(id);
-        else this.#open.set(id, { order: open.order, entry });
-      };
-      changes.push({ put: layout.historyEntry(open.order), value: encode(encodeEntry, entry), applied });
-    }
-    return changes;
   }
 
   /** The newest `limit` messages of a conversation before a position, oldest first. */
@@ -136,10 +121,21 @@ export class History {
     const { before = Number.POSITIVE_INFINITY, limit = 100 } = options;
     const orders = (this.#orders.get(key) ?? []).filter((order) => order < before).slice(-limit);
     const values = await Promise.all(orders.map((order) => this.#store.get(layout.historyEntry(order))));
-    return values.flatMap((value, index) => {
+    const messages = values.map(async (value, index) => {
       if (value === undefined) return [];
       const { peer: _, ...entry } = decode(decodeEntry, value);
-      return [{ ...entry, position: orders[index] as number }];
+      const own = entry.from === this.#userId ? await this.#fateOf(entry.id) : {};
+      return [{ ...entry, ...own, position: orders[index] as number }];
     });
+    return (await Promise.all(messages)).flat();
+  }
+
+  /** How far an own message has come. */
+  async #fateOf(id: string): Promise<Pick<HistoryMessage, "state" | "deliveredTo" | "readBy">> {
+    const { sent, ticks } = await lookUpSent(this.#store, id);
+    const { delivered, read } = ticks;
+    const arrived = read.length > 0 ? "read" : delivered.length > 0 ? "delivered" : sent?.state;
+    const state = sent?.state === "failed" ? "failed" : (arrived ?? "pending");
+    return { state, deliveredTo: delivered, readBy: read };
   }
 }

@@ -3,6 +3,7 @@ import type { JoinMode } from "../conversation/policy.js";
 import type { PolicyChange } from "../conversation/policy-change.js";
 import type { ConversationSummary, GroupSummary, MemberSummary } from "../conversations.js";
 import type { ConversationName, HistoryMessage } from "../delivery/history.js";
+import type { ReceivedMessage } from "../delivery/read-marks.js";
 import type { ClientEvents, InvitationEvent, JoinRequestEvent, Message } from "../events.js";
 import type { SafetyNumber } from "../identity/safety-number.js";
 
@@ -26,6 +27,7 @@ export interface Calls {
     fingerprint?: string,
   ): Promise<string>;
   sendToGroup(group: string, content: string | Uint8Array, stamp: Stamp): Promise<string>;
+  markRead(messages: readonly ReceivedMessage[]): Promise<void>;
   createGroup(group: string, join: JoinMode): Promise<void>;
   joinGroup(group: string, fingerprint?: string): Promise<void>;
   invite(group: string, userId: string, fingerprint?: string): Promise<void>;

@@ -5,6 +5,7 @@ import type { LinkEnd } from "../../transport/link.js";
 import { CloseCode } from "../../wire/protocol.js";
 import { Conversations } from "../conversations.js";
 import type { Consumer } from "../delivery/delivery.js";
+import { markRead } from "../delivery/read-marks.js";
 import { openClient } from "../open-client.js";
 import { type ClientOptions, FLUSH_TIMEOUT, type Seams } from "../options.js";
 import type { RunningClient } from "../running-client.js";
@@ -174,6 +175,7 @@ export class LocalCore implements Core {
 
   async #flush(): Promise<number> {
     const { outbox, relay, clock } = this.running.context;
+    for (const conversation of this.running.registry.all()) conversation.flush(true);
     if (relay.isReady && outbox.size > 0) {
       const empty = deferred<void>();
       const off = outbox.onEnd(() => outbox.size === 0 && empty.resolve());
@@ -190,6 +192,7 @@ export class LocalCore implements Core {
       sendDirect: (userId, content, stamp, fingerprint) =>
         conversations.sendDirect(userId, content, stamp, fingerprint),
       sendToGroup: (group, content, stamp) => conversations.sendToGroup(group, content, stamp),
+      markRead: (messages) => markRead(running, messages),
       createGroup: (group, join) => conversations.createGroup(group, join),
       joinGroup: (group, fingerprint) => conversations.joinGroup(group, fingerprint),
       invite: (group, userId, fingerprint) => conversations.invite(group, userId, fingerprint),
