@@ -150,11 +150,11 @@ async function load(
     joined: (conversation) => running?.joined(conversation),
     dropped: (groupId, error) => {
       ownRequests.failed(groupId, error);
-      if (error.code === "no-key-package")
-        askAgain(context, { registry, starter, ownRequests }, asBytes(groupId));
       // The group is over, or was never for this device: nothing was lost.
       if (error.code !== "unknown-group" && error.code !== "not-a-member") report(error);
     },
+    unopened: (groupId, error) =>
+      askAgain(context, { registry, starter, ownRequests }, asBytes(groupId), error),
     rejected: (rejection) => void ownRequests.rejected(rejection).catch(report),
   });
   running = new RunningClient({

@@ -64,7 +64,7 @@ const TOO_LATE: readonly ErrorCode[] = [
 ];
 
 /** What is said when a relay has lost data. */
-const LOST: readonly ErrorCode[] = ["data-lost", "cursor-mismatch", "no-key-package", "store-outdated"];
+const LOST: readonly ErrorCode[] = ["data-lost", "cursor-mismatch", "store-outdated"];
 
 /** Whether a user was in some group more than once. */
 function cameBack({ truth }: World, user: string): boolean {

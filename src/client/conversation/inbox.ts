@@ -17,7 +17,7 @@ import type { Context } from "../context.js";
 import { layout } from "../layout.js";
 import { isOwnTrouble } from "../own-trouble.js";
 import type { Conversation } from "./conversation.js";
-import { joinByPointer } from "./join.js";
+import { type JoinResult, joinByPointer } from "./join.js";
 import { contentDigests, nextCursor } from "./log-digest.js";
 import type { Registry } from "./registry.js";
 
@@ -32,7 +32,13 @@ const LATER: readonly ErrorCode[] = ["queue-full", "rate-limited"];
 export interface InboxHandler {
   joined(conversation: Conversation): void;
   dropped(groupId: Uint8Array, error: SubrosaError): void;
+  /** The welcome is for a key package that is gone. Resolves once what is to be done about it is stored. */
+  unopened(groupId: Uint8Array, error: SubrosaError): Promise<void>;
   rejected(rejection: Rejection): void;
+}
+
+function isUnopened(result: JoinResult): result is JoinResult & { readonly error: SubrosaError } {
+  return result.type === "dropped" && result.error?.code === "no-key-package";
 }
 
 /** This device's inbox: pointers to conversations it was added to, and answers to its join requests. */
@@ -107,6 +113,8 @@ export class Inbox {
     try {
       const result = await joinByPointer(this.#context, this.#registry, pointer);
       if (result.type === "joined") this.#handler.joined(result.conversation);
+      else if (isUnopened(result) && this.#registry.get(pointer.groupId) === undefined)
+        await this.#handler.unopened(pointer.groupId, result.error);
       return result.type !== "dropped";
     } catch (error) {
       if (!SubrosaError.is(error) || isOwnTrouble(error) || LATER.includes(error.code)) throw error;
@@ -179,9 +187,10 @@ export class Inbox {
     try {
       const result = await joinByPointer(this.#context, this.#registry, pointer);
       if (result.type === "held") return;
+      if (isUnopened(result)) await this.#handler.unopened(pointer.groupId, result.error);
       if (this.#pointers.get(key) === pointer) this.#pointers.delete(key);
       if (result.type === "joined") this.#handler.joined(result.conversation);
-      else await this.#drop(pointer, result.error);
+      else await this.#drop(pointer, isUnopened(result) ? undefined : result.error);
     } catch (error) {
       // Nothing is wrong with the pointer: it is followed again with the next session, if not sooner.
       if (isOwnTrouble(error)) throw error;

@@ -1,4 +1,5 @@
 import { type Bytes, equalBytes } from "../../base/bytes.js";
+import type { SubrosaError } from "../../base/errors.js";
 import type { Context, Effect } from "../context.js";
 import type { OwnRequests } from "./own-requests.js";
 import type { Registry } from "./registry.js";
@@ -13,19 +14,27 @@ export interface Ways {
 }
 
 /**
- * Somebody added this device by a key package that it has not any more. A group's members are asked to add it anew; a
- * direct conversation begins anew, and what was written in the one comes again.
+ * Somebody added this device by a key package that it has not any more. Often it was joined by it, and all is over; if
+ * not, a group's members are asked to add it anew, and a direct conversation begins anew: what was written in the one
+ * comes again. Nothing is wrong in either case. Throws what keeps it from asking now.
  */
-export function askAgain(context: Context, ways: Ways, groupId: Bytes): void {
-  const ask = async () => {
-    const { groups } = await context.relay.request("listGroups", {});
-    const listed = groups.find((group) => equalBytes(group.groupId, groupId));
-    if (listed === undefined || ways.registry.get(groupId) !== undefined) return;
-    if (listed.peer === undefined) return ways.ownRequests.askAgain(groupId);
+export async function askAgain(
+  context: Context,
+  { registry, starter, ownRequests }: Ways,
+  groupId: Bytes,
+  error: SubrosaError,
+): Promise<void> {
+  const known = registry.get(groupId)?.state.record;
+  if (known?.status === "repairing") return ownRequests.failed(groupId, error);
+  const { groups } = await context.relay.request("listGroups", {});
+  const listed = groups.find((group) => equalBytes(group.groupId, groupId));
+  if (listed === undefined) return ownRequests.failed(groupId, error);
+  if (listed.peer === undefined) {
+    if (known === undefined || known.status === "ended") await ownRequests.askAgain(groupId);
+  } else if (known === undefined) {
     const changes: Effect[] = [];
     beginAnew(context, { change: (...more) => void changes.push(...more) }, listed.peer);
     await context.write(changes);
-    ways.starter.flushDirect(listed.peer);
-  };
-  context.background(ask());
+    starter.flushDirect(listed.peer);
+  }
 }

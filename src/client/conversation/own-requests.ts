@@ -4,7 +4,12 @@ import { SubrosaError } from "../../base/errors.js";
 import { decode } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
 import { sign } from "../../crypto/signature.js";
-import { encodeJoinRequest, joinRequestToBeSigned, type Rejection } from "../../wire/entries.js";
+import {
+  decodeJoinRequest,
+  encodeJoinRequest,
+  joinRequestToBeSigned,
+  type Rejection,
+} from "../../wire/entries.js";
 import { START } from "../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH, EntryKind, LogKind, RejectionReason } from "../../wire/protocol.js";
 import type { Context, Effect } from "../context.js";
@@ -97,23 +102,31 @@ export class OwnRequests {
   }
 
   /**
-   * Asks the members of a group, of which this device could not open the welcome, to add it anew. It asked for nothing:
-   * what comes of it is an invitation.
+   * Asks the members of a group, of which this device could not open the welcome, to add it anew. If it had not asked
+   * to be in the group, what comes of it is an invitation.
    */
   async askAgain(groupId: Bytes): Promise<void> {
     const key = toHex(groupId);
-    if (this.#requests.has(key)) return;
-    const { request, changes } = await this.#make(groupId, undefined, { replaces: UNKNOWN_LEAF });
+    const standing = this.#requests.get(key);
+    // The relay takes a request for answered once its device is in.
+    if (standing !== undefined && decode(decodeJoinRequest, standing.payload).replaces !== undefined) return;
+    const { name, expected } = standing ?? {};
+    const { request, changes } = await this.#make(groupId, name, {
+      replaces: UNKNOWN_LEAF,
+      ...(expected !== undefined && { expected }),
+    });
     await this.#begin(key, request, () => this.#context.write(changes));
   }
 
   /** Sends a request once it is stored: without the key of its package, what comes of it is of no use. */
   async #begin(key: string, request: OwnRequest, store: () => Promise<void>): Promise<void> {
+    const before = this.#requests.get(key);
     this.#requests.set(key, request);
     try {
       await store();
     } catch (error) {
-      this.#requests.delete(key);
+      if (before === undefined) this.#requests.delete(key);
+      else this.#requests.set(key, before);
       throw error;
     }
     await this.#send(key, request);
