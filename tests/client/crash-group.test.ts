@@ -1,4 +1,6 @@
 import {
+  askInVain,
+  createClosed,
   createGroup,
   deleteGroup,
   failureTests,
@@ -30,6 +32,14 @@ const scenes: Scene[] = [
     steps: [(world) => joinGroup(world, "bob"), (world) => world.send("alice", ["bob"], "welcome", "team")],
     victims: both,
     standing: [{ group: "team", members: both }],
+  },
+  {
+    name: "a request to join a closed group is refused",
+    base: registered("alice", "bob"),
+    online: both,
+    steps: [(world) => createClosed(world, "alice"), (world) => askInVain(world, "bob")],
+    victims: both,
+    standing: [{ group: "team", members: ["alice"] }],
   },
   {
     name: "group messages",

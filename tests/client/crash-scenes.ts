@@ -27,6 +27,15 @@ function done(again: boolean, ...codes: ErrorCode[]): (error: unknown) => void {
 
 export const createGroup = (world: World, user: string) =>
   world.call(user, (client, again) => client.createGroup("team").catch(done(again, "name-taken")));
+export const createClosed = (world: World, user: string) =>
+  world.call(user, (client, again) =>
+    client.createGroup("team", { join: "closed" }).catch(done(again, "name-taken")),
+  );
+/** Asks to join a group that admits nobody who asks. */
+export const askInVain = (world: World, user: string) =>
+  world.call(user, (client) =>
+    client.joinGroup("team").then(() => Promise.reject(new Error("was let in")), done(true, "join-rejected")),
+  );
 export const joinGroup = (world: World, user: string) =>
   world.call(user, (client, again) => client.joinGroup("team").catch(done(again, "already-a-member")));
 export const invite = (world: World, user: string, guest: string) =>

@@ -285,7 +285,9 @@ export class World {
           },
         });
         if (!this.relay.accept(cable)) throw new SubrosaError("connection-failed", "refused");
+        // What was lost with the connection before, a client sends again itself, in order.
         life.entries = [];
+        life.requests = [];
         life.cables.add(cable);
         this.#cables.add(cable);
         return cable.client();

@@ -96,7 +96,7 @@ export class JoinRequests {
     if (!isMember(record) || group === undefined) return;
     for (const [id, request] of [...this.#ahead]) {
       this.#ahead.delete(id);
-      this.#context.background(this.#show(id, request));
+      this.#show(id, request);
     }
     const following = this.#mayAnswer() ? "answering" : "repairing";
     const present = presentDevices(group, access, this.#context.identity.deviceId);
@@ -111,7 +111,7 @@ export class JoinRequests {
     const prefix = layout.request(this.#groupId, new Uint8Array(0));
     for (const [key, value] of await this.#context.store.list(prefix)) {
       if (value.length === 0) continue;
-      void this.#show(key.slice(prefix.length), decode(decodeJoinRequest, value), true);
+      this.#show(key.slice(prefix.length), decode(decodeJoinRequest, value), true);
     }
     try {
       await this.#context.relay.request("subscribe", { log: this.log, cursor: this.#cursor });
@@ -170,8 +170,7 @@ export class JoinRequests {
     if (changes.length > 0) await this.#context.write(changes);
     this.#cursor = cursor;
     this.#context.relay.ack(this.log, cursor);
-    for (const { id, request } of taken)
-      void this.#show(id, request).catch((error) => this.#context.report(error));
+    for (const { id, request } of taken) this.#show(id, request);
   }
 
   /** A request whose signature and key package are the requesting account's; throws otherwise. */
@@ -194,7 +193,20 @@ export class JoinRequests {
   }
 
   /** `stored`: it was there before this process began. */
-  async #show(id: string, request: JoinRequest, stored = false): Promise<void> {
+  #show(id: string, request: JoinRequest, stored = false): void {
+    this.#attempt(id, this.#consider(id, request, stored));
+  }
+
+  /** What cannot be done just now, without a session or without room, is taken up again with the next session. */
+  #attempt(id: string, work: Promise<void>): void {
+    const failed = (error: unknown) => {
+      if (isOwnTrouble(error)) this.#shown.delete(id);
+      throw error;
+    };
+    this.#context.background(work.catch(failed));
+  }
+
+  async #consider(id: string, request: JoinRequest, stored: boolean): Promise<void> {
     const { state } = this.conversation;
     if (state.group === undefined || state.record.status !== "active") return;
     const requestId = fromHex(id);
@@ -227,6 +239,10 @@ export class JoinRequests {
       await this.#context.contacts.check(request.userId, request.accountKey).catch(() => {});
     }
     let answered: Promise<void> | undefined;
+    const again = (error: unknown) => {
+      answered = undefined;
+      throw error;
+    };
     const event: RaisedEvents["joinRequest"] = {
       id,
       group: policy.name,
@@ -235,14 +251,11 @@ export class JoinRequests {
       identity: known ? (contact.verified ? "verified" : "known") : "new",
       approve: (options = {}) => {
         assertFingerprint(options.fingerprint);
-        answered ??= this.#approve(requestId, request, options.fingerprint).catch((error: unknown) => {
-          answered = undefined;
-          throw error;
-        });
+        answered ??= this.#approve(requestId, request, options.fingerprint).catch(again);
         return answered;
       },
       reject: () => {
-        answered ??= this.#reject(requestId, request);
+        answered ??= this.#reject(requestId, request).catch(again);
         return answered;
       },
     };
@@ -312,14 +325,7 @@ export class JoinRequests {
     if (group === undefined) return;
     const others = leavesOf(group).filter(({ deviceId }) => !equalBytes(deviceId, request.deviceId));
     const rank = others.findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex);
-    // Without a session, or without room, it waits in the box, and is taken up again with the next session.
-    const admit = () =>
-      this.#context.background(
-        this.#approve(requestId, request).catch((error: unknown) => {
-          if (isOwnTrouble(error)) this.#shown.delete(toHex(requestId));
-          throw error;
-        }),
-      );
+    const admit = () => this.#attempt(toHex(requestId), this.#approve(requestId, request));
     if (rank === 0) admit();
     else this.#context.clock.after(TURN * Math.min(rank, 20), admit);
   }
