@@ -1,4 +1,5 @@
 import { SubrosaError } from "../../base/errors.js";
+import type { Argument } from "./link.js";
 
 export type Redis = typeof import("redis");
 export type Client = ReturnType<typeof connectionTo>;
@@ -29,10 +30,30 @@ export function connectionTo(redis: Redis, url: string) {
   });
 }
 
-export type Cluster = ReturnType<typeof clusterOf>;
+/** One connection to a server of a cluster. */
+export interface ClusterClient {
+  sendCommand(args: readonly Argument[], options?: object): Promise<unknown>;
+}
+
+/** What is used of the package's clusters: their own type names every command there is, which takes long to check. */
+export interface Cluster {
+  readonly masters: readonly ClusterNode[];
+  connect(): Promise<unknown>;
+  destroy(): void;
+  on(event: string, listener: () => void): unknown;
+  nodeClient(node: ClusterNode): ClusterClient | Promise<ClusterClient>;
+  getNodeClientForKey(key: string): Promise<ClusterClient>;
+  sendCommand(key: string, isReadonly: boolean, args: Argument[]): Promise<unknown>;
+  sSubscribe(channel: string, listener: (message: Buffer) => void, asBuffers: true): Promise<unknown>;
+  sUnsubscribe(channel: string): Promise<unknown>;
+}
+
+export interface ClusterNode {
+  readonly address: string;
+}
 
 /** The connections to a cluster, found by some of its servers, which all have the first one's credentials. */
-export function clusterOf(redis: Redis, urls: readonly string[]) {
+export function clusterOf(redis: Redis, urls: readonly string[]): Cluster {
   const { username, password, protocol } = new URL(urls[0] as string);
   const { RESP, commandOptions, ...rest } = clientOptions(redis);
   const credentials = {
@@ -45,7 +66,7 @@ export function clusterOf(redis: Redis, urls: readonly string[]) {
     commandOptions,
     rootNodes: urls.map((url) => ({ url, socket: { ...socketOptions, reconnectStrategy: false as const } })),
     defaults: { ...rest, ...credentials, socket },
-  });
+  }) as unknown as Cluster;
 }
 
 /** Whether the first server that answers is part of a cluster; throws what the last one said if none answers. */

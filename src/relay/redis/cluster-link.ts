@@ -1,10 +1,8 @@
 import { SubrosaError } from "../../base/errors.js";
-import { type Cluster, clientOptions, clusterOf } from "./client.js";
+import { type Cluster, type ClusterClient, clientOptions, clusterOf } from "./client.js";
 import type { Argument, LinkOptions, RedisLink, ScanPlace, ScriptCall } from "./link.js";
 import { ALL_SCRIPTS, type Script } from "./scripts.js";
 import { type Connection, ScriptRunner, WriteQueue } from "./writer.js";
-
-type ClusterClient = Awaited<ReturnType<Cluster["getNodeClientForKey"]>>;
 
 /** How often a call follows its slot to another server before it fails. */
 const MAX_MOVES = 5;
