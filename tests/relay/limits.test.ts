@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { connect } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import WebSocket from "ws";
@@ -249,10 +250,16 @@ describe("connections from one address", () => {
       { addressBytesPerSecond: 1000, addressByteBurst: 2000 },
     ]) {
       const clock = new ManualClock();
-      const url = await start({ clock, limits: { ...rates, heartbeatInterval: HOUR } });
-      const alice = await RawClient.connect(url, await makeUser("alice"));
+      const limits = { ...rates, heartbeatInterval: HOUR };
+      const url = await start({ clock, trustProxy: 1, limits });
+      const alice = await connectFrom(url, await makeUser("alice"), "10.0.0.1");
+      const bob = await connectFrom(url, await makeUser("bob"), "10.0.0.2");
+      /** Round trips that no rate counts. */
       const time = async () => {
-        for (let i = 0; i < 20; i++) await fetch(`${url.replace("ws", "http")}/healthz`);
+        for (let i = 0; i < 100; i++) {
+          bob.socket.ping();
+          await once(bob.socket, "pong");
+        }
       };
       /** Asks once more; true if that is answered soon. */
       let waiting: Promise<unknown> = Promise.resolve();
