@@ -44,6 +44,8 @@ const start = (name: string, ...args: string[]) => {
 interface Round extends RunResult {
   readonly cpu: number;
   readonly entriesPerCommit: number;
+  /** Milliseconds that one commit to the disk takes. */
+  readonly commitMs: number;
 }
 
 async function fanOut(): Promise<boolean> {
@@ -70,6 +72,7 @@ async function fanOut(): Promise<boolean> {
       ...result,
       cpu: (after.cpuMicros - before.cpuMicros) / 1000 / (performance.now() - started),
       entriesPerCommit: (after.entries - before.entries) / (after.commits - before.commits),
+      commitMs: (after.commitMs - before.commitMs) / (after.commits - before.commits),
     };
   };
   let met = true;
@@ -87,9 +90,12 @@ async function fanOut(): Promise<boolean> {
     if (!reached) {
       met = false;
       await servers.subrosa.ask({ type: "profile", on: true });
-      await run("subrosa", scenario, ROUND_MS);
+      const { cpu, commitMs } = await run("subrosa", scenario, ROUND_MS);
       const profile = await servers.subrosa.ask<[string, number][]>({ type: "profile", on: false });
-      heading("A target was not met. Where the relay's time goes (share of the time it was busy):");
+      heading(
+        `A target was not met. The relay was busy for ${whole(100 * cpu)} % of the time, a commit took ${short(commitMs)} ms: where it is\n` +
+          "not busy it waits, for the disk or for a share of the machine. Where its busy time goes:",
+      );
       console.log(
         table(
           ["function", "share"],
@@ -125,8 +131,10 @@ function report({ readers, window, targets }: Scenario, rounds: Map<Competitor, 
   const appendMs = of("subrosa", (round) => round.appendMs).flat();
   console.log(
     `\n  append to durable answer: p50 ${short(quantile(appendMs, 0.5))} ms, p99 ${short(quantile(appendMs, 0.99))} ms;` +
-      ` entries per commit: ${short(median(of("subrosa", (round) => round.entriesPerCommit)))}`,
+      ` entries per commit: ${short(median(of("subrosa", (round) => round.entriesPerCommit)))},` +
+      ` each ${short(median(of("subrosa", (round) => round.commitMs)))} ms`,
   );
+  if (window === 1) explainTurns(rounds);
   let met = true;
   for (const peer of ["ws", "socket.io"] as const) {
     // Each round against its neighbour in time: what else the machine did then hit both.
@@ -144,6 +152,19 @@ function report({ readers, window, targets }: Scenario, rounds: Map<Competitor, 
     );
   }
   return met;
+}
+
+/** Why one message at a time is another race: what keeps a message waits for the disk, what forgets it for nothing. */
+function explainTurns(rounds: Map<Competitor, Round[]>): void {
+  const perMessage = (competitor: Competitor, without = 0) =>
+    median((rounds.get(competitor) ?? []).map(({ messagesPerSecond }) => 1000 / messagesPerSecond)) - without;
+  const commit = median((rounds.get("subrosa") ?? []).map(({ commitMs }) => commitMs));
+  console.log(
+    `  One message, from its sender to all readers: Subrosa ${short(perMessage("subrosa"))} ms, of which ${short(commit)} ms until it is on the\n` +
+      `  disk (nobody gets it before, and the next is sent after) and ${short(perMessage("subrosa", commit))} ms for the rest; ws ${short(perMessage("ws"))} ms,\n` +
+      `  socket.io ${short(perMessage("socket.io"))} ms, which keep nothing and wait for no disk. With more messages on their way\n` +
+      "  they share its commits, as above. This has no target: it would be one for the disk.",
+  );
 }
 
 /** Each connection is an open file on both sides, and beside them a process has a few of its own. */

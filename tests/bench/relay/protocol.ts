@@ -42,7 +42,9 @@ export interface ServerStats {
   readonly rss: number;
   readonly heapUsed: number;
   readonly external: number;
+  /** Commits to the disk, and the milliseconds that they took together. */
   readonly commits: number;
+  readonly commitMs: number;
   readonly entries: number;
 }
 

@@ -5,7 +5,9 @@ import type { ServerCommand, ServerStats } from "./protocol.js";
 /** What every server of this benchmark answers: its URL, its figures, and where its time goes. */
 export function serveCommands(
   url: string,
-  counts: () => { commits: number; entries: number } = () => ({ commits: 0, entries: 0 }),
+  counts: () => Pick<ServerStats, "commits" | "commitMs" | "entries"> = () => ({
+    ...{ commits: 0, commitMs: 0, entries: 0 },
+  }),
 ): void {
   let profile: CpuProfile | undefined;
   serve(async (command: ServerCommand | { type: "url" }) => {
