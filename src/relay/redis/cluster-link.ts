@@ -1,8 +1,8 @@
 import { SubrosaError } from "../../base/errors.js";
 import { type Cluster, type ClusterClient, clientOptions, clusterOf } from "./client.js";
 import type { Argument, LinkOptions, RedisLink, ScanPlace, ScriptCall } from "./link.js";
-import { ALL_SCRIPTS, type Script } from "./scripts.js";
-import { type Connection, ScriptRunner, WriteQueue } from "./writer.js";
+import { ALL_SCRIPTS } from "./scripts.js";
+import { askFor, type Connection, ScriptRunner, WriteQueue } from "./writer.js";
 
 /** How often a call follows its slot to another server before it fails. */
 const MAX_MOVES = 5;
@@ -93,7 +93,7 @@ export class ClusterLink implements RedisLink {
     try {
       return await this.#at(this.#reader, tag, (at) => this.#runner.run(at, script, keys, args));
     } catch (error) {
-      return this.#whileMoving(error, tag, script, keys, args);
+      return askFor(await this.#movedTo(this.#reader, tag, error), script, keys, args);
     }
   }
 
@@ -103,21 +103,21 @@ export class ClusterLink implements RedisLink {
         (await this.#queueOf(at)).run(script, keys, args),
       );
     } catch (error) {
-      return this.#whileMoving(error, tag, script, keys, args);
+      const there = await this.#movedTo(this.#writer, tag, error);
+      return (await this.#queueOf(there)).ask(script, keys, args);
     }
   }
 
-  /** While a slot moves, what is there already answers to those who ask for it; replicas are not waited for then. */
-  #whileMoving(
-    error: unknown,
-    tag: string,
-    script: Script,
-    keys: readonly string[],
-    args: readonly Argument[],
-  ): Promise<unknown> {
-    if (!(error as Error).message.startsWith("ASK")) throw error;
-    const call = ["EVAL", script.source, String(keys.length), ...keys, ...args];
-    return this.#writer.sendCommand(`{${tag}}`, false, call);
+  /** The server that the slot is just moving to, which has what is not at the other any more; throws other errors. */
+  async #movedTo(cluster: Cluster, tag: string, error: unknown): Promise<Connection> {
+    const address = /^ASK \d+ (\S+)/.exec((error as Error).message)?.[1];
+    if (address === undefined) throw error;
+    const find = () => cluster.masters.find((master) => master.address === address);
+    // The package gets to know a server that it has not seen by following a key to it.
+    if (find() === undefined) await cluster.sendCommand(`{${tag}}`, false, ["EXISTS", `{${tag}}`]);
+    const master = find();
+    if (master === undefined) throw error;
+    return this.#connection(await cluster.nodeClient(master));
   }
 
   async subscribe(channel: string, listener: (message: Buffer) => void): Promise<void> {

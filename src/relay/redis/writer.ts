@@ -37,6 +37,18 @@ export class ScriptRunner {
   }
 }
 
+/** Both are sent before anything else can be; the text, because a digest that is not known would use up the first. */
+export async function askFor(
+  connection: Connection,
+  script: Script,
+  keys: readonly string[],
+  args: readonly Argument[],
+): Promise<unknown> {
+  const asking = connection.sendCommand(["ASKING"]);
+  const reply = connection.sendCommand(["EVAL", script.source, String(keys.length), ...keys, ...args]);
+  return (await Promise.all([asking, reply]))[1];
+}
+
 export interface ReplicationOptions {
   /** How many replicas must have a write before it is answered; undefined: one, while any are connected. */
   readonly replicas: number | undefined;
@@ -79,7 +91,15 @@ export class WriteQueue {
   }
 
   run(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
-    const run = () => this.#runner.run(this.#connection, script, keys, args);
+    return this.#add(() => this.#runner.run(this.#connection, script, keys, args));
+  }
+
+  /** The same at a server that has the slot only for who asks for it, which `ASKING` does for the command behind it. */
+  ask(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    return this.#add(() => askFor(this.#connection, script, keys, args));
+  }
+
+  #add(run: () => Promise<unknown>): Promise<unknown> {
     if (this.#replicas === 0) return run();
     return new Promise((resolve, reject) => {
       this.#gathering.push({ run, resolve, reject });
