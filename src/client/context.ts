@@ -6,8 +6,10 @@ import type { Conversation } from "./conversation/conversation.js";
 import type { Gossip } from "./conversation/gossip.js";
 import type { Outbox } from "./conversation/outbox.js";
 import type { Delivery } from "./delivery/delivery.js";
+import type { Expiries } from "./delivery/expiries.js";
 import type { Failures } from "./delivery/failures.js";
 import type { History } from "./delivery/history.js";
+import type { Removal } from "./delivery/removal.js";
 import type { EventName, RaisedEvents } from "./events.js";
 import type { Contacts } from "./identity/contacts.js";
 import type { KeyPackages } from "./identity/key-packages.js";
@@ -37,6 +39,8 @@ export interface Context {
   readonly delivery: Delivery;
   readonly failures: Failures;
   readonly history: History;
+  readonly removal: Removal;
+  readonly expiries: Expiries;
   /** What stands for these bytes in the store's keys, which are not encrypted. */
   readonly privateTag: (bytes: Bytes) => Promise<string>;
   readonly relay: RelaySession;

@@ -15,6 +15,8 @@ import { type ClientLimits, DEFAULT_MAX_MESSAGE_BYTES } from "./options.js";
 import type { RunningClient } from "./running-client.js";
 import type { Stamp } from "./tabs/core.js";
 
+type MessageContent = Content & { type: "text" | "bytes" };
+
 /** A group as {@link Client.groups} lists it. */
 export interface GroupSummary {
   readonly name: string;
@@ -37,6 +39,13 @@ export interface MemberSummary {
 /** A conversation as {@link Client.conversations} lists it: a user, or a group's name. */
 export type ConversationSummary = { readonly user: string } | { readonly group: string };
 
+/** The message with the time that the conversation's policy gives it. */
+function timed(content: MessageContent, conversation: Conversation | undefined): MessageContent {
+  const group = conversation?.state.group;
+  const disappearAfter = group === undefined ? 0 : policyIn(group).disappearAfter;
+  return disappearAfter > 0 ? { ...content, disappearAfter } : content;
+}
+
 /** What the app asks of conversations, by the names it knows them by. */
 export class Conversations {
   readonly running: RunningClient;
@@ -48,7 +57,7 @@ export class Conversations {
     this.#maxBytes = limits.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES;
   }
 
-  #content(content: string | Uint8Array, stamp: Stamp): Content & { type: "text" | "bytes" } {
+  #content(content: string | Uint8Array, stamp: Stamp): MessageContent {
     const bytes = typeof content === "string" ? toUtf8(content) : content;
     if (bytes.length > this.#maxBytes) {
       throw new SubrosaError("too-large", `a message has at most ${this.#maxBytes} bytes`);
@@ -61,12 +70,13 @@ export class Conversations {
 
   async #enqueue(
     target: Target,
-    content: Content & { type: "text" | "bytes" },
+    content: MessageContent,
     names: { peer: string; group?: string },
     options: { expected?: string | undefined; also: readonly Effect[] },
   ): Promise<string> {
-    const { outbox, history, write, identity } = this.running.context;
+    const { outbox, history, expiries, write, identity } = this.running.context;
     const { expected, also } = options;
+    const { disappearAfter } = content;
     const id = toHex(content.id);
     const { change } = outbox.add(target, {
       type: "send",
@@ -80,7 +90,11 @@ export class Conversations {
       content: content.type === "text" ? content.text : content.bytes,
       sentAt: content.sentAt,
     };
-    await write([change, ...history.add(entry), ...also]);
+    const conversation = names.group === undefined ? names.peer : { group: names.group };
+    const expiring = { id, from: identity.userId, conversation };
+    const timed =
+      disappearAfter === undefined ? [] : [expiries.add(content.sentAt + disappearAfter, expiring)];
+    await write([change, ...history.add(entry), ...timed, ...also]);
     return id;
   }
 
@@ -108,14 +122,14 @@ export class Conversations {
 
   async #writeDirect(
     userId: string,
-    content: Content & { type: "text" | "bytes" },
+    content: MessageContent,
     options: { expected: string | undefined; also: readonly Effect[] },
   ): Promise<string> {
     const conversation = this.running.registry.direct(userId);
     const waits = this.running.context.outbox.waitsFor(userId);
     const isActive = conversation?.state.record.status === "active" && !waits;
     const target: Target = isActive ? { groupId: conversation.state.record.groupId } : { userId };
-    const id = await this.#enqueue(target, content, { peer: userId }, options);
+    const id = await this.#enqueue(target, timed(content, conversation), { peer: userId }, options);
     if (isActive) conversation.flush();
     else this.running.starter.flushDirect(userId);
     return id;
@@ -131,7 +145,12 @@ export class Conversations {
     const conversation = this.running.registry.active(name);
     const { groupId } = conversation.state.record;
     const { userId } = this.running.context.identity;
-    const id = await this.#enqueue({ groupId }, encoded, { peer: userId, group: name }, { also });
+    const id = await this.#enqueue(
+      { groupId },
+      timed(encoded, conversation),
+      { peer: userId, group: name },
+      { also },
+    );
     conversation.flush();
     return id;
   }
@@ -250,7 +269,9 @@ export class Conversations {
 
   list(): ConversationSummary[] {
     const users = new Set(this.running.context.outbox.waitingUsers());
-    for (const user of this.running.context.history.users()) users.add(user);
+    for (const name of this.running.context.history.conversations()) {
+      if (typeof name === "string") users.add(name);
+    }
     const groups = new Set<string>();
     for (const { state } of this.running.registry.all()) {
       const { subject, status } = state.record;

@@ -79,6 +79,8 @@ export interface ClientEvents {
   error: SubrosaError;
   message: Message;
   receipt: Receipt;
+  /** Messages of a conversation are gone from this device: deleted by the app, or because their time was over. */
+  messagesDeleted: { readonly user?: string; readonly group?: string; readonly ids: readonly string[] };
   groupCreated: { readonly group: string };
   groupDeleted: { readonly group: string; readonly by?: string };
   /** This user is a member now. */

@@ -78,8 +78,19 @@ export const layout = {
   request: (groupId: Uint8Array, requestId: Uint8Array) => `request/${toHex(groupId)}/${toHex(requestId)}`,
   boxes: "box/",
   box: (groupId: Uint8Array) => `box/${toHex(groupId)}`,
+  /** Messages that disappear, by the time in milliseconds since 1970. */
+  expiries: "expiry/",
+  expiry: (at: number, suffix: Uint8Array) => `expiry/${ordered(at)}/${toHex(suffix)}`,
+  timeOfExpiry: (key: string) => Number.parseInt(key.split("/")[1] as string, 36),
+  /** Conversations with a history, by numbers that say nothing of them; their messages by position, and by id. */
+  historyNames: "history-of/",
+  historyName: (number: string) => `history-of/${number}`,
   history: "history/",
-  historyEntry: (order: number) => `history/${ordered(order)}`,
+  historyIn: (number: string) => `history/${number}/`,
+  historyEntry: (number: string, position: number) => `history/${number}/${ordered(position)}`,
+  historyIds: (id: string) => `history-id/${id}/`,
+  historyId: (id: string, number: string, position: number) =>
+    `history-id/${id}/${number}/${ordered(position)}`,
 } as const;
 
 function hexOf(id: Uint8Array | string): string {

@@ -14,8 +14,10 @@ import { OwnRequests } from "./conversation/own-requests.js";
 import { Registry } from "./conversation/registry.js";
 import { Starter } from "./conversation/start.js";
 import { Delivery } from "./delivery/delivery.js";
+import { Expiries } from "./delivery/expiries.js";
 import { Failures } from "./delivery/failures.js";
 import { History } from "./delivery/history.js";
+import { Removal } from "./delivery/removal.js";
 import { Contacts } from "./identity/contacts.js";
 import { KeyPackages } from "./identity/key-packages.js";
 import { layout } from "./layout.js";
@@ -105,7 +107,12 @@ async function load(
       list: (stored) => running?.context.history.add({ ...stored, peer: stored.from }) ?? [],
     }),
     Failures.load(store, () => context),
-    History.load(store, options.history ?? false, options.userId),
+    History.load(store, {
+      enabled: (options.history ?? false) !== false,
+      userId: options.userId,
+      randomId,
+      now: () => clock.now(),
+    }),
     store.get(layout.registered),
   ]);
   const tags = new PrivateTags(store, write);
@@ -126,6 +133,11 @@ async function load(
     relay,
     ack: { direct: ack.direct ?? true, group: ack.group ?? false },
     evictIdleAfter: options.limits?.evictIdleAfter ?? DEFAULT_EVICT_IDLE_AFTER,
+    removal: new Removal(
+      () => context,
+      () => registry,
+    ),
+    expiries: new Expiries(() => context),
     gossip: new Gossip(
       () => context,
       () => running?.registry.all() ?? [],
@@ -159,6 +171,7 @@ async function load(
   });
   running = new RunningClient({
     context,
+    retention: typeof options.history === "object" ? options.history.retention : undefined,
     store,
     reload: (session) => load(options, session, seams, handler, true),
     registry,
@@ -170,5 +183,6 @@ async function load(
     invitations,
   });
   await recovery.settle(context, registry, loaded);
+  await context.expiries.run();
   return running;
 }

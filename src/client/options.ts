@@ -19,8 +19,11 @@ export interface ClientOptions {
   readonly store?: Store;
   /** Whose messages get a receipt when they are stored here. Default: direct ones. */
   readonly ack?: { readonly direct?: boolean; readonly group?: boolean };
-  /** Whether sent and received messages are kept for {@link Client.history}. Default: false. */
-  readonly history?: boolean;
+  /**
+   * Whether sent and received messages are kept for {@link Client.history}; with `retention`, for so many milliseconds
+   * from when they were sent or came, and up to six hours more. Default: false.
+   */
+  readonly history?: boolean | { readonly retention: number };
   /** Whether invitations by users marked as verified are accepted by themselves. Default: false. */
   readonly acceptFromVerified?: boolean;
   readonly limits?: ClientLimits;
@@ -73,12 +76,16 @@ export function checkOptions(options: ClientOptions): void {
     protocol = new URL(options.url).protocol;
   } catch {}
   assertArgument(protocol === "ws:" || protocol === "wss:", "url: an absolute ws: or wss: address");
-  const { token, store, ack, limits } = options;
+  const { token, store, ack, limits, history = false } = options;
   assertArgument(
     token === undefined || typeof token === "string" || typeof token === "function",
     "token: a string or a function",
   );
   assertArgument(store === undefined || typeof store?.open === "function", "store: with a method open");
+  assertArgument(
+    typeof history === "boolean" || history?.retention > 0,
+    "history: true, false, or with a retention in milliseconds",
+  );
   assertOptions(ack, "ack");
   assertOptions(limits, "limits");
 }

@@ -44,6 +44,8 @@ export interface RunningParts {
   readonly inbox: Inbox;
   readonly handler: RunningHandler;
   readonly registered: boolean;
+  /** How long the history keeps messages, in milliseconds, if not for ever. */
+  readonly retention: number | undefined;
   readonly ownRequests: OwnRequests;
   readonly invitations: Invitations;
 }
@@ -66,6 +68,7 @@ export class RunningClient {
   readonly #supply: PackageSupply;
   #reconciled = false;
   #registered: boolean;
+  readonly #retention: number | undefined;
   #cancelHousekeeping: (() => void) | undefined;
   /** Counts sessions and their ends: what was begun in one must not go on in the next. */
   #session = 0;
@@ -81,6 +84,7 @@ export class RunningClient {
     this.#store = parts.store;
     this.#reload = parts.reload;
     this.#registered = parts.registered;
+    this.#retention = parts.retention;
     this.#supply = new PackageSupply(parts.context);
     this.logs = new Logs(parts.context, parts.registry, parts.inbox);
     this.recreation = new Recreation(parts.context, parts.registry, parts.starter, parts.ownRequests);
@@ -140,6 +144,7 @@ export class RunningClient {
     await pruneSeen(this.context);
     await pruneJournal(this.context);
     await pruneSent(this.context);
+    if (this.#retention !== undefined) await this.context.removal.prune(this.#retention);
     await this.context.gossip.prune();
     for (const conversation of this.registry.all()) conversation.flush();
   }
@@ -240,6 +245,7 @@ export class RunningClient {
     this.#cancelHousekeeping?.();
     this.recreation.stop();
     for (const conversation of this.registry.all()) conversation.stop();
+    this.context.expiries.stop();
     this.context.relay.close();
     this.context.outbox.abandon(reason);
     await Promise.all(this.registry.all().map((conversation) => conversation.idle()));

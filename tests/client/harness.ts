@@ -83,6 +83,7 @@ const NAMES: readonly EventName[] = [
   "disconnect",
   "error",
   "receipt",
+  "messagesDeleted",
   "groupCreated",
   "groupDeleted",
   "groupJoin",

@@ -3,9 +3,26 @@ import { assertName } from "../../wire/identifiers.js";
 import { assertConversation, assertOptions, ownCopy } from "../arguments.js";
 import type { ConversationSummary } from "../conversations.js";
 import type { ConversationName, HistoryMessage } from "../delivery/history.js";
-import { asReceived, type ReceivedMessage } from "../delivery/read-marks.js";
+import { asReceived, assertMessageId, type ReceivedMessage } from "../delivery/read-marks.js";
+import type { Deletion } from "../delivery/removal.js";
 import { assertFingerprint } from "../identity/safety-number.js";
 import { BaseClient } from "./base-client.js";
+
+/** What names a conversation, and nothing else of what the app passed. */
+const ownName = (name: ConversationName): ConversationName =>
+  typeof name === "string" ? name : { group: name.group };
+
+function asDeletion(which: string | readonly string[] | { readonly before: number }): Deletion {
+  if (which === "all") return which;
+  if (typeof which === "object" && which !== null && "before" in which) {
+    assertArgument(Number.isFinite(which.before), "before: a position of the history");
+    return { before: which.before };
+  }
+  const ids = typeof which === "string" ? [which] : which;
+  assertArgument(Array.isArray(ids), "messages: ids, { before } or all");
+  for (const id of ids) assertMessageId(id, "messages");
+  return [...ids];
+}
 
 /** What a send can ask for. */
 export interface SendOptions {
@@ -44,10 +61,10 @@ export abstract class MessagingClient extends BaseClient {
 
   /**
    * Tells the senders of received messages that they have been read: those of a kind of conversation that the option
-   * `ack` names. Resolves when that is durable; it goes out with others. Again for the same message it does nothing.
+   * `ack` names. A message is as its event or the history gave it; its id will do where the history lists it. Resolves when that is durable; it goes out with others. Again for the same message it does nothing.
    * Throws `not-a-member`, `invalid-argument` for a message that this device has not received; then none is marked.
    */
-  async markRead(messages: ReceivedMessage | readonly ReceivedMessage[]): Promise<void> {
+  async markRead(messages: ReceivedMessage | string | readonly (ReceivedMessage | string)[]): Promise<void> {
     const all = (Array.isArray(messages) ? messages : [messages]).map(asReceived);
     await (await this.open()).call("markRead", all);
   }
@@ -66,7 +83,20 @@ export abstract class MessagingClient extends BaseClient {
     assertConversation(conversation);
     const { before, limit } = options;
     const page = { ...(before !== undefined && { before }), ...(limit !== undefined && { limit }) };
-    const name = typeof conversation === "string" ? conversation : { group: conversation.group };
-    return (await this.open()).call("history", name, page);
+    return (await this.open()).call("history", ownName(conversation), page);
+  }
+
+  /**
+   * Deletes messages of a conversation on this device alone: by id, those that stand before a position of the history,
+   * or all. They go from the history, from what `message` listeners have not taken, and from what waits to be sent,
+   * which then ends as a `failed` receipt, `aborted`; what is on its way to the relay arrives. Raises `messagesDeleted`.
+   * Ids that are not there are passed over. Throws `invalid-argument`.
+   */
+  async deleteMessages(
+    conversation: ConversationName,
+    which: string | readonly string[] | { readonly before: number } | "all",
+  ): Promise<void> {
+    assertConversation(conversation);
+    await (await this.open()).call("deleteMessages", ownName(conversation), asDeletion(which));
   }
 }

@@ -4,6 +4,7 @@ import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
 import { decodeName, encodeName } from "../../wire/identifiers.js";
 import { DIGEST_LENGTH, GROUP_ID_LENGTH } from "../../wire/protocol.js";
+import { MAX_DISAPPEAR_AFTER } from "./policy.js";
 
 /** The version of what stands inside an application message. */
 const VERSION = 1;
@@ -28,10 +29,17 @@ export interface Received {
   readonly ids: readonly Bytes[];
 }
 
+interface MessageHeader {
+  readonly id: Bytes;
+  readonly sentAt: number;
+  /** After how many milliseconds whoever has the message deletes it. */
+  readonly disappearAfter?: number;
+}
+
 /** What one application message says, before it is padded and encrypted. */
 export type Content =
-  | { readonly type: "text"; readonly id: Bytes; readonly sentAt: number; readonly text: string }
-  | { readonly type: "bytes"; readonly id: Bytes; readonly sentAt: number; readonly bytes: Bytes }
+  | ({ readonly type: "text"; readonly text: string } & MessageHeader)
+  | ({ readonly type: "bytes"; readonly bytes: Bytes } & MessageHeader)
   /** The sender holds these messages in its durable store; or its user has read them. */
   | {
       readonly type: "delivered" | "read";
@@ -52,9 +60,9 @@ export function encodeContent(writer: Writer, content: Content): void {
   writer.u8(VERSION).u8(TYPES[content.type]).fixed(content.id).uint53(content.sentAt);
   switch (content.type) {
     case "text":
-      return void writer.opaque(toUtf8(content.text));
+      return void writer.uint53(content.disappearAfter ?? 0).opaque(toUtf8(content.text));
     case "bytes":
-      return void writer.opaque(content.bytes);
+      return void writer.uint53(content.disappearAfter ?? 0).opaque(content.bytes);
     case "delivered":
     case "read":
       return void writer.vector(content.receipts, encodeReceived);
@@ -75,9 +83,9 @@ export function decodeContent(reader: Reader): Content {
   const sentAt = reader.uint53();
   switch (type) {
     case TYPES.text:
-      return { type: "text", id, sentAt, text: fromUtf8(reader.opaque()) };
+      return { type: "text", id, sentAt, ...decodeTime(reader), text: fromUtf8(reader.opaque()) };
     case TYPES.bytes:
-      return { type: "bytes", id, sentAt, bytes: reader.opaque() };
+      return { type: "bytes", id, sentAt, ...decodeTime(reader), bytes: reader.opaque() };
     case TYPES.delivered:
     case TYPES.read: {
       const receipts = reader.vector(decodeReceived, MAX_RECEIPT_IDS);
@@ -94,6 +102,12 @@ export function decodeContent(reader: Reader): Content {
     default:
       return reader.fail("unknown type of content");
   }
+}
+
+function decodeTime(reader: Reader): Pick<MessageHeader, "disappearAfter"> {
+  const disappearAfter = reader.uint53();
+  if (disappearAfter > MAX_DISAPPEAR_AFTER) reader.fail("a time longer than a year");
+  return disappearAfter > 0 ? { disappearAfter } : {};
 }
 
 function encodeReceived(writer: Writer, { of, ids }: Received): void {

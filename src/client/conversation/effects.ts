@@ -38,6 +38,11 @@ export function deliver(
   const { subject } = step.record;
   const peer = subject.kind === "direct" ? subject.peer : from;
   step.change(change, ...(isKnown ? context.history.add({ ...message, peer }) : []));
+  if (content.disappearAfter !== undefined) {
+    const at = context.clock.now() + content.disappearAfter;
+    const conversation = subject.kind === "direct" ? peer : { group: subject.name };
+    step.change(context.expiries.add(at, { id: message.id, from, conversation }));
+  }
   step.after(handOver);
   oweReceipt(context, step, from, content.id);
 }

@@ -15,8 +15,8 @@ import { decodePolicyChange, encodePolicyChange, type PolicyChange } from "./pol
 
 /** What the app, or this client by itself, wants to happen in a conversation. */
 export type Action =
-  /** An application message; `close` contents delete the group. */
-  | { readonly type: "send"; readonly content: Content; readonly expected?: string }
+  /** An application message; `close` contents delete the group. `deleted`: the app wants to keep nothing of it. */
+  | { readonly type: "send"; readonly content: Content; readonly expected?: string; readonly deleted?: true }
   /** Adds a user's devices: those given (a join request's), else all that the directory names. */
   | {
       readonly type: "add";
@@ -77,7 +77,7 @@ export interface Intent {
   /** Grows with each intent of this device. */
   readonly order: number;
   readonly target: Target;
-  readonly action: Action;
+  action: Action;
   sealed?: Sealed | undefined;
 }
 
@@ -88,7 +88,7 @@ function encodeAction(writer: Writer, action: Action): void {
   switch (action.type) {
     case "send":
       encodeContent(writer, action.content);
-      return void writer.optional(action.expected, encodeName);
+      return void writer.optional(action.expected, encodeName).u8(action.deleted ? 1 : 0);
     case "add":
       encodeName(writer, action.userId);
       writer.optional(action.expected, encodeName);
@@ -116,7 +116,13 @@ function decodeAction(reader: Reader): Action {
     case ACTIONS.send: {
       const content = decodeContent(reader);
       const expected = reader.optional(decodeName);
-      return { type: "send", content, ...(expected !== undefined && { expected }) };
+      const deleted = reader.u8() === 1;
+      return {
+        type: "send",
+        content,
+        ...(expected !== undefined && { expected }),
+        ...(deleted && { deleted }),
+      };
     }
     case ACTIONS.add: {
       const userId = decodeName(reader);

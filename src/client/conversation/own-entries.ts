@@ -60,7 +60,7 @@ function noteSent(
   { action, order }: Intent,
   place: Pick<KeptMessage, "seq" | "entryId">,
 ): void {
-  if (action.type !== "send" || !isMessage(action)) return;
+  if (action.type !== "send" || !isMessage(action) || action.deleted) return;
   const { content, expected } = action;
   const kept = {
     ...place,
@@ -134,7 +134,8 @@ export function fail(context: Context, step: Step, intent: Intent, error: Subros
   const { action } = intent;
   if (action.type === "send" && isMessage(action)) {
     const { changes, tell } = context.failures.add(action.content.id, error.code, groupField(step).group);
-    step.change(...changes, noteFate(context, step, action.content, "failed"));
+    step.change(...changes);
+    if (!action.deleted) step.change(noteFate(context, step, action.content, "failed"));
     step.after(tell);
   }
   step.endIntent(intent, error);

@@ -103,6 +103,32 @@ export class Delivery {
     return orders.map((order) => ({ delete: layout.pendingMessage(order) }));
   }
 
+  /** Messages that the app has not taken. */
+  waiting(): StoredMessage[] {
+    return [...this.#queues.values()].flatMap((queue) => queue.map(({ stored }) => stored));
+  }
+
+  /** The changes that drop messages which the app has not taken. */
+  forget(messages: ReadonlySet<StoredMessage>): Effect[] {
+    const changes: Effect[] = [];
+    for (const [groupId, queue] of this.#queues) {
+      for (const pending of queue.filter(({ stored }) => messages.has(stored))) {
+        const applied = () => void this.#dequeue(groupId, pending);
+        changes.push({ delete: layout.pendingMessage(pending.order), applied });
+      }
+    }
+    return changes;
+  }
+
+  /** Takes a message out; false if it was not there any more. */
+  #dequeue(groupId: string, pending: Pending): boolean {
+    const queue = this.#queues.get(groupId) ?? [];
+    const rest = queue.filter((other) => other !== pending);
+    if (rest.length > 0) this.#queues.set(groupId, rest);
+    else this.#queues.delete(groupId);
+    return rest.length < queue.length;
+  }
+
   add(consumer: Consumer): void {
     this.#consumers.add(consumer);
     this.recheck();
@@ -163,9 +189,8 @@ export class Delivery {
       );
       // Nobody took it: it stays for whoever comes next.
       if (results.every((result) => result.status === "rejected")) continue;
-      const rest = this.#queues.get(groupId)?.filter((other) => other !== pending) ?? [];
-      if (rest.length > 0) this.#queues.set(groupId, rest);
-      else this.#queues.delete(groupId);
+      // It may have been deleted meanwhile.
+      if (!this.#dequeue(groupId, pending)) continue;
       const listed = stored.unknownKey === undefined ? [] : this.#options.list(stored);
       this.#owed.set(groupId, [{ delete: layout.pendingMessage(order) }, ...listed]);
       await this.#settle(groupId);

@@ -21,7 +21,11 @@ export function assertMessageId(id: unknown, what: string): void {
 }
 
 /** What names a message, and nothing else of it. Throws `invalid-argument`. */
-export function asReceived(message: ReceivedMessage): ReceivedMessage {
+export function asReceived(message: ReceivedMessage | string): ReceivedMessage | string {
+  if (typeof message === "string") {
+    assertMessageId(message, "message");
+    return message;
+  }
   assertArgument(typeof message === "object" && message !== null, "message: as it was received");
   const { id, from, group, sentAt } = message;
   assertMessageId(id, "message.id");
@@ -42,9 +46,15 @@ interface Mark {
  * Tells the senders of messages that they have been read, where the app wants receipts, in the next message that gathers
  * them. Throws `not-a-member`, and `invalid-argument` for what was never received; then none is marked.
  */
-export async function markRead(running: RunningClient, messages: readonly ReceivedMessage[]): Promise<void> {
+export async function markRead(
+  running: RunningClient,
+  messages: readonly (ReceivedMessage | string)[],
+): Promise<void> {
   const marks = new Map<Conversation, Mark[]>();
-  for (const message of messages) {
+  const found = await Promise.all(
+    messages.map((one) => (typeof one === "string" ? lookUp(running, one) : [one])),
+  );
+  for (const message of found.flat()) {
     const { from, group } = message;
     const conversation = group === undefined ? running.registry.direct(from) : running.registry.active(group);
     const mark = await markOf(running, message, conversation);
@@ -62,6 +72,13 @@ export async function markRead(running: RunningClient, messages: readonly Receiv
     });
     conversation.flush();
   }
+}
+
+/** The received messages with an id, as the history has them. */
+async function lookUp({ context }: RunningClient, id: string): Promise<ReceivedMessage[]> {
+  const found = (await context.history.find(id)).filter(({ from }) => from !== context.identity.userId);
+  assertArgument(found.length > 0, "message: not in the history of what was received");
+  return found;
 }
 
 /** Where it is noted that the message was received: under the account of its sender. */

@@ -94,20 +94,26 @@ export async function lookUpSent(
   };
 }
 
-/** Forgets messages sent long ago that no history lists. */
-export async function pruneSent(context: Context): Promise<void> {
-  const oldest = context.clock.now() - KEPT_FOR;
+/** The ids of own messages that match. */
+export async function sentMessages(
+  store: StoreSession,
+  matches: (sent: SentMessage) => boolean,
+): Promise<string[]> {
+  const ids: string[] = [];
   for (let after: string = layout.sent; ; ) {
-    const entries = await context.store.list(layout.sent, { limit: BATCH, after });
-    const old = entries.filter(([, value]) => {
-      const { time, listed } = decode(decodeSent, value);
-      return !listed && time < oldest;
-    });
-    if (old.length > 0) {
-      await context.write(old.flatMap(([key]) => forgetSent(key.slice(layout.sent.length))));
+    const entries = await store.list(layout.sent, { limit: BATCH, after });
+    for (const [key, value] of entries) {
+      if (matches(decode(decodeSent, value))) ids.push(key.slice(layout.sent.length));
     }
     const last = entries.at(-1)?.[0];
-    if (last === undefined) return;
+    if (last === undefined) return ids;
     after = last;
   }
+}
+
+/** Forgets messages sent long ago that no history lists. */
+export async function pruneSent({ store, clock, write }: Context): Promise<void> {
+  const oldest = clock.now() - KEPT_FOR;
+  const old = await sentMessages(store, ({ time, listed }) => !listed && time < oldest);
+  if (old.length > 0) await write(old.flatMap(forgetSent));
 }

@@ -14,6 +14,7 @@ const TWINNED: readonly string[] = [
   layout.contacts,
   layout.contactCount,
   layout.conversations,
+  layout.historyNames,
 ];
 /** What is of no use by halves: whoever reads it decides what its damage means. */
 const STRICT: readonly string[] = [layout.places, layout.epochs, layout.allRatchets];

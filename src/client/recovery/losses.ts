@@ -12,7 +12,12 @@ export function countLosses(damaged: Iterable<string>, contacts: number, broken:
   const lost = { contacts, received: 0, unsent: 0, history: 0, conversations: broken, other: 0 };
   for (const key of damaged) {
     // A copy that is gone is no loss as long as what it is a copy of is there.
-    if ([layout.copies, layout.contacts, layout.conversations].some((kind) => key.startsWith(kind))) continue;
+    if (
+      [layout.copies, layout.contacts, layout.conversations, layout.historyNames].some((kind) =>
+        key.startsWith(kind),
+      )
+    )
+      continue;
     const kind = KINDS.find(([prefix]) => key.startsWith(prefix))?.[1] ?? "other";
     lost[kind]++;
   }

@@ -4,6 +4,7 @@ import type { PolicyChange } from "../conversation/policy-change.js";
 import type { ConversationSummary, GroupSummary, MemberSummary } from "../conversations.js";
 import type { ConversationName, HistoryMessage } from "../delivery/history.js";
 import type { ReceivedMessage } from "../delivery/read-marks.js";
+import type { Deletion } from "../delivery/removal.js";
 import type { ClientEvents, InvitationEvent, JoinRequestEvent, Message } from "../events.js";
 import type { SafetyNumber } from "../identity/safety-number.js";
 
@@ -27,7 +28,7 @@ export interface Calls {
     fingerprint?: string,
   ): Promise<string>;
   sendToGroup(group: string, content: string | Uint8Array, stamp: Stamp): Promise<string>;
-  markRead(messages: readonly ReceivedMessage[]): Promise<void>;
+  markRead(messages: readonly (ReceivedMessage | string)[]): Promise<void>;
   createGroup(group: string, join: JoinMode): Promise<void>;
   joinGroup(group: string, fingerprint?: string): Promise<void>;
   invite(group: string, userId: string, fingerprint?: string): Promise<void>;
@@ -44,6 +45,7 @@ export interface Calls {
     conversation: ConversationName,
     page: { readonly before?: number; readonly limit?: number },
   ): Promise<HistoryMessage[]>;
+  deleteMessages(conversation: ConversationName, which: Deletion): Promise<void>;
   safetyNumber(userId: string): Promise<SafetyNumber & { readonly verified: boolean }>;
   markVerified(userId: string): Promise<void>;
   acceptIdentity(userId: string, fingerprint: string): Promise<void>;

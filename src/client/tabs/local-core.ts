@@ -206,6 +206,7 @@ export class LocalCore implements Core {
       members: async (group) => conversations.members(group),
       conversations: async () => conversations.list(),
       history: (conversation, page) => history.read(conversation, page),
+      deleteMessages: (conversation, which) => running.context.removal.delete(conversation, which),
       safetyNumber: (userId) => conversations.safetyNumber(userId),
       markVerified: (userId) => contacts.markVerified(userId),
       acceptIdentity: async (userId, fingerprint) => {
