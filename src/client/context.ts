@@ -50,6 +50,8 @@ export interface Context {
   readonly evictIdleAfter: number;
   readonly gossip: Gossip;
   readonly emit: <Name extends EventName>(name: Name, event: RaisedEvents[Name]) => void;
+  /** Whether another group than this one has the name here. */
+  readonly isNameBound: (name: string, groupId: Bytes) => boolean;
   readonly conversationEnded: (conversation: Conversation) => void;
   /** The keys of a group are of no use any more: its members are asked to add this device anew. */
   readonly repair: (groupId: Bytes) => void;

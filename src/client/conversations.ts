@@ -223,6 +223,14 @@ export class Conversations {
     await this.#administered(name).perform({ type: "policy", change });
   }
 
+  async renameGroup(name: string, next: string): Promise<void> {
+    const { groupId } = this.running.registry.active(name).state.record;
+    if (this.running.registry.isBound(next, groupId)) {
+      throw new SubrosaError("name-taken", `already in a group named ${JSON.stringify(next)}`);
+    }
+    await this.administer(name, { type: "rename", name: next });
+  }
+
   banned(name: string): string[] {
     const { group } = this.running.registry.active(name).state;
     const policy = group && policyIn(group);

@@ -104,6 +104,7 @@ async function load(
     Delivery.load(store, {
       write,
       isKnown: (userId, accountKey) => running?.context.contacts.isPinned(userId, accountKey) ?? false,
+      named: (stored) => (running === undefined ? stored : running.registry.asListed(stored)),
       list: (stored) => running?.context.history.add({ ...stored, peer: stored.from }) ?? [],
     }),
     Failures.load(store, () => context),
@@ -144,6 +145,7 @@ async function load(
     ),
     emit: handler.emit,
     groupChanged: (groupId) => running?.groupChanged(running.registry.get(groupId)),
+    isNameBound: (name, groupId) => running?.registry.isBound(name, groupId) ?? false,
     conversationEnded: (conversation) => running?.conversationEnded(conversation),
     repair: (groupId) => running?.repair(groupId),
     closedWhileRepairing: (groupId) => running?.recreation.closed(groupId),

@@ -15,7 +15,7 @@ import {
   type ResultOf,
 } from "../wire/requests.js";
 import type { Allowances, Origin } from "./abuse/allowances.js";
-import { guardAppend, guardCreation, guardedKeyPackages } from "./abuse/guards.js";
+import { guardAppend, guardCreation, guardedKeyPackages, guardNameClaim } from "./abuse/guards.js";
 import type { SessionChannels } from "./channels.js";
 import { directSlot } from "./direct-slot.js";
 import { maxEntryBytes, type RelayLimits } from "./limits.js";
@@ -223,6 +223,16 @@ export const handlers: Omit<Handlers, "append"> = {
   async rejectJoin(context, rejection) {
     const { storage, sender, limits } = context;
     await storage.rejectJoin({ ...rejection, sender, now: context.now(), quotas: quotasOf(limits) });
+    return undefined;
+  },
+  async claimName(context, body) {
+    const { storage, sender } = context;
+    await guardNameClaim(context, body);
+    await storage.claimName({ ...body, sender });
+    return undefined;
+  },
+  async releaseName({ storage, sender }, body) {
+    await storage.releaseName({ ...body, sender });
     return undefined;
   },
   async setBlocked({ storage, sender, limits }, { userId, blocked }) {

@@ -66,6 +66,12 @@ export interface PublishCommand {
   readonly now: number;
 }
 
+export interface NameCommand {
+  readonly groupId: Bytes;
+  readonly nameHash: Bytes;
+  readonly sender: Sender;
+}
+
 export interface RejectCommand extends Rejection {
   readonly sender: Sender;
   readonly now: number;
@@ -209,6 +215,9 @@ export interface RelayStorage {
   append(command: AppendCommand): Promise<Cursor>;
   create(command: CreateCommand): Promise<Cursor>;
   rejectJoin(command: RejectCommand): Promise<void>;
+  /** Idempotent, as is the release. */
+  claimName(command: NameCommand): Promise<void>;
+  releaseName(command: NameCommand): Promise<void>;
   /** Ignores a cursor that does not match. */
   ack(log: LogId, deviceId: Bytes, cursor: Cursor): Promise<void>;
 

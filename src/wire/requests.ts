@@ -122,6 +122,19 @@ export interface GroupMembership {
 
 const encodeGroupId = (writer: Writer, body: { groupId: Bytes }) => void writer.fixed(body.groupId);
 const decodeGroupId = (reader: Reader) => ({ groupId: reader.fixed(GROUP_ID_LENGTH) });
+/** A name, as a hash, that a group takes beside those it has, or has no more. */
+export interface NameBody {
+  readonly groupId: Bytes;
+  readonly nameHash: Bytes;
+}
+
+const encodeGroupName = (writer: Writer, body: NameBody) =>
+  void writer.fixed(body.groupId).fixed(body.nameHash);
+const decodeGroupName = (reader: Reader): NameBody => ({
+  groupId: reader.fixed(GROUP_ID_LENGTH),
+  nameHash: reader.fixed(DIGEST_LENGTH),
+});
+
 const encodeUser = (writer: Writer, body: { userId: string }) => encodeName(writer, body.userId);
 const decodeUser = (reader: Reader) => ({ userId: decodeName(reader) });
 
@@ -282,6 +295,20 @@ export const operations = {
     type: 0x1b,
     encode: encodeRejection,
     decode: decodeRejection,
+    encodeResult: nothing.encode,
+    decodeResult: nothing.decode,
+  }),
+  claimName: operation<NameBody, undefined>({
+    type: 0x28,
+    encode: encodeGroupName,
+    decode: decodeGroupName,
+    encodeResult: nothing.encode,
+    decodeResult: nothing.decode,
+  }),
+  releaseName: operation<NameBody, undefined>({
+    type: 0x29,
+    encode: encodeGroupName,
+    decode: decodeGroupName,
     encodeResult: nothing.encode,
     decodeResult: nothing.decode,
   }),

@@ -1,5 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { policyIn } from "../../src/client/conversation/state.js";
+import { randomBytes } from "../../src/crypto/random.js";
 import { memoryStore } from "../../src/index.js";
+import type { Proposal } from "../../src/mls/structs/proposal.js";
 import {
   type Actor,
   connectAll,
@@ -10,6 +13,7 @@ import {
   settledMembers,
   startRelay,
 } from "./harness.js";
+import { keyPackageOf, RawMember } from "./raw-member.js";
 
 const codeOf = (call: Promise<unknown>): Promise<string> =>
   call.then(
@@ -220,5 +224,190 @@ describe("the time after which messages disappear", () => {
       disappearAfter: 3_600_000,
     });
     expect((await bob.client.groups())[0]?.disappearAfter).toBe(3_600_000);
+  });
+});
+
+describe("the name of a group", () => {
+  it("changes for all members; the old one is free, and messages go on under the new one", async () => {
+    const relay = await startRelay();
+    const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
+    await makeGroup("team", [alice, bob]);
+    expect(await codeOf(bob.client.renameGroup("team", "crew"))).toBe("not-an-admin");
+    await alice.client.renameGroup("team", "crew");
+    for (const actor of [alice, bob]) {
+      expect(await actor.event("groupUpdated")).toEqual({
+        group: "crew",
+        by: "alice",
+        name: { before: "team", after: "crew" },
+      });
+      expect((await actor.client.groups()).map(({ name }) => name)).toEqual(["crew"]);
+      expect(await actor.client.conversations()).toEqual([{ group: "crew" }]);
+    }
+    expect(await codeOf(alice.client.sendGroupMessage("team", "gone"))).toBe("not-a-member");
+    const id = await bob.client.sendGroupMessage("crew", "hello crew");
+    expect(await alice.message("hello crew")).toMatchObject({ group: "crew" });
+    await bob.receipts([id], "sent");
+    expect(bob.all("receipt")[0]?.group).toBe("crew");
+    // The old name goes to whoever asks next, the new one is taken.
+    await eventually(async () => (await codeOf(carol.client.createGroup("team"))) === "resolved");
+    expect(await codeOf(carol.client.createGroup("crew"))).toBe("name-taken");
+    expect(await codeOf(alice.client.renameGroup("crew", "team"))).toBe("name-taken");
+    expect((await bob.client.groups()).map(({ name }) => name)).toEqual(["crew"]);
+    const joined = carol.client.joinGroup("crew");
+    const request = await alice.event("joinRequest");
+    expect(request.group).toBe("crew");
+    await request.approve();
+    await joined;
+    await settledMembers("crew", [alice, bob, carol]);
+    for (const actor of [alice, bob, carol]) expect(actor.errors).toEqual([]);
+  });
+
+  it("is in the end the last of those that two admins give it at once", async () => {
+    const relay = await startRelay();
+    const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
+    await makeGroup("team", [alice, bob]);
+    await alice.client.promote("team", "bob");
+    await eventually(async () => (await bob.client.groups())[0]?.admin === true);
+    await Promise.all([alice.client.renameGroup("team", "one"), bob.client.renameGroup("team", "two")]);
+    const nameOf = async ({ client }: Actor) => (await client.groups())[0]?.name;
+    const isCalled = (event: { name?: unknown }) => event.name !== undefined;
+    await eventually(async () => (await nameOf(alice)) === (await nameOf(bob)));
+    for (const actor of [alice, bob])
+      await actor.until(() => actor.all("groupUpdated").filter(isCalled).length === 2);
+    const last = (await nameOf(alice)) as string;
+    const lost = last === "one" ? "two" : "one";
+    for (const name of ["team", lost])
+      await eventually(async () => (await codeOf(carol.client.createGroup(name))) === "resolved");
+    expect(await codeOf(carol.client.createGroup(last))).toBe("name-taken");
+    for (const actor of [alice, bob, carol]) expect(actor.errors).toEqual([]);
+  });
+
+  it("is given though the relay was away in between, and to who joins or was invited before", async () => {
+    const relay = await startRelay();
+    const store = memoryStore();
+    const [alice, bob] = [await connected(relay, "alice"), await connected(relay, "bob", { store })];
+    await alice.client.createGroup("team");
+    await bob.client.close();
+    await alice.client.invite("team", "bob");
+    await relay.stop();
+    expect(await codeOf(alice.client.renameGroup("team", "crew", { timeout: 20 }))).toBe("timeout");
+    await relay.start();
+    await alice.event("groupUpdated");
+    await eventually(async () => (await alice.client.groups())[0]?.name === "crew");
+    const back = await connected(relay, "bob", { store });
+    await (await back.event("invitation")).accept();
+    await eventually(async () => (await back.client.groups())[0]?.name === "crew");
+    await alice.client.sendGroupMessage("crew", "welcome");
+    expect(await back.message("welcome")).toMatchObject({ group: "crew" });
+  });
+
+  it("stays what it was for a member who has another group of the new name", async () => {
+    const relay = await startRelay();
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+    const mallory = await RawMember.connect(relay, "mallory");
+    await bob.client.createGroup("mine");
+    await makeGroup("team", [alice, bob]);
+    await alice.client.invite("team", "mallory");
+    await mallory.join();
+    await alice.client.promote("team", "mallory");
+    await mallory.follow();
+    // A relay would not have let it claim that name: it does not ask.
+    await mallory.append(await mallory.commit({ proposals: [mallory.policy({ name: "mine" })] }));
+    await bob.event("error", ({ code }) => code === "name-taken");
+    expect((await bob.client.groups()).map(({ name }) => name).sort()).toEqual(["mine", "team"]);
+    expect((await bob.client.members("mine")).map(({ userId }) => userId)).toEqual(["bob"]);
+    await eventually(async () => (await alice.client.groups())[0]?.name === "mine");
+    await bob.client.sendGroupMessage("team", "still here");
+    expect(await alice.message("still here")).toMatchObject({ group: "mine" });
+  });
+});
+
+describe("rules that a member breaks", () => {
+  it("change nothing: name, admins, bans, join mode and time are the admins'", async () => {
+    const relay = await startRelay();
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+    const mallory = await RawMember.connect(relay, "mallory");
+    await makeGroup("team", [alice, bob]);
+    await alice.client.invite("team", "mallory");
+    await mallory.join();
+    await eventually(async () => (await bob.client.members("team")).length === 3);
+    const before = (await bob.client.groups())[0];
+    const breaks = [
+      { name: "stolen" },
+      { join: "open" as const },
+      { admins: ["alice", "mallory"] },
+      { admins: ["mallory"] },
+      { banned: ["zoe"] },
+      { disappearAfter: 1_000 },
+    ];
+    const rule = "only admins change the policy, and admins are members";
+    for (const [at, change] of breaks.entries()) {
+      const proposals = [mallory.policy(change)];
+      await mallory.append(await mallory.commit({ proposals, access: () => [] }));
+      for (const actor of [alice, bob])
+        await actor.until(() => actor.all("error").filter((error) => error.rule === rule).length > at);
+      await mallory.follow();
+    }
+    expect((await bob.client.groups())[0]).toEqual(before);
+    expect(bob.all("groupUpdated")).toEqual([]);
+    await mallory.say("goes on");
+    await Promise.all([alice.message("goes on"), bob.message("goes on")]);
+  });
+
+  it("bind admins too: who is banned is no member and no admin, whoever adds it", async () => {
+    const relay = await startRelay();
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+    const [mallory, eve] = [await RawMember.connect(relay, "mallory"), await RawMember.connect(relay, "eve")];
+    await makeGroup("team", [alice, bob]);
+    await alice.client.invite("team", "mallory");
+    await mallory.join();
+    await alice.client.promote("team", "mallory");
+    await alice.client.ban("team", "eve");
+    await mallory.follow();
+    const banned = "a banned user is no member";
+    const errors = (rule: string) => bob.all("error").filter((error) => error.rule === rule).length;
+    const bundle = await keyPackageOf(eve.user);
+    const add = { kind: "add", keyPackage: bundle.keyPackage } as Proposal;
+    await mallory.append(await mallory.commit({ proposals: [add] }));
+    await bob.until(() => errors(banned) === 1);
+    await mallory.follow();
+    // Banning a member leaves it no member: not one who stays.
+    await mallory.append(await mallory.commit({ proposals: [mallory.policy({ banned: ["bob", "eve"] })] }));
+    await bob.until(() => errors(banned) === 2);
+    await mallory.follow();
+    const outsiders = mallory.policy({ admins: ["alice", "mallory", "eve"] });
+    await mallory.append(await mallory.commit({ proposals: [outsiders], access: () => [] }));
+    await bob.until(() => errors("only admins change the policy, and admins are members") === 1);
+    await mallory.follow();
+    const none = mallory.policy({ admins: [] });
+    await mallory.append(await mallory.commit({ proposals: [none], access: () => [] }));
+    await bob.until(() => errors("only admins change the policy, and admins are members") === 2);
+    expect(await bob.client.members("team")).toEqual([
+      { userId: "alice", admin: true },
+      { userId: "bob", admin: false },
+      { userId: "mallory", admin: true },
+    ]);
+    expect((await eve.client.request("listGroups", {})).groups).toHaveLength(0);
+  });
+
+  it("hold in a direct conversation: nothing but the time changes", async () => {
+    const relay = await startRelay();
+    const alice = await connected(relay, "alice");
+    const mallory = await RawMember.connect(relay, "mallory");
+    await alice.client.sendDirectMessage("mallory", "hello");
+    await mallory.join();
+    await mallory.hears("hello");
+    await mallory.append(
+      await mallory.commit({ proposals: [mallory.policy({ disappearAfter: 9 })], merge: true }),
+    );
+    expect(await alice.event("groupUpdated")).toEqual({ user: "mallory", by: "mallory", disappearAfter: 9 });
+    await mallory.follow();
+    const key = randomBytes(65);
+    const policy = policyIn(mallory.group);
+    if (policy.kind !== "direct") throw new Error("no direct conversation");
+    const users = policy.users.map((user) => (user.userId === "alice" ? user : { ...user, accountKey: key }));
+    await mallory.append(await mallory.commit({ proposals: [mallory.policy({ users })], access: () => [] }));
+    await alice.until(() => alice.all("error").length === 1);
+    expect(alice.all("error")[0]?.code).toBe("invalid-message");
   });
 });

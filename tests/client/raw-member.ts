@@ -12,7 +12,13 @@ import { readdedDevices } from "../../src/client/conversation/commit-rules.js";
 import { type Content, contentBytes } from "../../src/client/conversation/content.js";
 import { authenticate, leafAt, leavesOf } from "../../src/client/conversation/leaves.js";
 import { paddedLength } from "../../src/client/conversation/padding.js";
-import { POLICY_EXTENSION } from "../../src/client/conversation/policy.js";
+import {
+  type DirectPolicy,
+  type GroupPolicy,
+  POLICY_EXTENSION,
+  type Policy,
+  policyExtension,
+} from "../../src/client/conversation/policy.js";
 import type { AccessList } from "../../src/client/conversation/record.js";
 import { policyIn } from "../../src/client/conversation/state.js";
 import { credentialIdentity } from "../../src/client/identity/credential.js";
@@ -245,6 +251,12 @@ export class RawMember {
     });
     this.group = { ...state, pendingProposals: this.group.pendingProposals };
     return message;
+  }
+
+  /** A proposal of another policy. */
+  policy(change: Partial<GroupPolicy> | Partial<DirectPolicy>): Proposal {
+    const policy = { ...policyIn(this.group), ...change } as Policy;
+    return { kind: "groupContextExtensions", extensions: [policyExtension(policy)] } as Proposal;
   }
 
   leaf(userId: string): number {

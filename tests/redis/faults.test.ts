@@ -89,19 +89,26 @@ describe("a name that was claimed for a group that never came", () => {
     expect(await redis.hKeys(`${prefix}n{n:${toHex(nameHash)}}`)).toEqual([""]);
   });
 
-  it("is free again if the group was made with another name, or with none", async () => {
+  it("is free again after a while if the group was made with another name, or with none", async () => {
     const prefix = newPrefix();
-    const storage = await open(prefix);
+    const clock = new ManualClock();
+    const storage = await open(prefix, clock);
     const [own, other] = [randomBytes(32), randomBytes(32)];
     const [named, nameless] = [randomBytes(32), randomBytes(32)];
     await create(storage, named, own);
     await create(storage, nameless);
     for (const group of [named, nameless]) {
-      await claim(prefix, other, group, Date.now());
+      await claim(prefix, other, group, clock.now());
       expect(await storage.resolveName(other)).toBeUndefined();
+      clock.advance(10_000);
+      expect(await storage.resolveName(other)).toBeUndefined();
+      expect(await redis.exists(`${prefix}n{n:${toHex(other)}}`)).toBe(0);
     }
-    await claim(prefix, other, named, Date.now());
+    await claim(prefix, other, named, clock.now());
     const next = randomBytes(32);
+    // It may just be taking it.
+    await expect(create(storage, next, other)).rejects.toMatchObject({ code: "name-taken" });
+    clock.advance(10_000);
     await create(storage, next, other);
     expect(await storage.resolveName(other)).toEqual(next);
     expect(await storage.resolveName(own)).toEqual(named);

@@ -198,7 +198,8 @@ export class Truth {
   readonly names = new Map<string, string>();
 
   nameOf({ group }: LogTruth): string | undefined {
-    return group.nameHash && this.names.get(toHex(group.nameHash));
+    const [newest] = group.names.slice(-1);
+    return newest && this.names.get(toHex(newest));
   }
 
   /** The group that has a name now. */

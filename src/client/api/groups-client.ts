@@ -102,6 +102,15 @@ export abstract class GroupsClient extends MessagingClient {
   }
 
   /**
+   * Gives a group another name; its history comes with it. Throws `not-an-admin`, `name-taken`, `rate-limited`,
+   * `timeout`.
+   */
+  async renameGroup(group: string, name: string, options: WaitOptions = {}): Promise<void> {
+    assertName(name, "name");
+    await this.#administer(group, { type: "rename", name }, options);
+  }
+
+  /**
    * Sets for how long messages of a conversation, with a user or of a `{ group }`, are kept by all who are in it, in
    * milliseconds; 0: without end. Either user of a direct conversation may, and in a group its admins. Throws
    * `not-an-admin`, `unknown-user`, `timeout`.

@@ -19,7 +19,7 @@ import { receiveEntries } from "./receive-log.js";
 import { beginAnew, loseKeys } from "./repair.js";
 import { Restorer } from "./restorer.js";
 import { Sender } from "./sender.js";
-import type { ConversationState } from "./state.js";
+import { type ConversationState, policyIn } from "./state.js";
 import { Step } from "./step.js";
 
 /** How many entries one transaction takes in at most. */
@@ -201,7 +201,9 @@ export class Conversation {
     const { subject, status, creator, groupId } = this.#state.record;
     if (subject.kind === "direct" || status !== "active") return this.lose(undefined, true);
     if (creator) {
-      await this.#context.relay.request("create", { groupId, nameHash: await nameHash(subject.name) });
+      const policy = this.#state.group && policyIn(this.#state.group);
+      const name = policy?.kind === "group" ? policy.name : subject.name;
+      await this.#context.relay.request("create", { groupId, nameHash: await nameHash(name) });
       return this.#subscribeFailed(new SubrosaError("cursor-mismatch", "the relay has lost the group"));
     }
     const now = this.#context.clock.now();

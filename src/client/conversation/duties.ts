@@ -5,7 +5,7 @@ import { Role } from "../../wire/protocol.js";
 import { accessChanges, wantedAccess } from "./access.js";
 import { pendingLeaves, successor } from "./commit-rules.js";
 import { type Leaf, leavesOf } from "./leaves.js";
-import { isAdmin, type Policy } from "./policy.js";
+import { isAdmin, isSamePolicy, type Policy } from "./policy.js";
 import { changedPolicy, type PolicyChange } from "./policy-change.js";
 import type { AccessList } from "./record.js";
 import { type ConversationState, policyIn } from "./state.js";
@@ -55,6 +55,11 @@ export function presentDevices(group: GroupState, access: AccessList, deviceId: 
 export function policyWith(group: GroupState, change: PolicyChange, self: string): Policy {
   const members = new Set(stayingLeaves(group).map(({ userId }) => userId));
   return changedPolicy(policyIn(group), change, { members, self });
+}
+
+/** Whether the policy is as a change would have it; throws what keeps it from being made. */
+export function isMade(group: GroupState, change: PolicyChange, self: string): boolean {
+  return isSamePolicy(policyIn(group), policyWith(group, change, self));
 }
 
 /** Users of whose devices nothing was heard for so many milliseconds; never this one. */

@@ -6,7 +6,8 @@ import type { Context } from "../context.js";
 import { pendingLeaves } from "./commit-rules.js";
 import type { Content } from "./content.js";
 import { type Leaf, leafAt, usersOf } from "./leaves.js";
-import { policyNews } from "./policy-change.js";
+import { type PolicyNews, policyNews } from "./policy-change.js";
+import type { ConversationRecord } from "./record.js";
 import { policyIn } from "./state.js";
 import type { Step } from "./step.js";
 
@@ -54,18 +55,27 @@ export function oweReceipt(context: Context, step: Step, of: string, id: Bytes):
   }
 }
 
+type Subject = ConversationRecord["subject"];
+
+function nameChange(before: Subject, after: Subject): PolicyNews["name"] {
+  if (before.kind === "direct" || after.kind === "direct" || before.name === after.name) return undefined;
+  return { before: before.name, after: after.name };
+}
+
 /** Who came and who went with a commit, and what else it changed. */
 export function announceCommit(
   context: Context,
   step: Step,
   before: GroupState,
   after: GroupState,
-  staged: StagedCommit,
+  { staged, subject: listed }: { readonly staged: StagedCommit; readonly subject: Subject },
 ): void {
   const { subject, status } = step.record;
   if (status === "invited" || status === "leaving") return;
   const by = leafAt(before, staged.committer as LeafIndex).userId;
-  const news = policyNews(policyIn(before), policyIn(after), usersOf(after));
+  const name = nameChange(listed, subject);
+  const changes = policyNews(policyIn(before), policyIn(after), usersOf(after));
+  const news = name === undefined ? changes : { ...changes, name };
   const where = subject.kind === "direct" ? { user: subject.peer } : { group: subject.name };
   if (news !== undefined) step.after(() => context.emit("groupUpdated", { ...where, by, ...news }));
   if (subject.kind === "direct") return;

@@ -5,6 +5,7 @@ const FINAL: readonly ErrorCode[] = [
   "not-an-admin",
   "not-a-member",
   "last-admin",
+  "name-taken",
   "banned",
   "unknown-group",
   "unknown-user",

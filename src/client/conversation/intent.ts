@@ -32,6 +32,8 @@ export type Action =
     }
   | { readonly type: "remove"; readonly userId: string }
   | { readonly type: "policy"; readonly change: PolicyChange }
+  /** Once a group is renamed, or is not: the relay is told that it has its name, and another one no more. */
+  | { readonly type: "settleName"; readonly release: string }
   | { readonly type: "leave" }
   /** A commit with a fresh path, and with what is due: pending leaves, access that a void commit changed. */
   | { readonly type: "refresh" }
@@ -81,7 +83,16 @@ export interface Intent {
   sealed?: Sealed | undefined;
 }
 
-const ACTIONS = { send: 1, add: 2, remove: 3, leave: 5, refresh: 6, start: 7, policy: 8 } as const;
+const ACTIONS = {
+  send: 1,
+  add: 2,
+  remove: 3,
+  leave: 5,
+  refresh: 6,
+  start: 7,
+  policy: 8,
+  settleName: 9,
+} as const;
 
 function encodeAction(writer: Writer, action: Action): void {
   writer.u8(ACTIONS[action.type]);
@@ -104,6 +115,9 @@ function encodeAction(writer: Writer, action: Action): void {
       return;
     case "policy":
       encodePolicyChange(writer, action.change);
+      return;
+    case "settleName":
+      encodeName(writer, action.release);
       return;
     default:
       return;
@@ -144,6 +158,8 @@ function decodeAction(reader: Reader): Action {
       return { type: "remove", userId: decodeName(reader) };
     case ACTIONS.policy:
       return { type: "policy", change: decodePolicyChange(reader) };
+    case ACTIONS.settleName:
+      return { type: "settleName", release: decodeName(reader) };
     case ACTIONS.leave:
       return { type: "leave" };
     case ACTIONS.refresh:

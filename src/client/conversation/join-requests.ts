@@ -245,7 +245,7 @@ export class JoinRequests {
     };
     const event: RaisedEvents["joinRequest"] = {
       id,
-      group: policy.name,
+      group: state.record.subject.kind === "group" ? state.record.subject.name : policy.name,
       userId: request.userId,
       fingerprint: await fingerprintOf(request.userId, request.accountKey),
       identity: known ? (contact.verified ? "verified" : "known") : "new",

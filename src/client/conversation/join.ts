@@ -240,7 +240,9 @@ async function joinNamed(
 ): Promise<JoinResult> {
   const { pointer, group, asked, signer } = joining;
   const by = signer.userId;
-  const named = registry.named(policy.name);
+  const known = registry.get(pointer.groupId);
+  const listed = known === undefined ? undefined : listedName(known.state.record);
+  const named = listed === undefined ? registry.named(policy.name) : known;
   // What the relay has not confirmed binds nothing.
   const bound = named?.state.record.status === "creating" ? undefined : named;
   const isBound = bound !== undefined && equalBytes(bound.state.record.groupId, pointer.groupId);
@@ -251,7 +253,7 @@ async function joinNamed(
   if (
     !isName(policy.name) ||
     !(isBound || (await isNameOf(context, policy.name, pointer.groupId))) ||
-    (asked?.name !== undefined && asked.name !== policy.name) ||
+    (asked?.name !== undefined && asked.name !== policy.name && asked.name !== listed) ||
     (bound !== undefined && !isBound && !succeeds)
   ) {
     return {
@@ -266,22 +268,38 @@ async function joinNamed(
       error: new SubrosaError("identity-mismatch", "who admitted this user has not the expected fingerprint"),
     };
   }
+  // It may have been renamed while this device could not read: then it is listed by its new name, where that is free.
+  const isRenamed = listed !== undefined && listed !== policy.name;
+  const keepsName = isRenamed && registry.isBound(policy.name, pointer.groupId);
+  const name = keepsName ? listed : policy.name;
   const record: NewRecord = {
     status: isWanted ? "active" : "invited",
-    subject: { kind: "group", name: policy.name },
+    subject: { kind: "group", name },
     ...(!isWanted && { inviter: by }),
   };
   const changes = [{ delete: layout.join(pointer.groupId) }];
   const conversation = await adopt(context, registry, joining, record, changes);
-  if (isBound && !isWanted) context.emit("groupLeave", { group: policy.name, reason: "lost" });
+  if (isBound && !isWanted) context.emit("groupLeave", { group: listed ?? policy.name, reason: "lost" });
+  if (isWanted && isRenamed && !keepsName)
+    context.emit("groupUpdated", { group: name, by, name: { before: listed, after: name } });
   if (isWanted && bound === undefined)
     context.emit("groupJoin", { group: policy.name, members: usersOf(group) });
   return { type: "joined", conversation };
 }
 
+function listedName({ status, subject }: ConversationRecord): string | undefined {
+  return subject.kind === "group" && status !== "ended" && status !== "creating" ? subject.name : undefined;
+}
+
+/** A name that nobody has any more was the group's before it was renamed, as its log will show. */
 async function isNameOf(context: Context, name: string, groupId: Uint8Array): Promise<boolean> {
-  const bound = await context.relay.request("resolveName", { nameHash: await nameHash(name) });
-  return equalBytes(bound.groupId, groupId);
+  try {
+    const bound = await context.relay.request("resolveName", { nameHash: await nameHash(name) });
+    return equalBytes(bound.groupId, groupId);
+  } catch (error) {
+    if (SubrosaError.is(error) && error.code === "unknown-group") return true;
+    throw error;
+  }
 }
 
 /**

@@ -15,6 +15,7 @@ import type { Intent, Sealed } from "./intent.js";
 import { forgetMessage, type KeptMessage, keepMessage, keptMessages } from "./journal.js";
 import { isMessage } from "./outbox.js";
 import { mergeCommit } from "./receive.js";
+import { renamed } from "./renaming.js";
 import { policyIn } from "./state.js";
 import type { Step } from "./step.js";
 
@@ -43,6 +44,7 @@ export function receiveOwn(
       if (before === undefined || sealed.bundle === undefined) return;
       mergeCommit(context, step, before, decodeStagedCommit(sealed.bundle.staged), true);
       step.applyAccess(sealed.bundle.access);
+      if (step.record.status !== "ended") renamed(context, step, intent, before);
       break;
     }
     default:
@@ -139,6 +141,7 @@ export function fail(context: Context, step: Step, intent: Intent, error: Subros
     step.after(tell);
   }
   step.endIntent(intent, error);
+  if (error.code !== "name-taken" && step.record.status !== "ended") renamed(context, step, intent);
 }
 
 /**

@@ -105,7 +105,7 @@ function withUser(users: readonly string[], userId: string, max: number): readon
 
 /** What a commit has changed, as the `groupUpdated` event says it; undefined if that is nothing. */
 export interface PolicyNews {
-  readonly name?: { readonly before: string; readonly after: string };
+  readonly name?: { readonly before: string; readonly after: string } | undefined;
   readonly join?: JoinMode;
   readonly promoted?: readonly string[];
   readonly demoted?: readonly string[];
@@ -114,7 +114,10 @@ export interface PolicyNews {
   readonly disappearAfter?: number;
 }
 
-/** `members`: the users after the commit; who is none is told of as one who left. */
+/**
+ * What a commit changed but the name, which each device lists by itself. `members`: the users after the commit; who is
+ * none is told of as one who left.
+ */
 export function policyNews(
   before: Policy,
   after: Policy,
@@ -124,7 +127,6 @@ export function policyNews(
   const time = before.disappearAfter !== after.disappearAfter && { disappearAfter: after.disappearAfter };
   if (before.kind !== "group" || after.kind !== "group") return time || undefined;
   const news = {
-    ...(before.name !== after.name && { name: { before: before.name, after: after.name } }),
     ...(before.join !== after.join && { join: after.join }),
     ...listed("promoted", after.admins, before.admins),
     ...listed("demoted", before.admins, [...after.admins, ...without(before.admins, members)]),

@@ -25,6 +25,7 @@ import { authenticate, leafAt, usersOf } from "./leaves.js";
 import { isMessage } from "./outbox.js";
 import { isAdmin } from "./policy.js";
 import { noteReceipts } from "./receipts.js";
+import { rebind } from "./renaming.js";
 import { adds, loseKeys } from "./repair.js";
 import { policyIn } from "./state.js";
 import type { Step } from "./step.js";
@@ -224,7 +225,9 @@ export function mergeCommit(
       since: new Map(since.filter((one): one is [string, bigint] => one[1] !== undefined)),
     });
   }
-  announceCommit(context, step, before, after, staged);
+  const { subject } = step.record;
+  rebind(context, step, after);
+  announceCommit(context, step, before, after, { staged, subject });
   // What one thinks of the members is one's own affair: it does not keep the commit from being merged.
   step.after(() => context.background(acquaint(context, after)));
 }

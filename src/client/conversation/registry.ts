@@ -63,6 +63,18 @@ export class Registry {
     return inOrder.find((one) => one !== undefined) ?? first;
   }
 
+  /** Whether a group other than this one has the name; what the relay has not confirmed binds nothing. */
+  isBound(name: string, groupId: Uint8Array): boolean {
+    const { record } = this.named(name)?.state ?? {};
+    return record !== undefined && record.status !== "creating" && toHex(record.groupId) !== toHex(groupId);
+  }
+
+  /** What came in a group, by the name that it has now. */
+  asListed<Item extends { readonly groupId: string; readonly group?: string }>(item: Item): Item {
+    const subject = this.#byId.get(item.groupId)?.state.record.subject;
+    return subject?.kind === "group" ? { ...item, group: subject.name } : item;
+  }
+
   /** The group of a name in which this device waits to be repaired. */
   stranded(name: string): Conversation | undefined {
     return this.all().find(({ state: { record } }) => {

@@ -1,5 +1,4 @@
 import { SubrosaError } from "../../base/errors.js";
-import type { GroupState } from "../../mls/group/index.js";
 import type { Cursor } from "../../wire/identifiers.js";
 import { EntryKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
@@ -7,13 +6,13 @@ import { keyPackagesFor } from "./additions.js";
 import { pendingLeaves } from "./commit-rules.js";
 import { MESSAGE_ID_LENGTH } from "./content.js";
 import type { Conversation } from "./conversation.js";
-import { dueBeforeLeaving, idleUsers, isCommitDue, mayCommit, policyWith, stayingLeaves } from "./duties.js";
+import { dueBeforeLeaving, idleUsers, isCommitDue, isMade, mayCommit, stayingLeaves } from "./duties.js";
 import { isFinal } from "./final-refusals.js";
 import type { Action, Intent, Sealed } from "./intent.js";
 import { fail, unseal } from "./own-entries.js";
-import { isAdmin, isSamePolicy } from "./policy.js";
-import type { PolicyChange } from "./policy-change.js";
+import { isAdmin } from "./policy.js";
 import { Gathering } from "./receipts.js";
+import { claimFor, settleName } from "./renaming.js";
 import { sealCommit, sealLeave, sealMessage } from "./seal.js";
 import { type ConversationState, isStale, policyIn } from "./state.js";
 
@@ -283,7 +282,12 @@ export class Sender {
   /** Seals a leave, a close or a commit, which goes out with nothing else under way. */
   async #sealAlone(intent: Intent): Promise<void> {
     const { action } = intent;
+    if (action.type === "settleName") {
+      this.#again = true;
+      return settleName(this.#context, this.#conversation, intent, action.release);
+    }
     try {
+      await claimFor(this.#context, this.#conversation.state, action);
       const addition =
         action.type === "add"
           ? await keyPackagesFor(this.#context, this.#conversation.state, action)
@@ -292,7 +296,8 @@ export class Sender {
         if (step.group === undefined) throw new SubrosaError("not-a-member", "the conversation has ended");
         if (action.type === "leave") await sealLeave(this.#context, step, intent);
         else if (isSend(intent)) await sealMessage(this.#context, step, intent);
-        else if (action.type === "policy" && this.#isMade(step.group, action.change)) step.endIntent(intent);
+        else if (action.type === "policy" && isMade(step.group, action.change, this.#context.identity.userId))
+          step.endIntent(intent);
         else await sealCommit(this.#context, step, intent, addition);
       });
     } catch (error) {
@@ -306,11 +311,6 @@ export class Sender {
     }
     if (intent.sealed !== undefined) this.#send(intent, intent.sealed);
     else this.#again = true;
-  }
-
-  /** Whether the policy is as a change would have it; throws what keeps it from being made. */
-  #isMade(group: GroupState, change: PolicyChange): boolean {
-    return isSamePolicy(policyIn(group), policyWith(group, change, this.#context.identity.userId));
   }
 
   #send(intent: Intent, sealed: Sealed): void {

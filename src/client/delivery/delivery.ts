@@ -22,6 +22,8 @@ export interface DeliveryOptions {
   readonly write: (changes: readonly Effect[]) => Promise<void>;
   /** Whether this is the account key by which the user is known: until then its messages wait. */
   readonly isKnown: (userId: string, accountKey: Uint8Array) => boolean;
+  /** The message by the name that its group has now. */
+  readonly named: (stored: StoredMessage) => StoredMessage;
   /** Puts a message that had to wait into the history. */
   readonly list: (stored: StoredMessage) => readonly Effect[];
 }
@@ -185,7 +187,7 @@ export class Delivery {
     for (let pending = this.#next(groupId); pending !== undefined; pending = this.#next(groupId)) {
       const { order, stored, redelivered } = pending;
       const results = await Promise.allSettled(
-        [...this.#consumers].map((consumer) => consumer(toMessage(stored, redelivered))),
+        [...this.#consumers].map((consumer) => consumer(toMessage(this.#options.named(stored), redelivered))),
       );
       // Nobody took it: it stays for whoever comes next.
       if (results.every((result) => result.status === "rejected")) continue;

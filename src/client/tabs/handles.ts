@@ -43,6 +43,14 @@ export class Handles {
         this.#drop(({ data }) => data.group === group && "userId" in data && data.userId === userId);
         break;
       }
+      case "groupUpdated": {
+        const { name: change } = event as RaisedEvents["groupUpdated"];
+        for (const [handle, open] of this.#open) {
+          if (change === undefined || open.data.group !== change.before) continue;
+          this.#open.set(handle, { ...open, data: { ...open.data, group: change.after } });
+        }
+        break;
+      }
       case "groupJoin":
       case "groupLeave":
       case "groupDeleted": {

@@ -199,7 +199,10 @@ export class LocalCore implements Core {
       remove: (group, userId) => conversations.remove(group, userId),
       leaveGroup: (group) => conversations.leaveGroup(group),
       deleteGroup: (group) => conversations.deleteGroup(group),
-      administer: (group, change) => conversations.administer(group, change),
+      administer: (group, change) =>
+        change.type === "rename"
+          ? conversations.renameGroup(group, change.name)
+          : conversations.administer(group, change),
       banned: async (group) => conversations.banned(group),
       setDisappearing: (conversation, time) => conversations.setDisappearing(conversation, time),
       groups: async () => conversations.groups(),

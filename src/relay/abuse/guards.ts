@@ -1,10 +1,10 @@
-import { EMPTY } from "../../base/bytes.js";
+import { EMPTY, equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import type { AccessChange } from "../../wire/entries.js";
 import type { LogId } from "../../wire/identifiers.js";
 import { EntryKind, LogKind } from "../../wire/protocol.js";
-import type { BodyOf, ResultOf } from "../../wire/requests.js";
+import type { BodyOf, NameBody, ResultOf } from "../../wire/requests.js";
 import { directSlot } from "../direct-slot.js";
 import type { EntryInput, RelayStorage } from "../storage.js";
 import type { Allowances, Origin } from "./allowances.js";
@@ -64,6 +64,15 @@ export async function guardCreation(context: GuardContext, body: BodyOf<"create"
   allowances.store(origin, storedBytes(first?.payload.length ?? 0, 1 + access.length, welcome.length));
   const strangers = await strangersAmong(context, groupId, first?.bundle?.access ?? [], direct?.peer);
   allowances.spend("invitationsPerHour", origin, strangers);
+}
+
+/** Before a group takes another name. One that it has already costs nothing. */
+export async function guardNameClaim(
+  { storage, allowances, origin }: GuardContext,
+  { groupId, nameHash }: NameBody,
+): Promise<void> {
+  const holder = await storage.resolveName(nameHash);
+  if (holder === undefined || !equalBytes(holder, groupId)) allowances.spend("nameClaimsPerHour", origin);
 }
 
 /** Before an entry is appended. One that the log has taken already passes: it gets its first answer. */

@@ -54,6 +54,84 @@ export function createCases(it: Define, world: World): void {
     expect(await readAll(inbox(bob.deviceId))).toEqual([]);
   });
 
+  it("names: are taken by admins beside those that the group has, and left, with nothing done twice", async () => {
+    const [alice, bob, carol] = [await admit("alice"), await admit("bob"), await admit("carol")];
+    const [first, second, third, free] = [0, 1, 2, 3].map(() => randomBytes(32)) as [
+      Bytes,
+      Bytes,
+      Bytes,
+      Bytes,
+    ];
+    const groupId = randomBytes(32);
+    const rest = { bodyDigest: groupId, now: NOW, quotas };
+    await world.storage.create({
+      groupId,
+      sender: alice,
+      nameHash: first,
+      first: await commit([add(bob)]),
+      ...rest,
+    });
+    const other = randomBytes(32);
+    await world.storage.create({
+      groupId: other,
+      sender: carol,
+      nameHash: third,
+      ...rest,
+      bodyDigest: other,
+    });
+    const { storage } = world;
+    const claim = (nameHash: Bytes, sender = alice, to = groupId) =>
+      storage.claimName({ groupId: to, nameHash, sender });
+    const release = (nameHash: Bytes, sender = alice, from = groupId) =>
+      storage.releaseName({ groupId: from, nameHash, sender });
+
+    await expect(claim(second, bob)).rejects.toEqual(refused("not-an-admin"));
+    await expect(claim(second, carol)).rejects.toEqual(refused("not-a-member"));
+    await expect(claim(second, alice, randomBytes(32))).rejects.toEqual(refused("unknown-group"));
+    await expect(claim(third)).rejects.toEqual(refused("name-taken"));
+    expect(await storage.resolveName(second)).toBeUndefined();
+    await claim(second);
+    await claim(second);
+    await claim(first);
+    expect(await storage.resolveName(first)).toEqual(groupId);
+    expect(await storage.resolveName(second)).toEqual(groupId);
+    await expect(claim(second, carol, other)).rejects.toEqual(refused("name-taken"));
+
+    await expect(release(first, bob)).rejects.toEqual(refused("not-an-admin"));
+    await release(third);
+    await release(free);
+    expect(await storage.resolveName(third)).toEqual(other);
+    await release(first);
+    await release(first);
+    expect(await storage.resolveName(first)).toBeUndefined();
+    await claim(first, carol, other);
+    expect(await storage.resolveName(first)).toEqual(other);
+    await expect(claim(first)).rejects.toEqual(refused("name-taken"));
+    await release(first, carol, other);
+    await claim(first);
+
+    const more = [randomBytes(32), randomBytes(32)] as const;
+    for (const name of more) await claim(name);
+    await expect(claim(free)).rejects.toEqual(refused("quota-exceeded"));
+    expect(await storage.resolveName(free)).toBeUndefined();
+    const { seq, digest } = (await world.storage.entry(group(groupId), 1)) as { seq: number; digest: Bytes };
+    await world.append(alice, group(groupId), { seq, digest }, await plain(EntryKind.close));
+    for (const name of [first, second, ...more]) expect(await storage.resolveName(name)).toBeUndefined();
+    await expect(claim(free)).rejects.toEqual(refused("unknown-group"));
+    await claim(second, carol, other);
+  });
+
+  it("names: belong to no direct conversation", async () => {
+    const [alice] = [await admit("alice"), await admit("bob")];
+    const groupId = randomBytes(32);
+    const direct = { slot: randomBytes(32), peer: "bob", generation: 1 };
+    const nameHash = randomBytes(32);
+    await world.storage.create({ groupId, sender: alice, bodyDigest: groupId, direct, now: NOW, quotas });
+    await expect(world.storage.claimName({ groupId, nameHash, sender: alice })).rejects.toEqual(
+      refused("forbidden"),
+    );
+  });
+
   it("create: sets the direct slot by compare-and-set", async () => {
     const [alice, bob] = [await admit("alice"), await admit("bob")];
     const slot = randomBytes(32);

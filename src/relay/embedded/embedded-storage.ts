@@ -12,6 +12,7 @@ import type {
   BlockCommand,
   CreateCommand,
   LogHead,
+  NameCommand,
   PruneCommand,
   PublishCommand,
   RejectCommand,
@@ -26,6 +27,7 @@ import { appendToGroup, createGroup, groupLog, membershipOf } from "./groups.js"
 import { after, bytesOf, keys } from "./keys.js";
 import type { Kv } from "./kv.js";
 import { headOf } from "./logs.js";
+import { claimName, releaseName } from "./names.js";
 import { accessRecord, directRecord, entryRecord, groupIdRecord, groupRecord } from "./records.js";
 import { appendRequest, rejectRequest } from "./requests.js";
 import { acknowledge, pruneLogs } from "./retention.js";
@@ -96,6 +98,14 @@ export class EmbeddedStorage implements RelayStorage {
 
   rejectJoin(command: RejectCommand): Promise<void> {
     return this.#commit.run((transaction) => rejectRequest(transaction, command));
+  }
+
+  claimName(command: NameCommand): Promise<void> {
+    return this.#commit.run((transaction) => claimName(transaction, command));
+  }
+
+  releaseName(command: NameCommand): Promise<void> {
+    return this.#commit.run((transaction) => releaseName(transaction, command));
   }
 
   ack(log: LogId, deviceId: Bytes, cursor: Cursor): Promise<void> {

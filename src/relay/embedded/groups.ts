@@ -71,7 +71,7 @@ export function appendToGroup(transaction: Transaction, command: AppendCommand):
     case EntryKind.close:
       if (access.role !== Role.admin) refuse("not-an-admin", "only an admin closes a group");
       countNoMore(transaction, log.id, group, group.creator, head.seq + 1);
-      if (group.nameHash !== undefined) freeName(transaction, group.nameHash, log.id);
+      for (const nameHash of group.names) freeName(transaction, nameHash, log.id);
       break;
     case EntryKind.commit:
       break;
@@ -273,9 +273,19 @@ export function dropRequest(transaction: Transaction, groupId: Bytes, deviceId: 
   transaction.delete(key);
 }
 
-function freeName(transaction: Transaction, nameHash: Bytes, groupId: Bytes): void {
+export function freeName(transaction: Transaction, nameHash: Bytes, groupId: Bytes): void {
   const holder = transaction.get(groupIdRecord, keys.name(nameHash));
   if (holder !== undefined && equalBytes(holder, groupId)) transaction.delete(keys.name(nameHash));
+}
+
+/** Refuses one that another group has. */
+export function takeName(transaction: Transaction, nameHash: Bytes, groupId: Bytes): void {
+  const holder = transaction.get(groupIdRecord, keys.name(nameHash));
+  // Where a claim and its group are not written at once, a repeated request finds its own claim.
+  if (holder !== undefined && !equalBytes(holder, groupId)) {
+    refuse("name-taken", "another group has this name");
+  }
+  transaction.put(groupIdRecord, keys.name(nameHash), groupId);
 }
 
 /** PROTOCOL.md, "Direct conversations and names". */
@@ -295,12 +305,7 @@ export function createGroup(transaction: Transaction, command: CreateCommand): C
       refuse("quota-exceeded", "the device has made too many groups");
   }
   if (nameHash !== undefined) {
-    const holder = transaction.get(groupIdRecord, keys.name(nameHash));
-    // Where a claim and its group are not written at once, a repeated request finds its own claim.
-    if (holder !== undefined && !equalBytes(holder, groupId)) {
-      refuse("name-taken", "another group has this name");
-    }
-    transaction.put(groupIdRecord, keys.name(nameHash), groupId);
+    takeName(transaction, nameHash, groupId);
   }
   if (direct !== undefined) {
     if (direct.peer === sender.userId) refuse("forbidden", "a direct conversation needs two users");
@@ -316,7 +321,8 @@ export function createGroup(transaction: Transaction, command: CreateCommand): C
     creator: sender.deviceId,
     bodyDigest: command.bodyDigest,
     answer: START,
-    ...(nameHash && { nameHash }),
+    names: nameHash === undefined ? [] : [nameHash],
+    disowned: 0,
     ...(direct && { direct: [sender.userId, direct.peer] as const }),
   };
   transaction.put(groupRecord, keys.group(groupId), group);

@@ -149,7 +149,10 @@ export interface GroupRecord {
   readonly creator: Bytes;
   readonly bodyDigest: Bytes;
   readonly answer: Cursor;
-  readonly nameHash?: Bytes;
+  /** Hashes. */
+  readonly names: readonly Bytes[];
+  /** How often a name that was claimed for it was taken back, where that is not one step. */
+  readonly disowned: number;
   /** The two users of a direct conversation. */
   readonly direct?: readonly [string, string];
 }
@@ -158,7 +161,7 @@ export const groupRecord = record<GroupRecord>(
   (writer, group) => {
     writer.fixed(group.creator).fixed(group.bodyDigest);
     encodeCursor(writer, group.answer);
-    writer.optional(group.nameHash, (w, hash) => w.fixed(hash));
+    writer.vector(group.names, (w, hash) => w.fixed(hash)).uint53(group.disowned);
     writer.optional(group.direct, (w, users) => users.forEach((user) => void encodeName(w, user)));
   },
   (reader) => {
@@ -166,10 +169,11 @@ export const groupRecord = record<GroupRecord>(
       creator: reader.fixed(DEVICE_ID_LENGTH),
       bodyDigest: reader.fixed(DIGEST_LENGTH),
       answer: decodeCursor(reader),
+      names: reader.vector((r) => r.fixed(DIGEST_LENGTH)),
+      disowned: reader.uint53(),
     };
-    const nameHash = reader.optional((r) => r.fixed(DIGEST_LENGTH));
     const direct = reader.optional((r): [string, string] => [decodeName(r), decodeName(r)]);
-    return { ...group, ...(nameHash && { nameHash }), ...(direct && { direct }) };
+    return direct === undefined ? group : { ...group, direct };
   },
 );
 

@@ -11,7 +11,7 @@ const GRACE = 10_000;
 export interface ClaimedGroups {
   /** Whether the group that a claim's value names has what the claim is for; undefined while there is no group. */
   owns(value: Bytes, key: string): Promise<boolean | undefined>;
-  /** Makes sure that the group can never be created; false if it exists already. */
+  /** Makes sure that the group never has what was claimed, but by another claim; false if it has it already. */
   prevent(value: Bytes, key: string): Promise<boolean>;
 }
 
@@ -19,8 +19,8 @@ export interface ClaimedGroups {
  * Names and direct slots lie in slots of their own. They are claimed before their group is created and confirmed
  * after it, so that no two groups have one of them. Whoever finds a claim left behind first makes the group's
  * creation impossible, in the group's own slot, and then undoes the claim: a creator that was merely slow is told
- * of a conflict, and never has a group without the name. A claim for a group that was made with another name, or with
- * none, is undone.
+ * of a conflict, and never has a group without the name. A claim for a group that has another name, or none, is undone
+ * after that time: whoever was merely slow in giving it that name has to claim it again.
  */
 export class Claims {
   readonly #records: RecordsLink;
@@ -57,7 +57,8 @@ export class Claims {
       await this.end(key, value, "keep");
       return { value };
     }
-    if (owns === false) {
+    // A group that is there may just be taking another name, but never another direct slot.
+    if (owns === false && !key.startsWith("n")) {
       await this.end(key, value, "undo");
       return this.#look(key);
     }
@@ -79,13 +80,21 @@ export class Claims {
     return Number(reply) === 1;
   }
 
-  async end(key: string, value: Bytes, how: "keep" | "undo" | "free"): Promise<void> {
+  /** The group has what was claimed. A claim that was taken back while that was written is made again. */
+  async keep(key: string, value: Bytes): Promise<void> {
+    if ((await this.end(key, value, "keep")) || !(await this.take(key, undefined, value))) return;
+    await this.end(key, value, "keep");
+  }
+
+  /** False if it has another value. */
+  async end(key: string, value: Bytes, how: "keep" | "undo" | "free"): Promise<boolean> {
     const { tag, kind } = placeOf(key);
-    await this.#records.link.write({
+    const reply = await this.#records.link.write({
       tag,
       script: END_CLAIM,
       keys: [this.#records.names.key(kind, tag)],
       args: [Buffer.from(value), how],
     });
+    return Number(reply) === 1;
   }
 }

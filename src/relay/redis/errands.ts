@@ -45,8 +45,9 @@ export function errandsOf(tag: string, overlay: Overlay, appended: readonly Appe
 function groupIdOf(tag: string, overlay: Overlay): Bytes {
   for (const key of overlay.changes.keys()) {
     if (key.startsWith("h") && placeOf(key).tag === tag) return bytesOf(key, 2);
+    if (key.startsWith("g")) return bytesOf(key, 1);
   }
-  throw new Error("a name is freed without an entry");
+  throw new Error("a name is freed by no group");
 }
 
 /** Does what groups ask of other slots: at once as a rule, by whoever finds it undone otherwise. */
@@ -118,7 +119,7 @@ export class Errands {
     );
   }
 
-  #free({ nameHash, groupId }: Extract<Errand, { type: "name" }>): Promise<void> {
+  #free({ nameHash, groupId }: Extract<Errand, { type: "name" }>): Promise<boolean> {
     return this.#claims.end(keys.name(nameHash), groupIdRecord.encode(groupId), "free");
   }
 }

@@ -7,9 +7,10 @@ import { GROUP_ID_LENGTH, LogKind } from "../../wire/protocol.js";
 import type { DirectBinding, GroupMembership } from "../../wire/requests.js";
 import { directSlot } from "../direct-slot.js";
 import { setBlocked } from "../embedded/blocks.js";
-import { appendToGroup, createGroup, groupLog, inboxLog, membershipOf } from "../embedded/groups.js";
+import { appendToGroup, createGroup, groupLog, membershipOf } from "../embedded/groups.js";
 import { bytesOf, keys } from "../embedded/keys.js";
 import { NO_SENDER } from "../embedded/logs.js";
+import { claimName, hasName, releaseName } from "../embedded/names.js";
 import {
   accessRecord,
   directRecord,
@@ -21,7 +22,7 @@ import {
   headRecord,
 } from "../embedded/records.js";
 import { appendRequest, rejectRequest } from "../embedded/requests.js";
-import { refuse } from "../embedded/transaction.js";
+import { refuse, type Transaction } from "../embedded/transaction.js";
 import type {
   Access,
   AdmitCommand,
@@ -30,6 +31,7 @@ import type {
   BlockCommand,
   CreateCommand,
   LogHead,
+  NameCommand,
   PruneCommand,
   PublishCommand,
   RejectCommand,
@@ -42,6 +44,7 @@ import { Claims } from "./claims.js";
 import { Directory } from "./directory.js";
 import { Errands } from "./errands.js";
 import { Feeds } from "./feeds.js";
+import { hintsOfChanges, hintsOfName, VOID } from "./group-records.js";
 import type { RedisLink } from "./link.js";
 import { encodeMessage } from "./news.js";
 import { groupTag, logTag, type Names, placeOf } from "./places.js";
@@ -66,13 +69,6 @@ export interface RedisStorageParts {
 /** Records this node remembers, and milliseconds between two looks for news that were lost. */
 const RECENT_RECORDS = 50_000;
 const CHECK_INTERVAL = 10_000;
-
-/** A group record that stands where a group can never be. */
-const VOID: GroupRecord = {
-  creator: NO_SENDER,
-  bodyDigest: new Uint8Array(32),
-  answer: { seq: 0, digest: new Uint8Array(32) },
-};
 
 /**
  * The relay's storage in Redis, which several relays can share. Redis shows a change to all as soon as its primary has
@@ -109,7 +105,7 @@ export class RedisStorage implements RelayStorage {
     this.#records = new RecordsLink(link, names, waits);
     const groups = {
       owns: (value: Bytes, key: string) => this.#owns(value, key),
-      prevent: (value: Bytes, key: string) => this.#preventGroup(groupIdIn(value, key)),
+      prevent: (value: Bytes, key: string) => this.#prevent(value, key),
     };
     this.#claims = new Claims(this.#records, groups, clock);
     this.#errands = new Errands(this.#records, this.#claims, () => this.#slots, report);
@@ -225,6 +221,21 @@ export class RedisStorage implements RelayStorage {
     return this.#slots.run(tag, (transaction) => rejectRequest(transaction, command));
   }
 
+  async claimName(command: NameCommand): Promise<void> {
+    // A name that it left before must be free by now, or it would be left anew.
+    await this.#errands.recover(command.groupId);
+    return this.#rename(command, claimName);
+  }
+
+  releaseName(command: NameCommand): Promise<void> {
+    return this.#rename(command, releaseName);
+  }
+
+  #rename(command: NameCommand, rule: typeof claimName): Promise<void> {
+    const run = (transaction: Transaction) => rule(transaction, command);
+    return this.#slots.run(groupTag(command.groupId), run, hintsOfName(command));
+  }
+
   ack(log: LogId, deviceId: Bytes, cursor: Cursor): Promise<void> {
     return this.#retention.ack(log, deviceId, cursor);
   }
@@ -271,17 +282,22 @@ export class RedisStorage implements RelayStorage {
   async #owns(value: Bytes, key: string): Promise<boolean | undefined> {
     const group = await this.#group(groupIdIn(value, key));
     if (group === undefined) return undefined;
-    const { nameHash, direct } = group;
-    const owned = key.startsWith("n") ? nameHash : direct && (await directSlot(...direct));
+    if (key.startsWith("n")) return hasName(group, bytesOf(key, 1));
+    const owned = group.direct && (await directSlot(...group.direct));
     return owned !== undefined && equalBytes(owned, bytesOf(key, 1));
   }
 
-  #preventGroup(groupId: Bytes): Promise<boolean> {
+  /** A group that is not there can never be made; one that is there has to claim the name anew. */
+  #prevent(value: Bytes, claimed: string): Promise<boolean> {
+    const groupId = groupIdIn(value, claimed);
     const key = keys.group(groupId);
     return this.#slots.run(groupTag(groupId), (transaction) => {
       const known = transaction.get(groupRecord, key);
       if (known === undefined) transaction.put(groupRecord, key, VOID);
-      return known === undefined || equalBytes(known.creator, NO_SENDER);
+      if (known === undefined || equalBytes(known.creator, NO_SENDER)) return true;
+      if (!claimed.startsWith("n") || hasName(known, bytesOf(claimed, 1))) return false;
+      transaction.put(groupRecord, key, { ...known, disowned: known.disowned + 1 });
+      return true;
     });
   }
 
@@ -368,18 +384,6 @@ export class RedisStorage implements RelayStorage {
     await this.#retention.release().catch(() => {});
     await this.#link.close();
   }
-}
-
-/** What a commit's changes are checked against. */
-function hintsOfChanges(
-  groupId: Bytes,
-  changes: readonly { readonly type: string; readonly userId: string; readonly deviceId: Bytes }[],
-): string[] {
-  return changes.flatMap(({ type, userId, deviceId }) => {
-    const access = keys.access(groupId, deviceId);
-    if (type !== "add") return [access];
-    return [access, keys.account(userId), keys.head(inboxLog(deviceId)), keys.request(groupId, deviceId)];
-  });
 }
 
 function groupIdIn(value: Bytes, key: string): Bytes {

@@ -166,11 +166,12 @@ export class Slots {
     claimed: ReadonlyMap<string, Bytes>,
     outbox: readonly Buffer[],
   ): Promise<void> {
-    const ends = [...claimed].map(([key, value]) =>
-      this.#claims
-        .end(key, value, draft.overlay.changes.has(key) ? "keep" : "undo")
-        .catch(this.#hooks.report),
-    );
+    const ends = [...claimed].map(([key, value]) => {
+      const end = draft.overlay.changes.has(key)
+        ? this.#claims.keep(key, value)
+        : this.#claims.end(key, value, "undo");
+      return end.catch(this.#hooks.report);
+    });
     await Promise.all([...ends, outbox.length > 0 ? this.#hooks.deliver(tag, outbox) : undefined]);
     for (const [i, { settle }] of jobs.entries()) settle(draft.outcomes[i] as Outcome);
   }

@@ -193,6 +193,26 @@ const clientFrames: [string, ClientFrame, string][] = [
     `1b 0000000a ${hex(32, "aa")} ${hex(16, "88")} 02`,
   ],
   [
+    "claimName",
+    {
+      type: "request",
+      id: 20,
+      name: "claimName",
+      body: { groupId: bytes(32, 0xaa), nameHash: bytes(32, 0x99) },
+    },
+    `28 00000014 ${hex(32, "aa")} ${hex(32, "99")}`,
+  ],
+  [
+    "releaseName",
+    {
+      type: "request",
+      id: 21,
+      name: "releaseName",
+      body: { groupId: bytes(32, 0xaa), nameHash: bytes(32, 0x99) },
+    },
+    `29 00000015 ${hex(32, "aa")} ${hex(32, "99")}`,
+  ],
+  [
     "setBlocked",
     { type: "request", id: 11, name: "setBlocked", body: { userId: "bob", blocked: true } },
     "1c 0000000b 03626f62 01",
