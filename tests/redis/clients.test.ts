@@ -75,6 +75,9 @@ describe.each([
       await actor.count(wanted.length);
     }
     // Whoever got something twice has it by now: all that was sent has come.
+    const due = sent.reduce((sum, { to }) => sum + to.length, 0);
+    const got = actors.reduce((sum, { texts }) => sum + texts.length, 0);
+    console.log(`three relays, one of them killed: ${due} messages to be received, ${got} received`);
     for (const actor of actors) {
       const wanted = sent.filter(({ to }) => to.includes(actor)).map(({ text }) => text);
       expect([...actor.texts].sort()).toEqual(wanted.sort());
