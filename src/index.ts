@@ -1,6 +1,7 @@
 export { ERROR_CODES, type ErrorCode, SubrosaError } from "./base/errors.js";
 export type { ClientState } from "./client/api/base-client.js";
 export type { SendOptions } from "./client/api/messaging-client.js";
+export type { Unencrypted } from "./client/api/unencrypted.js";
 export { Client } from "./client/client.js";
 export type { JoinMode } from "./client/conversation/policy.js";
 export type { ConversationSummary, GroupSummary, MemberSummary } from "./client/conversations.js";
@@ -14,9 +15,11 @@ export type {
   Listener,
   Message,
   Receipt,
+  UnencryptedData,
 } from "./client/events.js";
 export type { SafetyNumber } from "./client/identity/safety-number.js";
 export type { ClientLimits, ClientOptions } from "./client/options.js";
+export type { UserPresence } from "./client/signals/presence.js";
 export type { WaitOptions } from "./client/waiting.js";
 export { memoryStore } from "./stores/memory.js";
 export type { Change, ListOptions, Store, StoreSession } from "./stores/store.js";

@@ -1,7 +1,7 @@
 import { assertArgument } from "../base/errors.js";
 import { VERSION } from "../base/version.js";
 import { assertName } from "../wire/identifiers.js";
-import { GroupsClient } from "./api/groups-client.js";
+import { PresenceClient } from "./api/presence-client.js";
 import type { SafetyNumber } from "./identity/safety-number.js";
 import type { WaitOptions } from "./waiting.js";
 
@@ -9,7 +9,7 @@ import type { WaitOptions } from "./waiting.js";
  * One user on one device. Everything it sends is encrypted for the receivers and durable before `send…` resolves;
  * everything it receives is durable before the relay may forget it.
  */
-export class Client extends GroupsClient {
+export class Client extends PresenceClient {
   /** The version of this package. */
   static readonly version: string = VERSION;
 

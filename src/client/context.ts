@@ -15,6 +15,7 @@ import type { Contacts } from "./identity/contacts.js";
 import type { KeyPackages } from "./identity/key-packages.js";
 import type { OwnIdentity } from "./identity/own-identity.js";
 import type { RelaySession } from "./session/relay-session.js";
+import type { Signals } from "./signals/signals.js";
 
 /**
  * A change of the store with what follows from it in memory. Memory changes only once the store has: a write that
@@ -49,6 +50,7 @@ export interface Context {
   /** After how many milliseconds of silence an admin's client removes a member. */
   readonly evictIdleAfter: number;
   readonly gossip: Gossip;
+  readonly signals: Signals;
   readonly emit: <Name extends EventName>(name: Name, event: RaisedEvents[Name]) => void;
   /** Whether another group than this one has the name here. */
   readonly isNameBound: (name: string, groupId: Bytes) => boolean;

@@ -74,7 +74,7 @@ export class Conversations {
     names: { peer: string; group?: string },
     options: { expected?: string | undefined; also: readonly Effect[] },
   ): Promise<string> {
-    const { outbox, history, expiries, write, identity } = this.running.context;
+    const { outbox, history, expiries, write, identity, signals } = this.running.context;
     const { expected, also } = options;
     const { disappearAfter } = content;
     const id = toHex(content.id);
@@ -95,6 +95,7 @@ export class Conversations {
     const timed =
       disappearAfter === undefined ? [] : [expiries.add(content.sentAt + disappearAfter, expiring)];
     await write([change, ...history.add(entry), ...timed, ...also]);
+    if ("groupId" in target) signals.typing.sent(toHex(target.groupId));
     return id;
   }
 
@@ -291,7 +292,9 @@ export class Conversations {
 
   async setBlocked(userId: string, blocked: boolean): Promise<void> {
     await this.running.connected();
-    await this.running.context.relay.request("setBlocked", { userId, blocked });
+    const { relay, signals } = this.running.context;
+    await relay.request("setBlocked", { userId, blocked });
+    signals.presence.setBlocked(userId, blocked);
   }
 
   async blocked(): Promise<string[]> {

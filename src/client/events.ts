@@ -70,6 +70,15 @@ export interface StoreLosses {
   readonly other: number;
 }
 
+/** Data that came beside the encrypted conversations: the relay reads it, and says itself who sent it. */
+export interface UnencryptedData {
+  /** Absent for what the relay's operator says. */
+  readonly channel?: string;
+  /** Who published it, as the relay says. */
+  readonly from?: string;
+  readonly data: string | Uint8Array;
+}
+
 /** Every event with what its listeners get. */
 export interface ClientEvents {
   /** A session with the relay is up. */
@@ -98,6 +107,12 @@ export interface ClientEvents {
   memberLeave: { readonly group: string; readonly userId: string; readonly by: string };
   joinRequest: JoinRequestEvent;
   invitation: InvitationEvent;
+  /** Somebody has begun to type, or types no more: it said so, sent a message, went, or was silent for six seconds. */
+  typing: { readonly userId: string; readonly group?: string; readonly typing: boolean };
+  /** Somebody came or went, with the `presence` option: `at` is when it was last known to be there, by this clock. */
+  presence: { readonly userId: string; readonly online: boolean; readonly at: number };
+  /** **Not encrypted**; see {@link Client.unencrypted}, whose `data` event is the same for its own channels alone. */
+  unencryptedData: UnencryptedData;
   /** A known user id has another account key; see {@link Client.acceptIdentity}. */
   identityChanged: { readonly userId: string; readonly pinned: string; readonly offered: string };
   /** A user whose devices were known has another one, or one less; ids as of {@link Client.deviceId}. */

@@ -31,6 +31,7 @@ import { asError, ifConnected } from "./reporting.js";
 import { RunningClient, type RunningHandler } from "./running-client.js";
 import { Incarnation } from "./session/incarnation.js";
 import { RelaySession } from "./session/relay-session.js";
+import { Signals } from "./signals/signals.js";
 
 /** Opens the store and loads what is in it. Throws what the store throws; then nothing is left open. */
 export async function openClient(
@@ -89,6 +90,8 @@ async function load(
       entries: (log, entries) => running?.logs.entries(log, entries),
       logEnded: (log, reason) => running?.logs.ended(log, reason),
       resume: (log) => running?.logs.resume(log),
+      signal: (groupId, payload) => context.signals.hear(groupId, payload),
+      data: (data) => handler.emit("unencryptedData", data),
     },
     maxUnprocessedBytes: options.limits?.maxUnprocessedBytes,
   });
@@ -142,6 +145,11 @@ async function load(
     gossip: new Gossip(
       () => context,
       () => running?.registry.all() ?? [],
+    ),
+    signals: new Signals(
+      () => context,
+      () => running?.registry,
+      options.presence ?? false,
     ),
     emit: handler.emit,
     groupChanged: (groupId) => running?.groupChanged(running.registry.get(groupId)),

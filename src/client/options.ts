@@ -26,6 +26,12 @@ export interface ClientOptions {
   readonly history?: boolean | { readonly retention: number };
   /** Whether invitations by users marked as verified are accepted by themselves. Default: false. */
   readonly acceptFromVerified?: boolean;
+  /**
+   * Whether people with whom one shares a conversation are told that this user is there, and whether this client hears
+   * it of others (`presence` events). Default: false. Who is blocked is not told, nor who shares only groups with one
+   * who is.
+   */
+  readonly presence?: boolean;
   readonly limits?: ClientLimits;
   /** The WebSocket class; default: the platform's, in Node that of `ws`. */
   readonly WebSocket?: WebSocketConstructor;

@@ -20,6 +20,7 @@ import { Logs } from "./logs.js";
 import { reconcile } from "./reconciliation.js";
 import type { GuardedStore } from "./recovery/guarded-store.js";
 import { ifConnected } from "./reporting.js";
+import { FollowedChannels } from "./signals/followed-channels.js";
 
 /** Milliseconds between two looks for what is too old, or due. */
 const HOUSEKEEPING = 6 * 3600 * 1000;
@@ -59,6 +60,7 @@ export class RunningClient {
   readonly invitations: Invitations;
   readonly recreation: Recreation;
   readonly logs: Logs;
+  readonly channels: FollowedChannels;
   readonly #handler: RunningHandler;
   readonly #inbox: Inbox;
   readonly #store: GuardedStore;
@@ -86,6 +88,7 @@ export class RunningClient {
     this.#registered = parts.registered;
     this.#retention = parts.retention;
     this.#supply = new PackageSupply(parts.context);
+    this.channels = new FollowedChannels(parts.context.relay);
     this.logs = new Logs(parts.context, parts.registry, parts.inbox);
     this.recreation = new Recreation(parts.context, parts.registry, parts.starter, parts.ownRequests);
     this.#stopWaking = listenForWake(() => this.#wake());
@@ -112,6 +115,7 @@ export class RunningClient {
     for (const resolve of this.#waitingForSession.splice(0)) resolve();
     context.contacts.announce();
     context.failures.tellLeft();
+    context.signals.ready(ready);
     await Promise.all([this.logs.subscribe(), this.ownRequests.resume().catch(ignore)]);
     if (session !== this.#session) return;
     for (const { state } of this.registry.all()) {
@@ -159,6 +163,7 @@ export class RunningClient {
     this.#session++;
     this.recreation.stop();
     this.#supply.ended();
+    this.channels.ended();
     this.logs.disconnected();
     this.#handler.ended(end, error);
   }
@@ -167,6 +172,7 @@ export class RunningClient {
     this.ownRequests.joined(conversation);
     this.context.background(conversation.subscribe());
     this.groupChanged(conversation);
+    this.context.signals.changed(conversation);
     const { subject } = conversation.state.record;
     if (subject.kind === "direct") this.starter.flushDirect(subject.peer);
     else this.invitations.show();
@@ -184,6 +190,7 @@ export class RunningClient {
 
   groupChanged(conversation: Conversation | undefined): void {
     void this.logs.followBox(conversation);
+    if (conversation !== undefined) this.context.signals.changed(conversation);
     // The keys that a repair brings may have come before the log said so.
     if (conversation?.state.record.repair?.readded) this.#inbox.retry();
     this.context.background(this.recreation.settle(conversation));
@@ -197,6 +204,7 @@ export class RunningClient {
 
   /** A conversation is over: a pointer to it may have waited for that, and messages to its user need another. */
   conversationEnded(conversation: Conversation): void {
+    this.context.signals.changed(conversation);
     this.#inbox.retry();
     const { subject } = conversation.state.record;
     if (subject.kind === "direct") this.starter.flushDirect(subject.peer);
@@ -244,6 +252,7 @@ export class RunningClient {
     this.#stopWaking();
     this.#cancelHousekeeping?.();
     this.recreation.stop();
+    this.context.signals.stop();
     for (const conversation of this.registry.all()) conversation.stop();
     this.context.expiries.stop();
     this.context.relay.close();

@@ -20,7 +20,7 @@ export type ClientState = "idle" | "connecting" | "connected" | "reconnecting" |
 export abstract class BaseClient {
   readonly #options: ClientOptions;
   readonly #seams: Seams;
-  readonly #emitter = new Emitter();
+  protected readonly emitter = new Emitter();
   readonly #consumers = new Consumers((isListening) => this.#core?.listen(isListening));
   #state: ClientState = "idle";
   #opening: Promise<Core> | undefined;
@@ -97,7 +97,7 @@ export abstract class BaseClient {
     const off =
       name === "message"
         ? this.#consumers.listen(listener as Listener<"message">)
-        : this.#emitter.on(name, listener);
+        : this.emitter.on(name, listener);
     options.signal?.addEventListener("abort", off, { once: true });
     return off;
   }
@@ -151,7 +151,7 @@ export abstract class BaseClient {
     const core = await openCore(this.#options, this.#seams, {
       emit: (name, data) => {
         const answer: Calls["answer"] = async (...args) => (await this.open()).call("answer", ...args);
-        this.#emitter.emit(name, fromData(name, data, answer));
+        this.emitter.emit(name, fromData(name, data, answer));
       },
       state: (state) => {
         if (this.#state !== "closed") this.#state = state;
@@ -168,7 +168,7 @@ export abstract class BaseClient {
   #fatal(error: SubrosaError): void {
     if (this.#state === "closed") return;
     this.#becomeClosed(error);
-    this.#emitter.emit("error", error);
+    this.emitter.emit("error", error);
     this.#closing = (this.#core?.close(false) ?? Promise.resolve(0)).catch(() => 0);
   }
 }

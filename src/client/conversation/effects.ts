@@ -45,6 +45,7 @@ export function deliver(
     step.change(context.expiries.add(at, { id: message.id, from, conversation }));
   }
   step.after(handOver);
+  step.after(() => context.signals.typing.clear(step.key, from));
   oweReceipt(context, step, from, content.id);
 }
 

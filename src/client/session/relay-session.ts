@@ -1,11 +1,13 @@
-import type { Bytes } from "../../base/bytes.js";
+import { type Bytes, copyBytes } from "../../base/bytes.js";
 import type { Clock } from "../../base/clock.js";
 import { SubrosaError } from "../../base/errors.js";
 import { sign } from "../../crypto/signature.js";
 import { Link, type LinkEnd } from "../../transport/link.js";
 import type { Connector } from "../../transport/transport.js";
+import type { ChannelData } from "../../wire/channels.js";
 import type { LogEntry } from "../../wire/entries.js";
 import {
+  type ClientFrame,
   decodeRelayFrame,
   decodeResult,
   type EndReason,
@@ -49,6 +51,10 @@ export interface RelaySessionHandler {
   logEnded(log: LogId, reason: EndReason): Promise<void> | undefined;
   /** A log that was cut off because too much of it came can be followed again. */
   resume(log: LogId): void;
+  /** Something of the moment, said to be by a member of the group. */
+  signal(groupId: Bytes, payload: Bytes): void;
+  /** What is not encrypted. */
+  data(data: ChannelData): void;
 }
 
 interface Waiting {
@@ -150,9 +156,18 @@ export class RelaySession {
 
   /** Tells the relay that everything up to the cursor is durable here; lost acks are made good by later ones. */
   ack(log: LogId, cursor: Cursor): void {
+    this.#sendLossy({ type: "ack", log, cursor });
+  }
+
+  /** Sends what is of the moment; lost where there is no session, or too much waits to be sent. */
+  signal(groupId: Bytes, payload: Bytes): void {
+    this.#sendLossy({ type: "signal", groupId, payload });
+  }
+
+  #sendLossy(frame: ClientFrame): void {
     if (!this.isReady) return;
     try {
-      this.#link.send(encodeClientFrame({ type: "ack", log, cursor }));
+      this.#link.send(encodeClientFrame(frame));
     } catch (error) {
       if (!SubrosaError.is(error) || error.code !== "queue-full") throw error;
     }
@@ -197,6 +212,15 @@ export class RelaySession {
           this.#options.incarnation.refused().catch(() => {});
         }
         waiting?.reject(error);
+        return;
+      }
+      case "signal":
+        handler.signal(frame.groupId, frame.payload);
+        return;
+      case "data": {
+        const { type: _, data, ...rest } = frame;
+        // On its own: the frame is not to go to other tabs with it.
+        handler.data({ ...rest, data: typeof data === "string" ? data : copyBytes(data) });
         return;
       }
       case "entries":

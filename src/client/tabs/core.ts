@@ -7,6 +7,7 @@ import type { ReceivedMessage } from "../delivery/read-marks.js";
 import type { Deletion } from "../delivery/removal.js";
 import type { ClientEvents, InvitationEvent, JoinRequestEvent, Message } from "../events.js";
 import type { SafetyNumber } from "../identity/safety-number.js";
+import type { UserPresence } from "../signals/presence.js";
 
 /** What a message is known by, chosen by whoever sends it before it is handed to the outbox. */
 export interface Stamp {
@@ -49,6 +50,12 @@ export interface Calls {
   safetyNumber(userId: string): Promise<SafetyNumber & { readonly verified: boolean }>;
   markVerified(userId: string): Promise<void>;
   acceptIdentity(userId: string, fingerprint: string): Promise<void>;
+  setTyping(conversation: ConversationName, typing: boolean): Promise<void>;
+  presence(userId: string): Promise<UserPresence>;
+  /** What is not encrypted. A channel is followed as long as one holder wants it, for one session. */
+  writeData(data: string | Uint8Array): Promise<void>;
+  publish(channel: string, data: string | Uint8Array): Promise<void>;
+  followChannel(holder: string, channel: string, on: boolean): Promise<void>;
   setBlocked(userId: string, blocked: boolean): Promise<void>;
   blocked(): Promise<string[]>;
   /** Answers a join request or an invitation that an event has shown. */

@@ -78,6 +78,11 @@ export class Desk {
     });
   }
 
+  /** Whether no other tab is there. */
+  get isAlone(): boolean {
+    return this.#visitors.size === 0;
+  }
+
   /** The store is open: serves from now on. */
   open(core: LocalCore): void {
     this.#core = core;

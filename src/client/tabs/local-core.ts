@@ -14,12 +14,17 @@ import { Connection } from "./connection.js";
 import type { CallName, Calls, Core, CoreHandler } from "./core.js";
 import { Handles } from "./handles.js";
 
+/** How long `close()` takes leave of those who were told of this user's presence, in milliseconds. */
+const LEAVE_TIMEOUT = 1_000;
+
 /** What a local client can be told besides. */
 export interface LocalOptions {
   /** Asked when a session ended for good; false if that was because another owner has the store. */
   readonly isOwner?: (running: RunningClient) => Promise<boolean>;
   /** Told the new id when another device of the user has taken the place of this one. */
   readonly renewed?: (deviceId: string) => void;
+  /** Whether no other tab goes on with the connection when this one is closed. */
+  readonly isAlone?: () => boolean;
 }
 
 /** The client that has the store open, in this tab or process. */
@@ -35,7 +40,7 @@ export class LocalCore implements Core {
   #closing = false;
   readonly #consumer: Consumer;
   readonly #handler: CoreHandler;
-  readonly #renewed: LocalOptions["renewed"];
+  readonly #local: LocalOptions;
   #listening = false;
 
   private constructor(
@@ -44,7 +49,7 @@ export class LocalCore implements Core {
     handles: Handles,
     options: ClientOptions,
     handler: CoreHandler,
-    renewed: LocalOptions["renewed"],
+    local: LocalOptions,
   ) {
     this.#running = running;
     this.connection = connection;
@@ -53,7 +58,7 @@ export class LocalCore implements Core {
     this.#conversations = new Conversations(running, options.limits ?? {});
     this.#calls = this.#makeCalls();
     this.#handler = handler;
-    this.#renewed = renewed;
+    this.#local = local;
     this.#consumer = (message) => handler.deliver(message);
   }
 
@@ -63,14 +68,14 @@ export class LocalCore implements Core {
     store: Store,
     seams: Seams,
     handler: CoreHandler,
-    { isOwner, renewed }: LocalOptions = {},
+    local: LocalOptions = {},
   ): Promise<LocalCore> {
     const handles = new Handles();
     let connection: Connection | undefined;
     let core: LocalCore | undefined;
     const ended = async (end: LinkEnd, error: SubrosaError | undefined) => {
       if (core?.renews(error)) return connection?.ended({ ...end, willReconnect: true }, undefined);
-      if (!end.willReconnect && isOwner !== undefined && !(await isOwner(running))) return;
+      if (!end.willReconnect && local.isOwner !== undefined && !(await local.isOwner(running))) return;
       connection?.ended(end, error);
     };
     const running = await openClient(options, store, seams, {
@@ -85,7 +90,7 @@ export class LocalCore implements Core {
     });
     const { relay, clock } = running.context;
     connection = new Connection(relay, clock, handler);
-    core = new LocalCore(running, connection, handles, options, handler, renewed);
+    core = new LocalCore(running, connection, handles, options, handler, local);
     return core;
   }
 
@@ -125,7 +130,7 @@ export class LocalCore implements Core {
       const end = { code: CloseCode.outdated, reason: "", willReconnect: false, wasReady: false };
       this.connection.ended(end, error);
     } else {
-      this.#renewed?.(this.deviceId);
+      this.#local.renewed?.(this.deviceId);
       this.connection.renew(relay);
     }
   }
@@ -165,6 +170,7 @@ export class LocalCore implements Core {
     const { outbox, delivery, clock } = this.running.context;
     this.connection.stop(new SubrosaError("closed", "the client was closed"));
     if (flush) await this.#flush();
+    if (flush && this.#local.isAlone?.() !== false) await this.#leave();
     const unsent = outbox.unsentMessages;
     const handedOver = delivery.stop();
     this.#handler.stopped();
@@ -185,9 +191,15 @@ export class LocalCore implements Core {
     return outbox.unsentMessages;
   }
 
+  /** Nobody is to think for long that this user is there still. */
+  async #leave(): Promise<void> {
+    const { signals, clock } = this.running.context;
+    await within(signals.presence.leave(), clock, LEAVE_TIMEOUT).catch(() => {});
+  }
+
   #makeCalls(): Calls {
     const { running, conversations } = this;
-    const { contacts, history } = running.context;
+    const { contacts, history, signals, relay } = running.context;
     return {
       sendDirect: (userId, content, stamp, fingerprint) =>
         conversations.sendDirect(userId, content, stamp, fingerprint),
@@ -215,6 +227,15 @@ export class LocalCore implements Core {
       acceptIdentity: async (userId, fingerprint) => {
         await contacts.accept(userId, fingerprint);
         await running.identityAccepted(userId);
+      },
+      setTyping: (conversation, typing) => signals.setTyping(conversation, typing),
+      presence: async (userId) => signals.presence.of(userId),
+      writeData: (data) => relay.request("write", { data }),
+      publish: (channel, data) => relay.request("publish", { channel, data }),
+      followChannel: async (holder, channel, on) => {
+        if (!on) return running.channels.leave(holder, channel);
+        await running.connected();
+        await running.channels.follow(holder, channel);
       },
       setBlocked: (userId, blocked) => conversations.setBlocked(userId, blocked),
       blocked: () => conversations.blocked(),

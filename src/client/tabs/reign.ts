@@ -62,6 +62,7 @@ export class Reign {
     try {
       const local = await LocalCore.open(client, store, seams, this.#handler(), {
         isOwner,
+        isAlone: () => this.desk.isAlone,
         renewed: (deviceId) => {
           if (this.#over) return;
           renewed(deviceId);

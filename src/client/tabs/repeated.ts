@@ -55,6 +55,10 @@ export async function callAgain<Name extends CallName>(
         pinned !== undefined && (await fingerprintOf(userId, pinned)) === String(args[1]).toLowerCase();
       return isPinned ? core.running.identityAccepted(userId) : call();
     }
+    case "writeData":
+    case "publish":
+      // At most once: it may have been done.
+      throw new SubrosaError("connection-failed", "the tab with the connection is gone");
     default:
       return call();
   }

@@ -1,0 +1,55 @@
+import type { Clock } from "../../src/base/clock.js";
+
+interface Timer {
+  readonly at: number;
+  readonly fire: () => void;
+}
+
+/** Timers up to this many milliseconds go by the machine's time, so that clients get on by themselves. */
+const SHORT = 2_000;
+
+/** A clock that stands still until a test moves it ahead, however long the test takes. */
+export class SkipClock implements Clock {
+  #now = Date.now();
+  readonly #timers = new Set<Timer>();
+
+  now(): number {
+    return this.#now;
+  }
+
+  after(ms: number, callback: () => void): () => void {
+    const cancel = () => {
+      clearTimeout(real);
+      this.#timers.delete(timer);
+    };
+    const timer: Timer = {
+      at: this.#now + ms,
+      fire: () => {
+        cancel();
+        callback();
+      },
+    };
+    const real = ms > SHORT ? undefined : setTimeout(timer.fire, ms);
+    this.#timers.add(timer);
+    return cancel;
+  }
+
+  #advance(ms: number): void {
+    const end = this.#now + ms;
+    for (;;) {
+      const due = [...this.#timers].filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
+      if (due === undefined) break;
+      this.#now = Math.max(this.#now, due.at);
+      due.fire();
+    }
+    this.#now = end;
+  }
+
+  /** Moves ahead in steps, with `between` after each, so that heartbeats are answered. */
+  async skip(ms: number, between: () => Promise<unknown>): Promise<void> {
+    for (let left = ms; left > 0; left -= 4_000) {
+      this.#advance(Math.min(4_000, left));
+      await between();
+    }
+  }
+}
