@@ -4,7 +4,9 @@ import { byId } from "./dom.js";
 import { explain } from "./explain.js";
 import { showGroupDialog, wireGroupDialog } from "./group-dialog.js";
 import { showList } from "./list.js";
+import { showMessageDialog, wireMessageDialog } from "./message-dialog.js";
 import { wireNewDialog } from "./new-dialog.js";
+import { showOptionsDialog, wireOptionsDialog } from "./options-dialog.js";
 import { wireSafetyDialog } from "./safety-dialog.js";
 import { Session } from "./session.js";
 
@@ -66,6 +68,8 @@ function show() {
   showChat(session);
   showComposer(session);
   showGroupDialog(session);
+  showOptionsDialog();
+  showMessageDialog(session);
   const { me, unread } = session;
   document.title = `${unread > 0 ? `(${unread}) ` : ""}${me} · Subrosa`;
 }
@@ -126,6 +130,8 @@ function wire() {
   wireComposer(now);
   wireNewDialog(now);
   wireGroupDialog(now);
+  wireOptionsDialog(now);
+  wireMessageDialog(now);
   wireSafetyDialog(now);
   byId("rename").addEventListener("click", rename);
   byId("blocked-rename").addEventListener("click", rename);

@@ -56,13 +56,14 @@ client.on("identityChanged", async ({ userId, offered }) => {
 
 function answerTo({ content, group }) {
   if (group === undefined)
-    return `echo: ${typeof content === "string" ? content : `${content.length} bytes`}`;
+    return `echo: ${typeof content === "string" ? content : `${content.size ?? content.length} bytes`}`;
   // In groups only when it is spoken to.
   return typeof content === "string" && /(^|\W)echo(\W|$)/i.test(content) ? `echo: ${content}` : undefined;
 }
 
 async function answerAll() {
   for await (const message of client.messages()) {
+    await client.markRead(message);
     const answer = answerTo(message);
     if (answer === undefined || message.from === NAME) continue;
     try {

@@ -1,7 +1,10 @@
 import { arrange, byId, element, formatDay, icon, sameDay } from "./dom.js";
+import { explainTime } from "./explain.js";
 import { initialsOf } from "./list.js";
 import { MessageView } from "./message.js";
+import { openMessage } from "./message-dialog.js";
 import { showNotices } from "./notices.js";
+import { presenceLine, showTyping } from "./signs.js";
 
 /** Messages of one person within this time stand together, in milliseconds. */
 const TOGETHER = 5 * 60_000;
@@ -21,21 +24,20 @@ function dayNode(at) {
   return node;
 }
 
-function viewOf(item, me) {
+function viewOf(item, session) {
   let view = views.get(item);
   if (view === undefined) {
     view =
       item.type === "note"
         ? { node: element("li", { class: item.bad ? "note bad" : "note" }, item.text) }
-        : new MessageView(item, me);
+        : new MessageView(item, session.me, (message) => openMessage(session, message));
     views.set(item, view);
   }
   return view;
 }
 
-function messageNodes(conversation, me) {
+function messageNodes(conversation, session) {
   const nodes = [];
-  const named = conversation.kind === "group";
   let before;
   for (const item of conversation.items) {
     if (before === undefined || !sameDay(before.sentAt, item.sentAt)) {
@@ -43,13 +45,13 @@ function messageNodes(conversation, me) {
       const day = dayNode(item.sentAt);
       if (!nodes.includes(day)) nodes.push(day);
     }
-    const view = viewOf(item, me);
+    const view = viewOf(item, session);
     if (item.type === "message") {
       const follows =
         before?.type === "message" &&
         before.from === item.from &&
         Math.abs(item.sentAt - before.sentAt) < TOGETHER;
-      view.show({ follows, named });
+      view.show(conversation, follows);
     }
     nodes.push(view.node);
     before = item;
@@ -57,12 +59,17 @@ function messageNodes(conversation, me) {
   return nodes;
 }
 
-function subtitleOf({ kind, status, members, verified }) {
-  if (kind === "direct") return verified ? "Verified, end-to-end encrypted" : "End-to-end encrypted";
+function subtitleOf(session, { kind, name, status, members, verified, disappearAfter }) {
   if (status === "joining") return "Waiting for approval";
   if (status === "invited") return "Invitation";
   if (status === "ended") return "You are not a member";
-  return members === undefined ? "Group" : members.map(({ userId }) => userId).join(", ");
+  const parts =
+    kind === "direct"
+      ? [presenceLine(session.presence.get(name)), verified ? "verified" : "", "end-to-end encrypted"]
+      : [members === undefined ? "group" : members.map(({ userId }) => userId).join(", ")];
+  if (disappearAfter > 0) parts.unshift(`messages disappear after ${explainTime(disappearAfter)}`);
+  const line = parts.filter(Boolean).join(" · ");
+  return kind === "direct" ? line.charAt(0).toUpperCase() + line.slice(1) : line;
 }
 
 const scroller = byId("scroll");
@@ -88,9 +95,9 @@ export function goToEnd() {
   keepAtEnd();
 }
 
-function showHeader({ kind, name, status, verified }) {
+function showHeader(session, { kind, name, status, verified }) {
   byId("title").replaceChildren(element("span", {}, name), verified ? icon("verified", "verified") : "");
-  byId("subtitle").textContent = subtitleOf(current);
+  byId("subtitle").textContent = subtitleOf(session, current);
   byId("avatar").textContent = initialsOf(name);
   byId("avatar").className = `avatar ${kind}`;
   byId("safety").hidden = kind !== "direct";
@@ -105,10 +112,11 @@ export function showChat(session) {
   byId("nothing").hidden = conversation !== undefined;
   byId("conversation").hidden = conversation === undefined;
   if (conversation === undefined) return;
-  showHeader(conversation);
+  showHeader(session, conversation);
   byId("earlier").hidden = !conversation.hasEarlier;
   showNotices(session, conversation);
-  arrange(byId("messages"), messageNodes(conversation, session.me));
+  showTyping(conversation);
+  arrange(byId("messages"), messageNodes(conversation, session));
   keepAtEnd();
 }
 

@@ -1,6 +1,7 @@
 import { goToEnd } from "./chat.js";
 import { byId, formatSize, toast } from "./dom.js";
 import { explain } from "./explain.js";
+import { tellTyping } from "./signs.js";
 
 const MAX_FILE = 256 * 1024;
 
@@ -50,6 +51,8 @@ export function wireComposer(sessionNow) {
     event.preventDefault();
     byId("composer").requestSubmit();
   });
+  text.addEventListener("input", () => tellTyping(sessionNow(), current, text.value !== ""));
+
   byId("attach").addEventListener("click", () => file.click());
   file.addEventListener("change", async () => {
     const [chosen] = file.files;

@@ -52,7 +52,10 @@ const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-d
 const date = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const shortDate = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeStyle: "medium" });
+
 export const formatTime = (at) => clock.format(at);
+export const formatFull = (at) => full.format(at);
 
 export function formatDay(at) {
   return sameDay(at, Date.now()) ? "Today" : date.format(at);
@@ -67,8 +70,12 @@ export function sameDay(one, other) {
   return new Date(one).toDateString() === new Date(other).toDateString();
 }
 
+const SIZES = ["bytes", "KiB", "MiB", "GiB"];
+
 export function formatSize(bytes) {
-  return bytes < 1024 ? `${bytes} bytes` : `${(bytes / 1024).toFixed(bytes < 10_240 ? 1 : 0)} KiB`;
+  const power = Math.min(SIZES.length - 1, Math.floor(Math.log2(Math.max(1, bytes)) / 10));
+  const value = bytes / 1024 ** power;
+  return `${power === 0 || value >= 10 ? Math.round(value) : value.toFixed(1)} ${SIZES[power]}`;
 }
 
 /** A fingerprint in groups of eight, easier to compare. */

@@ -1,5 +1,8 @@
-import { announce, formatSize, toast } from "./dom.js";
+import { announce, toast } from "./dom.js";
 import { explainRecovery, explainUnreadable, sentence } from "./explain.js";
+
+/** Errors after which this tab cannot go on. */
+const FINAL = ["store-in-use", "user-id-taken"];
 
 /** Has a session take in what its client tells. */
 export function listen(session) {
@@ -13,6 +16,7 @@ export function listen(session) {
   listenToMessages(session, on);
   listenToGroups(session, on);
   listenToIdentities(session, on);
+  listenToSigns(session, on);
 }
 
 function listenToConnection(session, on) {
@@ -23,7 +27,7 @@ function listenToConnection(session, on) {
     session.connection = willReconnect ? "offline" : "ended";
   });
   on("error", (error) => {
-    if (error.code === "store-in-use" || error.code === "user-id-taken") session.blocked(error);
+    if (FINAL.includes(error.code)) session.blocked(error);
     // It comes from the background, where the code alone would not say what it is about.
     else toast(sentence(error.message), { bad: true, code: error.code });
   });
@@ -34,11 +38,16 @@ function listenToMessages(session, on) {
   on("message", (message) => {
     const conversation = session.of(message.group, message.from);
     if (!conversation.addMessage(message)) return;
-    if (conversation !== session.current || document.hidden) conversation.unread++;
+    conversation.typing.delete(message.from);
+    if (conversation === session.current && !document.hidden) session.markRead(conversation);
+    else conversation.unread++;
     const where = message.group === undefined ? "" : ` in ${message.group}`;
     const { content } = message;
-    const words = typeof content === "string" ? content : `a file, ${formatSize(content.length)}`;
-    announce(`${message.from}${where}: ${words}`);
+    announce(`${message.from}${where}: ${typeof content === "string" ? content : "a file"}`);
+  });
+  on("messagesDeleted", ({ user, group, ids }) => {
+    const gone = new Set(ids);
+    session.of(group, user).remove(({ id }) => gone.has(id));
   });
   on("receipt", (receipt) => session.receipts.take(receipt));
   on("undecryptable", ({ group, from, ...event }) => {
@@ -80,8 +89,10 @@ function listenToGroups(session, on) {
     if (userId === me) return;
     const conversation = session.group(group);
     conversation.addNote(`${userId} is no longer in the group.`);
+    conversation.typing.delete(userId);
     void groups.refresh(conversation);
   });
+  on("groupUpdated", (update) => groups.updated(update));
   on("joinRequest", (request) => {
     const conversation = session.group(request.group);
     const others = conversation.requests.filter((known) => known.userId !== request.userId);
@@ -108,4 +119,13 @@ function listenToIdentities(session, on) {
     const text = `${from} sees another history of this group than you. Either the relay deceives one of you, or ${from} does: compare what you see in person.`;
     session.group(group).addNote(text, { bad: true });
   });
+}
+
+function listenToSigns(session, on) {
+  on("typing", ({ group, userId, typing }) => {
+    const who = session.of(group, userId).typing;
+    if (typing) who.add(userId);
+    else who.delete(userId);
+  });
+  on("presence", ({ userId, ...presence }) => void session.presence.set(userId, presence));
 }

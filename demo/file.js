@@ -11,6 +11,9 @@ function pictureType(bytes) {
   return undefined;
 }
 
+export const isFile = ({ content }) => typeof content !== "string";
+export const sizeOf = ({ content }) => content.length;
+
 /** What is shown of a message of bytes: a picture, or a file to save. */
 export function bytesNodes({ id, from, content }) {
   const type = pictureType(content);

@@ -1,5 +1,5 @@
 import { toast } from "./dom.js";
-import { explain } from "./explain.js";
+import { explain, explainUpdate } from "./explain.js";
 
 /** How long the page waits for an answer to a join request before it says that the request waits. */
 const JOIN_TIMEOUT = 3000;
@@ -81,6 +81,8 @@ export class Groups {
     conversation.members = group && (await client.members(group.name));
     conversation.isAdmin = group?.admin ?? false;
     conversation.mode = group?.join;
+    conversation.banned = group?.banned ?? [];
+    conversation.disappearAfter = group?.disappearAfter ?? 0;
     changed();
   }
 
@@ -110,6 +112,45 @@ export class Groups {
 
   async remove({ name }, userId) {
     await this.#session.client.remove(name, userId);
+  }
+
+  async promote({ name }, userId) {
+    await this.#session.client.promote(name, userId);
+  }
+
+  async demote({ name }, userId) {
+    await this.#session.client.demote(name, userId);
+  }
+
+  async ban({ name }, userId) {
+    await this.#session.client.ban(name, userId);
+  }
+
+  async unban({ name }, userId) {
+    await this.#session.client.unban(name, userId);
+  }
+
+  async rename({ name }, wanted) {
+    await this.#session.client.renameGroup(name, wanted);
+  }
+
+  async setJoinMode({ name }, mode) {
+    await this.#session.client.setJoinMode(name, mode);
+  }
+
+  /** Somebody changed what a group is, or for how long messages are kept. */
+  updated(update) {
+    const session = this.#session;
+    const { group, user, name } = update;
+    const conversation = session.of(name?.before ?? group, user);
+    if (name !== undefined) session.rename(conversation, name.after);
+    if (update.disappearAfter !== undefined) {
+      conversation.disappearAfter = update.disappearAfter;
+      // Of groups the client tells it at any time.
+      if (user !== undefined) session.memory.set("timers", user, update.disappearAfter || undefined);
+    }
+    for (const line of explainUpdate(update, session.me)) conversation.addNote(line);
+    if (group !== undefined) void this.refresh(conversation);
   }
 
   async leave(conversation) {

@@ -1,7 +1,11 @@
 import { arrange, byId, element, formatMoment, formatSize, icon } from "./dom.js";
+import { isFile, sizeOf } from "./file.js";
+import { typingLine } from "./signs.js";
 
 /** @type {WeakMap<import("./model.js").Conversation, HTMLLIElement>} */
 const rows = new WeakMap();
+
+const fileLine = (message) => `${message.content.name ?? "File"}, ${formatSize(sizeOf(message))}`;
 
 /** One line that says what is going on in a conversation. */
 function lineOf(conversation, me) {
@@ -14,9 +18,11 @@ function lineOf(conversation, me) {
       : `${requests.length} people ask to join`;
   }
   if (status === "joining") return "Waiting for approval";
+  const typing = typingLine(conversation);
+  if (typing !== "") return typing;
   if (last === undefined) return conversation.kind === "group" ? "No messages yet" : "Say hello";
   if (last.type === "note") return last.text;
-  const words = typeof last.content === "string" ? last.content : `File, ${formatSize(last.content.length)}`;
+  const words = isFile(last) ? fileLine(last) : last.content;
   if (last.from === me) return `${last.state === "failed" ? "Not sent" : "You"}: ${words}`;
   return conversation.kind === "group" ? `${last.from}: ${words}` : words;
 }
@@ -43,8 +49,14 @@ function fillRow(row, session, conversation) {
   const { kind, name, verified, unread, needsAnswer, touchedAt } = conversation;
   button.classList.toggle("attention", needsAnswer);
   button.setAttribute("aria-current", String(conversation === session.current));
+  const isThere = kind === "direct" && session.presence.get(name)?.online === true;
   button.replaceChildren(
-    element("span", { class: `avatar ${kind}`, "aria-hidden": "true" }, initialsOf(name)),
+    element(
+      "span",
+      { class: `avatar ${kind}` },
+      element("span", { "aria-hidden": "true" }, initialsOf(name)),
+      isThere && element("span", { class: "there" }, element("span", { class: "unseen" }, "online")),
+    ),
     element(
       "span",
       { class: "entry-text" },

@@ -11,7 +11,8 @@ export class Memory {
     } catch {
       // Something else wrote it: begin anew.
     }
-    this.#kinds = { joining: new Map(stored?.joining), identities: new Map(stored?.identities) };
+    const kinds = ["joining", "identities", "timers"];
+    this.#kinds = Object.fromEntries(kinds.map((kind) => [kind, new Map(stored?.[kind])]));
   }
 
   /** What is remembered of a kind: pairs of a name and its value. */

@@ -1,10 +1,12 @@
 /**
+ * @typedef {"pending" | "sent" | "delivered" | "read" | "failed"} MessageState
  * @typedef {{ type: "message", id: string, from: string, content: string | Uint8Array, sentAt: number,
- *   state?: "pending" | "sent" | "delivered" | "failed", code?: string, by?: string[], position?: number }} ShownMessage
+ *   state?: MessageState, code?: string, deliveredTo?: string[], readBy?: string[], position?: number,
+ *   isMarked?: boolean }} ShownMessage
  * @typedef {{ type: "note", id: string, text: string, sentAt: number, bad: boolean }} Note
  */
 
-const RANK = { pending: 0, sent: 1, failed: 2, delivered: 3 };
+const RANK = { pending: 0, sent: 1, failed: 2, delivered: 3, read: 4 };
 let notes = 0;
 
 /** A direct conversation or a group, as the page shows it. */
@@ -23,16 +25,24 @@ export class Conversation {
   /** Another identity that was offered for this person. */
   identity;
   verified = false;
-  /** Of a group that this user is in: its members, its join mode, and whether this user may admit and remove. */
+  /** Who is writing just now. */
+  typing = new Set();
+  /** After how many milliseconds messages disappear; 0: never. */
+  disappearAfter = 0;
+  /** Of a group that this user is in: its members, who is banned, its join mode, and whether this user is an admin. */
   members;
+  banned = [];
   mode;
   isAdmin = false;
 
   constructor(kind, name) {
     this.kind = kind;
     this.name = name;
-    this.key = keyOf(kind, name);
     this.openedAt = Date.now();
+  }
+
+  get key() {
+    return keyOf(this.kind, this.name);
   }
 
   /** As the client names it. */
@@ -53,6 +63,11 @@ export class Conversation {
     return this.requests.length > 0 || this.invitation !== undefined || this.identity !== undefined;
   }
 
+  /** How many others a message reaches, as far as is known. */
+  get reach() {
+    return this.kind === "direct" ? 1 : Math.max(0, (this.members?.length ?? 0) - 1);
+  }
+
   find(id, from) {
     return this.items.find((item) => item.id === id && item.from === from);
   }
@@ -71,6 +86,11 @@ export class Conversation {
     this.items.unshift(...fresh.map((message) => ({ ...message, type: "message" })));
   }
 
+  /** Shows some of the messages no more. */
+  remove(isGone) {
+    this.items = this.items.filter((item) => item.type !== "message" || !isGone(item));
+  }
+
   addNote(text, { bad = false } = {}) {
     this.items.push({ type: "note", id: `note-${++notes}`, text, sentAt: Date.now(), bad });
   }
@@ -82,9 +102,12 @@ export class Conversation {
 
 export const keyOf = (kind, name) => `${kind}:${name}`;
 
+const withOne = (users = [], user) => [...new Set([...users, user])];
+
 /** Notes how far a message has come; it never goes back. */
 export function advance(message, { state, code, by }) {
-  if (state === "delivered") message.by = [...new Set([...(message.by ?? []), by])];
+  if (state === "delivered" || state === "read") message.deliveredTo = withOne(message.deliveredTo, by);
+  if (state === "read") message.readBy = withOne(message.readBy, by);
   if (message.state !== undefined && RANK[state] < RANK[message.state]) return;
   message.state = state;
   message.code = code;

@@ -21,6 +21,8 @@ export class Session {
   connection = "connecting";
   receipts = new Receipts(this);
   groups = new Groups(this);
+  /** Who is there, by user id: `{ online, at }`. */
+  presence = new Map();
 
   constructor({ relay, userId, changed, blocked }) {
     this.me = userId;
@@ -32,6 +34,7 @@ export class Session {
       userId,
       history: true,
       ack: { direct: true, group: true },
+      presence: true,
     });
     listen(this);
   }
@@ -119,6 +122,7 @@ export class Session {
     );
     // The client tells of a change once; the warning stays until it is answered.
     for (const [name, identity] of this.memory.all("identities")) this.direct(name).identity = identity;
+    for (const [name, time] of this.memory.all("timers")) this.direct(name).disappearAfter = time;
     for (const [name] of this.memory.all("joining")) {
       const conversation = this.group(name);
       if (conversation.members === undefined) conversation.status = "joining";
@@ -153,8 +157,38 @@ export class Session {
   /** Makes a conversation the one that is shown; none with undefined. */
   show(conversation) {
     this.current = conversation;
-    if (conversation !== undefined) conversation.unread = 0;
+    if (conversation !== undefined) this.markRead(conversation);
     this.changed();
+  }
+
+  /** What is in a conversation was read; its senders are told. */
+  markRead(conversation) {
+    conversation.unread = 0;
+    const fresh = conversation.items.filter(
+      (item) => item.type === "message" && item.from !== this.me && !item.isMarked,
+    );
+    for (const item of fresh) item.isMarked = true;
+    if (conversation.status !== "active") return;
+    const group = conversation.kind === "group" ? { group: conversation.name } : {};
+    const read = fresh.map(({ id, from, sentAt }) => ({ id, from, sentAt, ...group }));
+    // One that cannot be marked, such as of somebody who began anew, must not keep back the others.
+    for (const message of read) this.client.markRead(message).catch(() => {});
+  }
+
+  /** Deletes messages on this device, by their ids, or `"all"`; the client tells when they are gone. */
+  async deleteMessages(conversation, which) {
+    await this.client.deleteMessages(conversation.id, which);
+  }
+
+  async setDisappearing(conversation, milliseconds) {
+    await this.client.setDisappearing(conversation.id, milliseconds);
+  }
+
+  /** A group is called something else now. */
+  rename(conversation, name) {
+    this.conversations.delete(conversation.key);
+    conversation.name = name;
+    this.conversations.set(conversation.key, conversation);
   }
 
   async send(conversation, content) {

@@ -112,8 +112,11 @@ describe("two pages and the bot", () => {
     await bob.say("thank you");
     await alice.has("thank you");
 
+    await alice.page.getByRole("button", { name: "Manage bob-4" }).click();
     await alice.page.getByRole("button", { name: "Remove bob-4" }).click();
     await bob.hasNote("alice-4 removed you from the group.");
+    await alice.page.keyboard.press("Escape");
+    await alice.page.locator("#options").click();
     await alice.page.locator("#delete").click();
     await alice.page.locator("#confirm-yes").click();
     await alice.hasNote("You deleted the group.");
@@ -143,7 +146,7 @@ describe("two pages and the bot", () => {
     await carol.say("it is dark here");
     await bob.has("it is dark here");
 
-    await bob.page.locator("#group").click();
+    await bob.page.locator("#options").click();
     await bob.page.locator("#leave").click();
     await bob.page.locator("#confirm-yes").click();
     await bob.hasNote("You left the group.");

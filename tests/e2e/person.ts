@@ -14,6 +14,8 @@ export function launchBrowser(): Promise<Browser> {
 
 const exactly = (text: string) => new RegExp(`^${text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$`);
 
+type State = "pending" | "sent" | "delivered" | "read" | "failed";
+
 /** Somebody who uses the demo page in a browser profile of their own. */
 export class Person {
   readonly name: string;
@@ -81,10 +83,30 @@ export class Person {
     await this.page.locator("#text").press("Enter");
   }
 
-  async sendFile(name: string, content: Buffer): Promise<void> {
-    await this.page
-      .locator("#file")
-      .setInputFiles({ name, mimeType: "application/octet-stream", buffer: content });
+  async sendFile(name: string, buffer: Buffer, mimeType = "application/octet-stream"): Promise<void> {
+    await this.page.locator("#file").setInputFiles({ name, mimeType, buffer });
+  }
+
+  async invite(name: string): Promise<void> {
+    await this.page.locator("#group").click();
+    await this.page.locator("#invite-name").fill(name);
+    await this.page.locator("#invite-form button").click();
+    await this.page.locator("#members").getByText(name, { exact: true }).waitFor();
+    await this.page.keyboard.press("Escape");
+  }
+
+  /** Takes an invitation. */
+  async accept(group: string): Promise<void> {
+    await this.openConversation(group);
+    await this.page.getByRole("button", { name: "Accept" }).click();
+    await this.page.locator(".notice.invitation").waitFor({ state: "detached" });
+  }
+
+  /** Does something with a member of the open group, as an admin; the dialog stays open. */
+  async manage(name: string, action: string): Promise<void> {
+    await this.page.locator("#group").click();
+    await this.page.getByRole("button", { name: `Manage ${name}` }).click();
+    await this.page.getByRole("button", { name: action }).click();
   }
 
   /** Messages of the open conversation with exactly this text. */
@@ -94,12 +116,16 @@ export class Person {
       .filter({ has: this.page.locator(".words", { hasText: exactly(text) }) });
   }
 
-  /** Waits until an own message has come so far. */
-  async has(text: string, state?: "pending" | "sent" | "delivered" | "failed"): Promise<void> {
+  /** Waits until an own message has come so far, or further. */
+  async has(text: string, state?: State): Promise<void> {
     const found = this.message(text);
-    await (state === undefined ? found : found.and(this.page.locator(`[data-state=${state}]`)))
-      .first()
-      .waitFor();
+    const states =
+      state === "delivered" ? "[data-state=delivered], [data-state=read]" : `[data-state=${state}]`;
+    await (state === undefined ? found : found.and(this.page.locator(states))).first().waitFor();
+  }
+
+  async stateOf(text: string): Promise<string | null> {
+    return this.message(text).getAttribute("data-state");
   }
 
   /** Waits for a line of the open conversation that is not a message. */
