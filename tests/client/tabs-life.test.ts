@@ -100,6 +100,27 @@ describe("the channel of the tabs", () => {
     page.close();
   });
 
+  it("says store-in-use to a tab of another build that asks for what there is not", async () => {
+    const { owner, bob } = await scene();
+    const page = new OpenChannel(world, bob, `subrosa:${NAME}`);
+    const from = "e".repeat(32);
+    const refusals: unknown[] = [];
+    page.addEventListener("message", ({ data }) => {
+      const { side, tenure, body } = data as { side: string; tenure: number; body: { type: string } };
+      const say = (asked: unknown) =>
+        page.postMessage({ subrosa: 1, from, tenure, side: "tab", body: asked });
+      if (side !== "owner") return;
+      if (body.type === "owner") say({ type: "call", id: 7, name: "levitate", args: [], repeated: false });
+      if (body.type === "refusal") refusals.push(body);
+    });
+    const hello = { type: "hello", listening: false };
+    page.postMessage({ subrosa: 1, from, tenure: 0, side: "tab", body: hello });
+    await world.until(() => refusals.length > 0);
+    expect(refusals[0]).toMatchObject({ to: from, id: 7, error: { code: "store-in-use" } });
+    expect(owner.client.state).toBe("connected");
+    page.close();
+  });
+
   it("says store-in-use where the owner is of another version, and waits for it to go when it is open", async () => {
     world = new TabsWorld();
     const stranger = world.user("stranger");

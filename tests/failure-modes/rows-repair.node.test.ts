@@ -92,6 +92,35 @@ describe("C4 a commit that was missed", () => {
   });
 });
 
+describe("C9 a repair that the relay does not take now", () => {
+  it("because strangers fill the box, is asked for again: the group is not given up", async () => {
+    const { relay, forget } = await forgetfulRelay();
+    await relay.restart({ limits: { maxRequests: 1 } });
+    const [alice, carol, dave] = await connectAll(relay, ["alice", "carol", "dave"]);
+    const store = memoryStore();
+    const first = await connected(relay, "bob", { store });
+    await makeGroup("team", [alice, first]);
+    await first.client.close();
+    await alice.client.sendGroupMessage("team", "never seen by bob");
+    await alice.client.invite("team", "carol");
+    await (await carol.event("invitation")).accept();
+    await alice.client.remove("team", "carol");
+    await forget();
+    const asked = dave.client.joinGroup("team").catch((error: { code: string }) => error.code);
+    const request = await alice.event("joinRequest");
+    const second = makeActor(relay, "bob", { store });
+    await second.client.connect();
+    await second.event("error", ({ code }) => code === "gap");
+    await second.client.close();
+    await request.reject();
+    expect(await asked).toBe("join-rejected");
+    const bob = await connected(relay, "bob", { store });
+    await bob.event("undecryptable", ({ missed }) => (missed ?? 0) > 0);
+    await goesOn(alice, bob);
+    expect(second.all("groupLeave").concat(bob.all("groupLeave"))).toEqual([]);
+  });
+});
+
 describe("C8 an orphan welcome", () => {
   it("in a group is no error: the members add the device anew by themselves", async () => {
     const relay = await startRelay();

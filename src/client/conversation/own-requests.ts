@@ -1,6 +1,6 @@
 import { asBytes, type Bytes } from "../../base/bytes.js";
 import { fromHex, toHex } from "../../base/encoding.js";
-import { SubrosaError } from "../../base/errors.js";
+import { type ErrorCode, SubrosaError } from "../../base/errors.js";
 import { decode } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
 import { sign } from "../../crypto/signature.js";
@@ -14,6 +14,7 @@ import { START } from "../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH, EntryKind, LogKind, RejectionReason } from "../../wire/protocol.js";
 import type { Context, Effect } from "../context.js";
 import { layout } from "../layout.js";
+import { isOwnTrouble } from "../own-trouble.js";
 import { type Deferred, deferred } from "../waiting.js";
 import { UNKNOWN_LEAF } from "./additions.js";
 import type { Conversation } from "./conversation.js";
@@ -25,6 +26,9 @@ import { isMember, type Registry } from "./registry.js";
 const REPAIR_INTERVAL = 60_000;
 /** The same where only messages are unreadable, which any member can cause. */
 const DOUBT_INTERVAL = 3_600_000;
+
+/** What the relay does not take now. */
+const LATER: readonly ErrorCode[] = ["quota-exceeded", "rate-limited", "queue-full"];
 
 /** This user's requests to join groups, and who waits for their answers. */
 export class OwnRequests {
@@ -183,9 +187,12 @@ export class OwnRequests {
       await this.#context.relay.request("append", { log, after: START, entry });
     } catch (error) {
       if (!SubrosaError.is(error)) throw error;
-      if (error.code === "connection-failed" || error.code === "closed") return;
-      if (this.#requests.get(key) !== request) return;
-      await this.#drop(key, error);
+      if (isOwnTrouble(error) || this.#requests.get(key) !== request) return;
+      // The box is full, perhaps of what strangers ask: who waits for repair does not give the group up for that.
+      if (!LATER.includes(error.code) || this.#waiting.has(key)) return this.#drop(key, error);
+      this.#context.clock.after(REPAIR_INTERVAL, () => {
+        if (this.#requests.get(key) === request) this.#context.background(this.#send(key, request));
+      });
     }
   }
 

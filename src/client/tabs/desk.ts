@@ -276,7 +276,10 @@ export class Desk {
   async #perform(name: string, args: readonly unknown[], origin: Origin | undefined): Promise<unknown> {
     const core = this.#core;
     if (core === undefined) throw new SubrosaError("closed", "the store is not open");
-    if (!core.has(name)) throw new SubrosaError("internal", "another tab asks for what there is not");
+    // Of another version of this package, which asks for more than this one can do.
+    if (!core.has(name)) {
+      throw new SubrosaError("store-in-use", "a tab with another version of this package has it");
+    }
     if (name === "sendDirect" || name === "sendToGroup") return this.#send(core, name, args, origin);
     if (name === "answer") return answer(core, ...(args as Parameters<Calls["answer"]>));
     return origin?.repeated ? callAgain(core, name, args as never) : core.call(name, ...(args as never));
