@@ -1,2 +1,3 @@
+export { saveAttachment } from "./client/attachments/node-save.js";
 export { type NodeStoreOptions, openStore } from "./stores/node-lmdb.js";
 export type { Change, ListOptions, Store, StoreSession } from "./stores/store.js";

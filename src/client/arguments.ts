@@ -32,7 +32,7 @@ export function assertConversation(conversation: unknown): void {
 export function ownCopy(content: string | Uint8Array): string | Uint8Array {
   assertArgument(
     typeof content === "string" || content instanceof Uint8Array,
-    "content: a string or a Uint8Array",
+    "content: a string, a Uint8Array, a Blob or a stream of bytes",
   );
   // What has no UTF-8 would arrive as something else.
   assertArgument(

@@ -1,8 +1,10 @@
 import { fromHex, toHex, toUtf8 } from "../base/encoding.js";
 import { SubrosaError } from "../base/errors.js";
 import { SerialQueue } from "../base/serial-queue.js";
+import type { Body } from "./attachments/body.js";
+import type { Destination } from "./attachments/upload.js";
 import type { Effect } from "./context.js";
-import { type Content, MESSAGE_ID_LENGTH } from "./conversation/content.js";
+import { bodyOf, MESSAGE_ID_LENGTH, type MessageContent, messageContent } from "./conversation/content.js";
 import type { Conversation } from "./conversation/conversation.js";
 import type { Target } from "./conversation/intent.js";
 import { usersOf } from "./conversation/leaves.js";
@@ -14,8 +16,6 @@ import { fingerprintOf, type SafetyNumber, safetyNumberOf } from "./identity/saf
 import { type ClientLimits, DEFAULT_MAX_MESSAGE_BYTES } from "./options.js";
 import type { RunningClient } from "./running-client.js";
 import type { Stamp } from "./tabs/core.js";
-
-type MessageContent = Content & { type: "text" | "bytes" };
 
 /** A group as {@link Client.groups} lists it. */
 export interface GroupSummary {
@@ -57,15 +57,29 @@ export class Conversations {
     this.#maxBytes = limits.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES;
   }
 
-  #content(content: string | Uint8Array, stamp: Stamp): MessageContent {
-    const bytes = typeof content === "string" ? toUtf8(content) : content;
-    if (bytes.length > this.#maxBytes) {
-      throw new SubrosaError("too-large", `a message has at most ${this.#maxBytes} bytes`);
+  #content(body: Body, { id, sentAt }: Stamp): MessageContent {
+    const bytes = typeof body === "string" ? toUtf8(body) : body;
+    if (bytes instanceof Uint8Array && bytes.length > this.#maxBytes) {
+      throw new SubrosaError(
+        "too-large",
+        `a message has at most ${this.#maxBytes} bytes; a Blob may have more`,
+      );
     }
-    const common = { id: fromHex(stamp.id), sentAt: stamp.sentAt };
-    return typeof content === "string"
-      ? { ...common, type: "text", text: content }
-      : { ...common, type: "bytes", bytes: new Uint8Array(bytes) };
+    return messageContent(body, { id: fromHex(id), sentAt });
+  }
+
+  /** Throws what is known to keep an attachment from being sent there. */
+  async assertDestination(to: Destination): Promise<void> {
+    if ("group" in to) this.running.registry.active(to.group);
+    else await this.#assertExpected(to.user, to.fingerprint);
+  }
+
+  async #assertExpected(userId: string, expected: string | undefined): Promise<void> {
+    const contact = this.running.context.contacts.get(userId);
+    if (expected === undefined || contact === undefined) return;
+    if ((await fingerprintOf(userId, contact.pinnedKey)) !== expected.toLowerCase()) {
+      throw new SubrosaError("identity-mismatch", "the account's fingerprint is not the expected one");
+    }
   }
 
   async #enqueue(
@@ -87,7 +101,7 @@ export class Conversations {
       id,
       from: identity.userId,
       ...names,
-      content: content.type === "text" ? content.text : content.bytes,
+      content: bodyOf(content),
       sentAt: content.sentAt,
     };
     const conversation = names.group === undefined ? names.peer : { group: names.group };
@@ -102,7 +116,7 @@ export class Conversations {
   /** `also` is written in the transaction that makes the message durable. */
   async sendDirect(
     userId: string,
-    content: string | Uint8Array,
+    content: Body,
     stamp: Stamp,
     expected?: string,
     also: readonly Effect[] = [],
@@ -110,12 +124,7 @@ export class Conversations {
     const encoded = this.#content(content, stamp);
     // What is checked first must not let a later message overtake; only the check is waited for here, not the write.
     const { written } = await this.#sends.run(async () => {
-      const contact = this.running.context.contacts.get(userId);
-      if (expected !== undefined && contact !== undefined) {
-        if ((await fingerprintOf(userId, contact.pinnedKey)) !== expected.toLowerCase()) {
-          throw new SubrosaError("identity-mismatch", "the account's fingerprint is not the expected one");
-        }
-      }
+      await this.#assertExpected(userId, expected);
       return { written: this.#writeDirect(userId, encoded, { expected, also }) };
     });
     return written;
@@ -138,7 +147,7 @@ export class Conversations {
 
   async sendToGroup(
     name: string,
-    content: string | Uint8Array,
+    content: Body,
     stamp: Stamp,
     also: readonly Effect[] = [],
   ): Promise<string> {

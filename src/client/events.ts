@@ -1,4 +1,6 @@
 import type { ErrorCode, SubrosaError } from "../base/errors.js";
+import type { Attachment } from "./attachments/attachment.js";
+import type { Body } from "./attachments/body.js";
 import type { PolicyNews } from "./conversation/policy-change.js";
 
 /** A direct or group message. */
@@ -10,12 +12,15 @@ export interface Message {
   readonly from: string;
   /** The group's name; absent for direct messages. */
   readonly group?: string;
-  readonly content: string | Uint8Array;
+  readonly content: string | Uint8Array | Attachment;
   /** Milliseconds since 1970 by the sender's clock. */
   readonly sentAt: number;
   /** True if it may have been handed over before a crash or restart. */
   readonly redelivered: boolean;
 }
+
+/** A message as data, which passes between tabs. */
+export type MessageData = Omit<Message, "content"> & { readonly content: Body };
 
 /** What became of messages this client sent. */
 export interface Receipt {

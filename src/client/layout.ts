@@ -78,6 +78,12 @@ export const layout = {
   request: (groupId: Uint8Array, requestId: Uint8Array) => `request/${toHex(groupId)}/${toHex(requestId)}`,
   boxes: "box/",
   box: (groupId: Uint8Array) => `box/${toHex(groupId)}`,
+  /** Chunks of attachments that were fetched and are not read yet, and when the last of each came. */
+  spools: "spool/",
+  spoolOf: (blobId: Uint8Array) => `spool/${toHex(blobId)}/`,
+  spooled: (blobId: Uint8Array, index: number) => `spool/${toHex(blobId)}/${ordered(index)}`,
+  downloads: "download/",
+  download: (blobId: Uint8Array) => `download/${toHex(blobId)}`,
   /** Messages that disappear, by the time in milliseconds since 1970. */
   expiries: "expiry/",
   expiry: (at: number, suffix: Uint8Array) => `expiry/${ordered(at)}/${toHex(suffix)}`,

@@ -2,6 +2,7 @@ import { SubrosaError } from "../base/errors.js";
 import type { LinkEnd } from "../transport/link.js";
 import { listenForWake } from "../transport/wake-signals.js";
 import type { Ready } from "../wire/frames.js";
+import { pruneSpools } from "./attachments/transfers.js";
 import type { Context } from "./context.js";
 import { acquaint } from "./conversation/acquaintance.js";
 import type { Conversation } from "./conversation/conversation.js";
@@ -149,6 +150,7 @@ export class RunningClient {
     await pruneJournal(this.context);
     await pruneSent(this.context);
     if (this.#retention !== undefined) await this.context.removal.prune(this.#retention);
+    await pruneSpools(this.context);
     await this.context.gossip.prune();
     for (const conversation of this.registry.all()) conversation.flush();
   }
@@ -241,7 +243,9 @@ export class RunningClient {
     try {
       // What was still being written comes first.
       await session.write([]);
-      return await this.#reload(session);
+      const next = await this.#reload(session);
+      next.#waitingForSession.push(...this.#waitingForSession.splice(0));
+      return next;
     } catch (error) {
       await session.close().catch(() => {});
       throw error;

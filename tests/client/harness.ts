@@ -146,7 +146,7 @@ export class Actor {
     return this.client.userId;
   }
 
-  get texts(): (string | Uint8Array)[] {
+  get texts(): Message["content"][] {
     return this.messages.map(({ content }) => content);
   }
 

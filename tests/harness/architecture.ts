@@ -24,7 +24,8 @@ export const ALLOWED_IN_ENTRIES: Record<string, readonly string[]> = {
 };
 
 /** Files that run in Node only and may use its modules. Nothing that a browser loads may reach them. */
-const NODE_ONLY = /^(relay\/|(base|crypto)\/node-|stores\/(node|lmdb)|(node|relay|relay-cli)\.ts$)/;
+const NODE_ONLY =
+  /^(relay\/|(base|crypto)\/node-|client\/attachments\/node-|stores\/(node|lmdb)|(node|relay|relay-cli)\.ts$)/;
 const BROWSER_ENTRIES = ["index.ts", "mls.ts"];
 
 /** Package → the files that may import it. What is not listed may not be imported at all. */

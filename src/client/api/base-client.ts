@@ -3,6 +3,8 @@ import { toHex } from "../../base/encoding.js";
 import { assertArgument, SubrosaError } from "../../base/errors.js";
 import { randomBytes } from "../../crypto/random.js";
 import { assertOptions, assertSignal } from "../arguments.js";
+import { type Ask, Attachment } from "../attachments/attachment.js";
+import type { Body } from "../attachments/body.js";
 import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
 import { Consumers } from "../delivery/consumers.js";
 import { Emitter } from "../emitter.js";
@@ -114,21 +116,38 @@ export abstract class BaseClient {
   }
 
   /** Runs a call that needs the relay, for as long as the caller wants to wait. */
-  protected async wait(call: (core: Core) => Promise<void>, options: WaitOptions): Promise<void> {
+  protected async wait<T>(call: (core: Core) => Promise<T>, options: WaitOptions): Promise<T> {
     assertOptions(options);
     const { timeout = DEFAULT_TIMEOUT, signal } = options;
     const closed = deferred<never>();
     this.#waits.add(closed);
     try {
-      await within(Promise.race([this.open().then(call), closed.promise]), this.clock, timeout, signal);
+      const called = Promise.race([this.open().then(call), closed.promise]);
+      return await within(called, this.clock, timeout, signal);
     } finally {
       this.#waits.delete(closed);
     }
   }
 
+  /** What stands for an attachment, as one that can be read. */
+  protected withContent<T extends { readonly content: Body }>(
+    message: T,
+  ): Omit<T, "content"> & { content: string | Uint8Array | Attachment } {
+    const { content } = message;
+    if (typeof content === "string" || content instanceof Uint8Array) return { ...message, content };
+    const timeout = Number.POSITIVE_INFINITY;
+    const ask: Ask = (call, signal) => this.wait(call, { timeout, ...(signal && { signal }) });
+    return { ...message, content: new Attachment(content, ask) };
+  }
+
+  /** Random bytes for ids. */
+  protected get randomId() {
+    return this.#seams.randomId ?? randomBytes;
+  }
+
   /** What the message will be known by, whoever sends it in the end and however often it has to be asked for. */
   protected stamp(): Stamp {
-    const id = toHex((this.#seams.randomId ?? randomBytes)(MESSAGE_ID_LENGTH));
+    const id = toHex(this.randomId(MESSAGE_ID_LENGTH));
     return { id, sentAt: this.clock.now() };
   }
 
@@ -156,7 +175,7 @@ export abstract class BaseClient {
       state: (state) => {
         if (this.#state !== "closed") this.#state = state;
       },
-      deliver: (message) => this.#consumers.take(message),
+      deliver: (message) => this.#consumers.take(this.withContent(message)),
       stopped: () => this.#consumers.end(),
       fatal: (error) => this.#fatal(error),
     });

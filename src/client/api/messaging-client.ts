@@ -1,11 +1,15 @@
-import { assertArgument } from "../../base/errors.js";
+import { assertArgument, SubrosaError } from "../../base/errors.js";
 import { assertName } from "../../wire/identifiers.js";
 import { assertConversation, assertOptions, ownCopy } from "../arguments.js";
+import type { Body } from "../attachments/body.js";
+import { type AttachmentSource, isAttachmentSource } from "../attachments/source.js";
+import { type AttachmentOptions, type Destination, Upload } from "../attachments/upload.js";
 import type { ConversationSummary } from "../conversations.js";
 import type { ConversationName, HistoryMessage } from "../delivery/history.js";
 import { asReceived, assertMessageId, type ReceivedMessage } from "../delivery/read-marks.js";
 import type { Deletion } from "../delivery/removal.js";
 import { assertFingerprint } from "../identity/safety-number.js";
+import type { Core, Stamp } from "../tabs/core.js";
 import { BaseClient } from "./base-client.js";
 
 /** What names a conversation, and nothing else of what the app passed. */
@@ -36,27 +40,62 @@ export abstract class MessagingClient extends BaseClient {
    * Encrypts a message to a user; resolves to its id once it is safely in the outbox. Works offline, and while the other
    * user is. What becomes of it comes as `receipt` events. Throws `too-large`, `outbox-full`,
    * `identity-mismatch`, `invalid-argument`.
+   *
+   * A `Blob`, a `File`, a stream or an iterable of bytes is sent as an attachment of any size: it is encrypted and
+   * uploaded piece by piece, which waits out disconnects, and the message, for which the promise is, goes into the outbox
+   * when all of it is at the relay; messages sent meanwhile go before it. Throws `aborted`, `quota-exceeded`,
+   * `unknown-blob` (after more than an hour without a connection), and what the stream fails with.
    */
   async sendDirectMessage(
     userId: string,
-    content: string | Uint8Array,
-    options: SendOptions = {},
+    content: string | Uint8Array | AttachmentSource,
+    options: SendOptions & AttachmentOptions = {},
   ): Promise<string> {
     assertName(userId, "userId");
     assertArgument(userId !== this.userId, "userId: another user than oneself");
     assertOptions(options);
-    assertFingerprint(options.fingerprint);
-    const own = ownCopy(content);
-    const stamp = this.stamp();
-    return (await this.open()).call("sendDirect", userId, own, stamp, options.fingerprint);
+    const { fingerprint } = options;
+    assertFingerprint(fingerprint);
+    return this.#send(content, { user: userId, fingerprint }, options, (core, body, stamp) =>
+      core.call("sendDirect", userId, body, stamp, fingerprint),
+    );
   }
 
   /** The same to a group; throws `not-a-member` too. */
-  async sendGroupMessage(group: string, content: string | Uint8Array): Promise<string> {
+  async sendGroupMessage(
+    group: string,
+    content: string | Uint8Array | AttachmentSource,
+    options: AttachmentOptions = {},
+  ): Promise<string> {
     assertName(group, "group");
-    const own = ownCopy(content);
-    const stamp = this.stamp();
-    return (await this.open()).call("sendToGroup", group, own, stamp);
+    assertOptions(options);
+    return this.#send(content, { group }, options, (core, body, stamp) =>
+      core.call("sendToGroup", group, body, stamp),
+    );
+  }
+
+  async #send(
+    content: string | Uint8Array | AttachmentSource,
+    to: Destination,
+    options: AttachmentOptions,
+    send: (core: Core, body: Body, stamp: Stamp) => Promise<string>,
+  ): Promise<string> {
+    if (!isAttachmentSource(content)) {
+      const own = ownCopy(content);
+      const stamp = this.stamp();
+      return send(await this.open(), own, stamp);
+    }
+    const upload = new Upload(content, options, this.randomId);
+    const { signal } = options;
+    const waiting = { timeout: Number.POSITIVE_INFINITY, ...(signal && { signal }) };
+    try {
+      const reference = await this.wait((core) => upload.run(core, to), waiting);
+      return await send(await this.open(), reference, this.stamp());
+    } catch (error) {
+      // After `closed` the message may be in the outbox, and goes out all the same.
+      upload.stop(SubrosaError.is(error) && error.code === "closed");
+      throw error;
+    }
   }
 
   /**
@@ -83,7 +122,8 @@ export abstract class MessagingClient extends BaseClient {
     assertConversation(conversation);
     const { before, limit } = options;
     const page = { ...(before !== undefined && { before }), ...(limit !== undefined && { limit }) };
-    return (await this.open()).call("history", ownName(conversation), page);
+    const messages = await (await this.open()).call("history", ownName(conversation), page);
+    return messages.map((message) => this.withContent(message));
   }
 
   /**

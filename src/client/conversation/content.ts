@@ -4,6 +4,8 @@ import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
 import { decodeName, encodeName } from "../../wire/identifiers.js";
 import { DIGEST_LENGTH, GROUP_ID_LENGTH } from "../../wire/protocol.js";
+import type { Body } from "../attachments/body.js";
+import { type AttachmentReference, decodeReference, encodeReference } from "../attachments/reference.js";
 import { MAX_DISAPPEAR_AFTER } from "./policy.js";
 
 /** The version of what stands inside an application message. */
@@ -40,6 +42,8 @@ interface MessageHeader {
 export type Content =
   | ({ readonly type: "text"; readonly text: string } & MessageHeader)
   | ({ readonly type: "bytes"; readonly bytes: Bytes } & MessageHeader)
+  /** Its chunks are at the relay, as a blob. */
+  | ({ readonly type: "attachment"; readonly attachment: AttachmentReference } & MessageHeader)
   /** The sender holds these messages in its durable store; or its user has read them. */
   | {
       readonly type: "delivered" | "read";
@@ -54,7 +58,38 @@ export type Content =
   /** An admin deletes the group. */
   | { readonly type: "close"; readonly id: Bytes; readonly sentAt: number };
 
-const TYPES = { text: 1, bytes: 2, delivered: 3, close: 4, hello: 5, heads: 6, read: 7 } as const;
+const TYPES = {
+  text: 1,
+  bytes: 2,
+  delivered: 3,
+  close: 4,
+  hello: 5,
+  heads: 6,
+  read: 7,
+  attachment: 8,
+} as const;
+
+/** What the app sends and gets as a message. */
+export type MessageContent = Extract<Content, { type: "text" | "bytes" | "attachment" }>;
+
+export function isMessageContent(content: Content): content is MessageContent {
+  return ["text", "bytes", "attachment"].includes(content.type);
+}
+
+/** The content of a message that says this. */
+export function messageContent(
+  body: Body,
+  common: { readonly id: Bytes; readonly sentAt: number },
+): MessageContent {
+  if (typeof body === "string") return { ...common, type: "text", text: body };
+  if (body instanceof Uint8Array) return { ...common, type: "bytes", bytes: new Uint8Array(body) };
+  return { ...common, type: "attachment", attachment: body };
+}
+
+export function bodyOf(content: MessageContent): Body {
+  if (content.type === "text") return content.text;
+  return content.type === "bytes" ? content.bytes : content.attachment;
+}
 
 export function encodeContent(writer: Writer, content: Content): void {
   writer.u8(VERSION).u8(TYPES[content.type]).fixed(content.id).uint53(content.sentAt);
@@ -63,6 +98,10 @@ export function encodeContent(writer: Writer, content: Content): void {
       return void writer.uint53(content.disappearAfter ?? 0).opaque(toUtf8(content.text));
     case "bytes":
       return void writer.uint53(content.disappearAfter ?? 0).opaque(content.bytes);
+    case "attachment":
+      writer.uint53(content.disappearAfter ?? 0);
+      encodeReference(writer, content.attachment);
+      return;
     case "delivered":
     case "read":
       return void writer.vector(content.receipts, encodeReceived);
@@ -86,6 +125,8 @@ export function decodeContent(reader: Reader): Content {
       return { type: "text", id, sentAt, ...decodeTime(reader), text: fromUtf8(reader.opaque()) };
     case TYPES.bytes:
       return { type: "bytes", id, sentAt, ...decodeTime(reader), bytes: reader.opaque() };
+    case TYPES.attachment:
+      return { type: "attachment", id, sentAt, ...decodeTime(reader), attachment: decodeReference(reader) };
     case TYPES.delivered:
     case TYPES.read: {
       const receipts = reader.vector(decodeReceived, MAX_RECEIPT_IDS);

@@ -4,7 +4,7 @@ import type { GroupState, StagedCommit } from "../../mls/group/index.js";
 import type { LeafIndex } from "../../mls/structs/indices.js";
 import type { Context } from "../context.js";
 import { pendingLeaves } from "./commit-rules.js";
-import type { Content } from "./content.js";
+import { bodyOf, type MessageContent } from "./content.js";
 import { type Leaf, leafAt, usersOf } from "./leaves.js";
 import { type PolicyNews, policyNews } from "./policy-change.js";
 import type { ConversationRecord } from "./record.js";
@@ -22,7 +22,7 @@ export function deliver(
   context: Context,
   step: Step,
   sender: Pick<Leaf, "userId" | "accountKey">,
-  content: Extract<Content, { type: "text" | "bytes" }>,
+  content: MessageContent,
 ): void {
   const { userId: from, accountKey } = sender;
   const isKnown = context.contacts.isPinned(from, accountKey);
@@ -32,7 +32,7 @@ export function deliver(
     id: toHex(content.id),
     from,
     ...groupField(step),
-    content: content.type === "text" ? content.text : content.bytes,
+    content: bodyOf(content),
     sentAt: content.sentAt,
   };
   const { change, deliver: handOver } = context.delivery.prepare(message);

@@ -10,7 +10,7 @@ import {
   EntryKind,
   GROUP_ID_LENGTH,
 } from "../../wire/protocol.js";
-import { type Content, decodeContent, encodeContent } from "./content.js";
+import { type Content, decodeContent, encodeContent, isMessageContent } from "./content.js";
 import { decodePolicyChange, encodePolicyChange, type PolicyChange } from "./policy-change.js";
 
 /** What the app, or this client by itself, wants to happen in a conversation. */
@@ -44,7 +44,7 @@ export type Action =
 export function isWish(action: Action): boolean {
   switch (action.type) {
     case "send":
-      return ["text", "bytes", "close"].includes(action.content.type);
+      return isMessageContent(action.content) || action.content.type === "close";
     case "add":
       return action.request === undefined;
     case "remove":

@@ -4,6 +4,7 @@ import { encode } from "../../codec/writer.js";
 import type { StoreSession } from "../../stores/store.js";
 import type { Effect } from "../context.js";
 import { layout, orderOf } from "../layout.js";
+import { isMessageContent } from "./content.js";
 import { type Action, decodeIntent, encodeIntent, type Intent, type Sealed, type Target } from "./intent.js";
 import type { KeptMessage } from "./journal.js";
 
@@ -190,5 +191,5 @@ export class Outbox {
 
 /** Whether the app sent it as a message. */
 export function isMessage(action: Action): boolean {
-  return action.type === "send" && (action.content.type === "text" || action.content.type === "bytes");
+  return action.type === "send" && isMessageContent(action.content);
 }

@@ -133,6 +133,7 @@ async function receiveApplication(
   switch (content.type) {
     case "text":
     case "bytes":
+    case "attachment":
       deliver(context, step, sender, content);
       break;
     case "hello":

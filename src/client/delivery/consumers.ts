@@ -1,3 +1,4 @@
+import { copyBody } from "../attachments/body.js";
 import { settled } from "../emitter.js";
 import type { Listener, Message } from "../events.js";
 import type { Consumer } from "./delivery.js";
@@ -5,7 +6,7 @@ import { MessageIterator, type Source } from "./message-iterator.js";
 
 /** Everything of the app that takes messages, also before the store is open and there is a delivery. */
 export class Consumers implements Source {
-  readonly #consumers = new Set<Consumer>();
+  readonly #consumers = new Set<Consumer<Message>>();
   readonly #iterators = new Set<MessageIterator>();
   readonly #changed: (isListening: boolean) => void;
   #ended = false;
@@ -20,12 +21,12 @@ export class Consumers implements Source {
     return this.#consumers.size > 0;
   }
 
-  add(consumer: Consumer): void {
+  add(consumer: Consumer<Message>): void {
     this.#consumers.add(consumer);
     if (this.#consumers.size === 1) this.#changed(true);
   }
 
-  remove(consumer: Consumer): void {
+  remove(consumer: Consumer<Message>): void {
     const removed = this.#consumers.delete(consumer);
     if (removed && this.#consumers.size === 0) this.#changed(false);
     for (const iterator of this.#iterators) if (iterator.isDone) this.#iterators.delete(iterator);
@@ -33,13 +34,15 @@ export class Consumers implements Source {
 
   /** Hands a message to all; resolves when they are done with it, rejects when nobody took it. */
   async take(message: Message): Promise<void> {
-    const results = await Promise.allSettled([...this.#consumers].map((consumer) => consumer(copy(message))));
+    const results = await Promise.allSettled(
+      [...this.#consumers].map((consumer) => consumer({ ...message, content: copyBody(message.content) })),
+    );
     if (results.every((result) => result.status === "rejected")) throw new Error("nobody took the message");
   }
 
   /** Adds a listener; the result removes it. */
   listen(listener: Listener<"message">): () => void {
-    const consumer: Consumer = (message) => settled(() => listener(message));
+    const consumer: Consumer<Message> = (message) => settled(() => listener(message));
     this.add(consumer);
     return () => this.remove(consumer);
   }
@@ -56,10 +59,4 @@ export class Consumers implements Source {
     this.#ended = true;
     for (const iterator of this.#iterators) iterator.end();
   }
-}
-
-/** What one consumer does to its bytes must not reach the others. */
-function copy(message: Message): Message {
-  const { content } = message;
-  return { ...message, content: typeof content === "string" ? content : content.slice() };
 }

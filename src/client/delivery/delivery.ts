@@ -3,7 +3,7 @@ import { decode } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
 import type { Change, StoreSession } from "../../stores/store.js";
 import type { Effect } from "../context.js";
-import type { Message } from "../events.js";
+import type { MessageData } from "../events.js";
 import { layout, orderOf } from "../layout.js";
 import {
   decodeStoredMessage,
@@ -16,7 +16,7 @@ import {
  * Something that takes messages: a listener or an iterator. Resolves when the app is done with the message; rejects,
  * after removing itself, when the app did not take it.
  */
-export type Consumer = (message: Message) => Promise<void>;
+export type Consumer<M = MessageData> = (message: M) => Promise<void>;
 
 export interface DeliveryOptions {
   readonly write: (changes: readonly Effect[]) => Promise<void>;

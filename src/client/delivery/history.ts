@@ -1,8 +1,10 @@
-import { fromHex, fromUtf8, toHex, toUtf8 } from "../../base/encoding.js";
+import { fromHex, toHex } from "../../base/encoding.js";
 import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
 import type { StoreSession } from "../../stores/store.js";
 import { decodeName, encodeName } from "../../wire/identifiers.js";
+import type { Attachment } from "../attachments/attachment.js";
+import { type Body, decodeBody, encodeBody } from "../attachments/body.js";
 import type { Effect } from "../context.js";
 import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
 import { layout, orderOf } from "../layout.js";
@@ -19,7 +21,7 @@ export interface HistoryMessage {
   readonly id: string;
   readonly from: string;
   readonly group?: string;
-  readonly content: string | Uint8Array;
+  readonly content: string | Uint8Array | Attachment;
   readonly sentAt: number;
   /** For messages of this user: how far they have come. `delivered`, `read`: at least one receiver said so. */
   readonly state?: "pending" | "sent" | "delivered" | "read" | "failed";
@@ -30,15 +32,17 @@ export interface HistoryMessage {
   readonly position: number;
 }
 
-type Entry = Pick<HistoryMessage, "id" | "from" | "group" | "content" | "sentAt"> & { readonly peer: string };
+/** The same as data, which passes between tabs. */
+export type HistoryData = Omit<HistoryMessage, "content"> & { readonly content: Body };
+
+type Entry = Pick<HistoryData, "id" | "from" | "group" | "content" | "sentAt"> & { readonly peer: string };
 
 function encodeEntry(writer: Writer, entry: Entry): void {
   writer.u8(1).fixed(fromHex(entry.id));
   encodeName(writer, entry.from);
   encodeName(writer, entry.peer);
   writer.optional(entry.group, encodeName).uint53(entry.sentAt);
-  if (typeof entry.content === "string") writer.u8(1).opaque(toUtf8(entry.content));
-  else writer.u8(2).opaque(entry.content);
+  encodeBody(writer, entry.content);
 }
 
 function decodeEntry(reader: Reader): Entry {
@@ -48,16 +52,13 @@ function decodeEntry(reader: Reader): Entry {
   const peer = decodeName(reader);
   const group = reader.optional(decodeName);
   const sentAt = reader.uint53();
-  const kind = reader.u8();
-  if (kind !== 1 && kind !== 2) reader.fail("unknown kind of content");
-  const bytes = reader.opaque();
   return {
     id,
     from,
     peer,
     ...(group !== undefined && { group }),
     sentAt,
-    content: kind === 1 ? fromUtf8(bytes) : bytes.slice(),
+    content: decodeBody(reader),
   };
 }
 
@@ -182,7 +183,7 @@ export class History {
   async read(
     conversation: ConversationName,
     options: { readonly before?: number; readonly limit?: number },
-  ): Promise<HistoryMessage[]> {
+  ): Promise<HistoryData[]> {
     const entries = await this.#list(conversation, { ...options, reverse: true });
     const messages = entries.reverse().map(async ([key, { peer: _, ...entry }]) => {
       const own = entry.from === this.#options.userId ? await this.#fateOf(entry.id) : {};

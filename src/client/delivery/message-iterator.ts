@@ -9,8 +9,8 @@ interface Offer {
 
 /** How an iterator and the delivery find each other. */
 export interface Source {
-  add(consumer: Consumer): void;
-  remove(consumer: Consumer): void;
+  add(consumer: Consumer<Message>): void;
+  remove(consumer: Consumer<Message>): void;
 }
 
 /**
@@ -38,7 +38,7 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
     return this.#done;
   }
 
-  readonly #consume: Consumer = (message) =>
+  readonly #consume: Consumer<Message> = (message) =>
     new Promise<void>((take, leave) => {
       this.#offers.push({ message, take, leave });
       this.#serve();

@@ -1,11 +1,12 @@
 import type { Bytes } from "../../base/bytes.js";
-import { fromHex, fromUtf8, toHex, toUtf8 } from "../../base/encoding.js";
+import { fromHex, toHex } from "../../base/encoding.js";
 import type { Reader } from "../../codec/reader.js";
 import type { Writer } from "../../codec/writer.js";
 import { decodeName, encodeName } from "../../wire/identifiers.js";
 import { GROUP_ID_LENGTH, PUBLIC_KEY_LENGTH } from "../../wire/protocol.js";
+import { type Body, copyBody, decodeBody, encodeBody } from "../attachments/body.js";
 import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
-import type { Message } from "../events.js";
+import type { MessageData } from "../events.js";
 
 /** A received message as it is stored: for the app to take, and for history. */
 export interface StoredMessage {
@@ -14,7 +15,7 @@ export interface StoredMessage {
   readonly id: string;
   readonly from: string;
   readonly group?: string;
-  readonly content: string | Uint8Array;
+  readonly content: Body;
   readonly sentAt: number;
   /** The sender's account key, if it was not the known one: the message waits until it is. */
   readonly unknownKey?: Bytes;
@@ -24,8 +25,7 @@ export function encodeStoredMessage(writer: Writer, message: StoredMessage): voi
   writer.u8(1).fixed(fromHex(message.groupId)).fixed(fromHex(message.id));
   encodeName(writer, message.from);
   writer.optional(message.group, encodeName).uint53(message.sentAt);
-  if (typeof message.content === "string") writer.u8(1).opaque(toUtf8(message.content));
-  else writer.u8(2).opaque(message.content);
+  encodeBody(writer, message.content);
   writer.optional(message.unknownKey, (w, key) => w.fixed(key));
 }
 
@@ -36,23 +36,20 @@ export function decodeStoredMessage(reader: Reader): StoredMessage {
   const from = decodeName(reader);
   const group = reader.optional(decodeName);
   const sentAt = reader.uint53();
-  const kind = reader.u8();
-  if (kind !== 1 && kind !== 2) reader.fail("unknown kind of content");
-  const bytes = reader.opaque();
-  const content = kind === 1 ? fromUtf8(bytes) : bytes;
+  const content = decodeBody(reader);
   const unknownKey = reader.optional((r) => r.fixed(PUBLIC_KEY_LENGTH));
   const rest = { ...(group !== undefined && { group }), ...(unknownKey && { unknownKey }) };
   return { groupId, id, from, content, sentAt, ...rest };
 }
 
 /** The message as the app gets it. */
-export function toMessage(stored: StoredMessage, redelivered: boolean): Message {
+export function toMessage(stored: StoredMessage, redelivered: boolean): MessageData {
   const { groupId: _, unknownKey: __, content, ...rest } = stored;
   // A copy: what the app does to its bytes must not reach ours.
   return {
     ...rest,
     type: "message",
-    content: typeof content === "string" ? content : content.slice(),
+    content: copyBody(content),
     redelivered,
   };
 }

@@ -17,7 +17,7 @@ import {
 } from "../../wire/frames.js";
 import type { Cursor, LogId } from "../../wire/identifiers.js";
 import { type Challenge, sessionToBeSigned } from "../../wire/identity.js";
-import { CloseCode } from "../../wire/protocol.js";
+import { CloseCode, DEFAULT_MAX_FRAME_BYTES } from "../../wire/protocol.js";
 import type { BodyOf, OperationName, ResultOf } from "../../wire/requests.js";
 import type { OwnIdentity } from "../identity/own-identity.js";
 import type { Incarnation } from "./incarnation.js";
@@ -70,6 +70,8 @@ export class RelaySession {
   #link: Link;
   readonly #waiting = new Map<number, Waiting>();
   readonly #inflow: Inflow;
+  /** The largest frame the relay has said to accept, in bytes. */
+  maxFrameBytes = DEFAULT_MAX_FRAME_BYTES;
   #nextId = 1;
   /** Counts connections: what was begun on an earlier one must not go on with the next. */
   #connection = 0;
@@ -187,6 +189,7 @@ export class RelaySession {
         // Once for each connection.
         if (!this.#challenged || this.isReady) return;
         this.#link.ready();
+        this.maxFrameBytes = frame.ready.maxFrameBytes;
         handler.ready(frame.ready);
         return;
       case "pong":

@@ -1,4 +1,4 @@
-import type { Message } from "../events.js";
+import type { MessageData } from "../events.js";
 import { type Deferred, deferred } from "../waiting.js";
 
 /** A tab of this user as far as messages go. */
@@ -12,7 +12,7 @@ interface Seat {
 
 export interface AudienceOptions {
   /** Gives a message to tabs; each answers with {@link Audience.settled}. */
-  readonly post: (to: readonly string[], delivery: number, message: Message) => void;
+  readonly post: (to: readonly string[], delivery: number, message: MessageData) => void;
   /** Told when there comes to be a tab that takes messages, and when there is none any more. */
   readonly changed: (isListening: boolean) => void;
 }
@@ -86,7 +86,7 @@ export class Audience {
   }
 
   /** Resolves when all are done with the message; rejects when nobody took it. */
-  async deliver(message: Message): Promise<void> {
+  async deliver(message: MessageData): Promise<void> {
     const delivery = this.#next++;
     const to: string[] = [];
     const results: Promise<void>[] = [];

@@ -1,11 +1,15 @@
+import type { Bytes } from "../../base/bytes.js";
 import type { SubrosaError } from "../../base/errors.js";
+import type { Body } from "../attachments/body.js";
+import type { AttachmentReference } from "../attachments/reference.js";
+import type { Destination } from "../attachments/upload.js";
 import type { JoinMode } from "../conversation/policy.js";
 import type { PolicyChange } from "../conversation/policy-change.js";
 import type { ConversationSummary, GroupSummary, MemberSummary } from "../conversations.js";
-import type { ConversationName, HistoryMessage } from "../delivery/history.js";
+import type { ConversationName, HistoryData } from "../delivery/history.js";
 import type { ReceivedMessage } from "../delivery/read-marks.js";
 import type { Deletion } from "../delivery/removal.js";
-import type { ClientEvents, InvitationEvent, JoinRequestEvent, Message } from "../events.js";
+import type { ClientEvents, InvitationEvent, JoinRequestEvent, MessageData } from "../events.js";
 import type { SafetyNumber } from "../identity/safety-number.js";
 import type { UserPresence } from "../signals/presence.js";
 
@@ -22,14 +26,20 @@ export interface Stamp {
  */
 export interface Calls {
   /** Resolves to the message's id. */
-  sendDirect(
-    userId: string,
-    content: string | Uint8Array,
-    stamp: Stamp,
-    fingerprint?: string,
-  ): Promise<string>;
-  sendToGroup(group: string, content: string | Uint8Array, stamp: Stamp): Promise<string>;
+  sendDirect(userId: string, content: Body, stamp: Stamp, fingerprint?: string): Promise<string>;
+  sendToGroup(group: string, content: Body, stamp: Stamp): Promise<string>;
   markRead(messages: readonly (ReceivedMessage | string)[]): Promise<void>;
+  /** Uploads, chunk by chunk, with what is to be encrypted already so. Throws what keeps it from being sent there. */
+  beginUpload(blobId: Bytes, to: Destination): Promise<void>;
+  uploadChunk(blobId: Bytes, index: number, chunk: Bytes): Promise<void>;
+  finishUpload(blobId: Bytes, chunks: number): Promise<void>;
+  deleteBlob(blobId: Bytes): Promise<void>;
+  /** Has a chunk in the store, checked. */
+  fetchChunk(reference: AttachmentReference, index: number): Promise<void>;
+  /** The plaintext of a chunk. */
+  readChunk(reference: AttachmentReference, index: number): Promise<Bytes>;
+  /** What was fetched of an attachment is not needed any more. */
+  dropSpool(reference: AttachmentReference): Promise<void>;
   createGroup(group: string, join: JoinMode): Promise<void>;
   joinGroup(group: string, fingerprint?: string): Promise<void>;
   invite(group: string, userId: string, fingerprint?: string): Promise<void>;
@@ -45,7 +55,7 @@ export interface Calls {
   history(
     conversation: ConversationName,
     page: { readonly before?: number; readonly limit?: number },
-  ): Promise<HistoryMessage[]>;
+  ): Promise<HistoryData[]>;
   deleteMessages(conversation: ConversationName, which: Deletion): Promise<void>;
   safetyNumber(userId: string): Promise<SafetyNumber & { readonly verified: boolean }>;
   markVerified(userId: string): Promise<void>;
@@ -87,7 +97,7 @@ export interface CoreHandler {
   emit<Name extends EventDataName>(name: Name, event: EventData[Name]): void;
   state(state: ConnectionState): void;
   /** Resolves when the app is done with a message; rejects when it did not take it. */
-  deliver(message: Message): Promise<void>;
+  deliver(message: MessageData): Promise<void>;
   /** No message will be handed over any more. */
   stopped(): void;
   /** Nothing more can be done. */

@@ -1,6 +1,7 @@
 import { SubrosaError } from "../../base/errors.js";
 import { SerialQueue } from "../../base/serial-queue.js";
-import type { Message } from "../events.js";
+import type { Body } from "../attachments/body.js";
+import type { MessageData } from "../events.js";
 import { Audience } from "./audience.js";
 import type { Calls, EventData, EventDataName, Stamp } from "./core.js";
 import type { LocalCore } from "./local-core.js";
@@ -22,7 +23,7 @@ export interface DeskOptions {
   readonly tab: string;
   readonly post: (body: FromOwner) => void;
   /** Hands a message to the app of this tab. */
-  readonly take: (message: Message) => Promise<void>;
+  readonly take: (message: MessageData) => Promise<void>;
   readonly locks: Locks;
   /** The name of the lock that a tab holds as long as it lives. */
   readonly lockOf: (tab: string) => string;
@@ -40,8 +41,8 @@ interface Origin {
   readonly repeated: boolean;
 }
 
-type DirectArguments = [string, string | Uint8Array, Stamp, string | undefined];
-type GroupArguments = [string, string | Uint8Array, Stamp];
+type DirectArguments = [string, Body, Stamp, string | undefined];
+type GroupArguments = [string, Body, Stamp];
 
 /** A tab that was seen by this owner. */
 interface Visitor {
@@ -103,7 +104,7 @@ export class Desk {
     this.audience.seat(this.#options.tab, on);
   }
 
-  async #takeHere(delivery: number, message: Message): Promise<void> {
+  async #takeHere(delivery: number, message: MessageData): Promise<void> {
     const { tab, take } = this.#options;
     const took = await take(message).then(
       () => true,

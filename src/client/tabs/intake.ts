@@ -1,4 +1,4 @@
-import type { Message } from "../events.js";
+import type { MessageData } from "../events.js";
 
 /** How many messages that the app is done with are remembered. One of each conversation can come again at most. */
 const MAX_REMEMBERED = 4096;
@@ -8,18 +8,18 @@ const MAX_REMEMBERED = 4096;
  * is not handed over again, nor what it is done with.
  */
 export class Intake {
-  readonly #deliver: (message: Message) => Promise<void>;
+  readonly #deliver: (message: MessageData) => Promise<void>;
   readonly #busy = new Map<string, Promise<void>>();
   readonly #done = new Set<string>();
   /** The last message of each conversation that the app is busy with or will be. */
   readonly #last = new Map<string, Promise<void>>();
 
-  constructor(deliver: (message: Message) => Promise<void>) {
+  constructor(deliver: (message: MessageData) => Promise<void>) {
     this.#deliver = deliver;
   }
 
   /** Resolves when the app is done with the message; rejects when it did not take it. */
-  take(message: Message): Promise<void> {
+  take(message: MessageData): Promise<void> {
     // A message's id is its sender's to choose.
     const key = JSON.stringify([message.from, message.group ?? null, message.id]);
     if (this.#done.has(key)) return Promise.resolve();
@@ -33,7 +33,7 @@ export class Intake {
   }
 
   /** Hands it over when the app is done with what came before it in the same conversation. */
-  async #next(message: Message): Promise<void> {
+  async #next(message: MessageData): Promise<void> {
     const conversation = JSON.stringify([message.group ?? null, message.group === undefined && message.from]);
     const before = this.#last.get(conversation);
     const taking = before === undefined ? this.#deliver(message) : this.#after(before, message);
@@ -45,7 +45,7 @@ export class Intake {
     }
   }
 
-  async #after(before: Promise<void>, message: Message): Promise<void> {
+  async #after(before: Promise<void>, message: MessageData): Promise<void> {
     await before.catch(() => {});
     await this.#deliver(message);
   }

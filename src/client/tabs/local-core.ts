@@ -3,6 +3,7 @@ import { SubrosaError } from "../../base/errors.js";
 import type { Store } from "../../stores/store.js";
 import type { LinkEnd } from "../../transport/link.js";
 import { CloseCode } from "../../wire/protocol.js";
+import { Transfers } from "../attachments/transfers.js";
 import { Conversations } from "../conversations.js";
 import type { Consumer } from "../delivery/delivery.js";
 import { markRead } from "../delivery/read-marks.js";
@@ -31,6 +32,7 @@ export interface LocalOptions {
 export class LocalCore implements Core {
   readonly connection: Connection;
   readonly handles: Handles;
+  readonly transfers = new Transfers(() => this.#running);
   readonly #options: ClientOptions;
   #running: RunningClient;
   #conversations: Conversations;
@@ -198,13 +200,23 @@ export class LocalCore implements Core {
   }
 
   #makeCalls(): Calls {
-    const { running, conversations } = this;
+    const { running, conversations, transfers } = this;
     const { contacts, history, signals, relay } = running.context;
     return {
       sendDirect: (userId, content, stamp, fingerprint) =>
         conversations.sendDirect(userId, content, stamp, fingerprint),
       sendToGroup: (group, content, stamp) => conversations.sendToGroup(group, content, stamp),
       markRead: (messages) => markRead(running, messages),
+      beginUpload: async (blobId, to) => {
+        await conversations.assertDestination(to);
+        await transfers.begin(blobId);
+      },
+      uploadChunk: (blobId, index, chunk) => transfers.put(blobId, index, chunk),
+      finishUpload: (blobId, chunks) => transfers.finish(blobId, chunks),
+      deleteBlob: (blobId) => transfers.delete(blobId),
+      fetchChunk: (reference, index) => transfers.fetch(reference, index),
+      readChunk: (reference, index) => transfers.read(reference, index),
+      dropSpool: (reference) => transfers.drop(reference),
       createGroup: (group, join) => conversations.createGroup(group, join),
       joinGroup: (group, fingerprint) => conversations.joinGroup(group, fingerprint),
       invite: (group, userId, fingerprint) => conversations.invite(group, userId, fingerprint),

@@ -1,5 +1,5 @@
 import { ERROR_CODES, SubrosaError } from "../../base/errors.js";
-import type { Message } from "../events.js";
+import type { MessageData } from "../events.js";
 import type { ConnectionState } from "./core.js";
 
 /** Another version of this package may run in another tab: what has another number is not for us. */
@@ -51,7 +51,7 @@ export type FromOwner =
       readonly type: "message";
       readonly to: readonly string[];
       readonly delivery: number;
-      readonly message: Message;
+      readonly message: MessageData;
     };
 
 interface Head {
