@@ -123,7 +123,11 @@ it("20 MiB from one page to another, with a relay that is killed in the middle o
     response.end(isScript ? readFileSync(BUNDLE) : PAGE);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  cleanups.push(() => folder.remove(), cli.dispose, () => server.close());
+  cleanups.push(
+    () => folder.remove(),
+    cli.dispose,
+    () => server.close(),
+  );
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
   const startRelay = async (port: string) => {
     const process = new RelayProcess(cli.path, ["--port", port, "--data", join(folder.path, "relay")]);
