@@ -141,6 +141,10 @@ function wire() {
     const name = byId("name").value.trim().normalize("NFC");
     if (name !== "") void start(name);
   });
+  addEventListener("beforeunload", (event) => {
+    // A file that is on its way would have to be sent anew.
+    if (session?.uploads.isBusy) event.preventDefault();
+  });
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && session?.current !== undefined) session.show(session.current);
   });

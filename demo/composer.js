@@ -1,9 +1,7 @@
 import { goToEnd } from "./chat.js";
-import { byId, formatSize, toast } from "./dom.js";
+import { byId, toast } from "./dom.js";
 import { explain } from "./explain.js";
 import { tellTyping } from "./signs.js";
-
-const MAX_FILE = 256 * 1024;
 
 const text = byId("text");
 /** The conversation on the screen and what was typed into the others. */
@@ -25,17 +23,16 @@ export function showComposer({ current: conversation }) {
 export function wireComposer(sessionNow) {
   const file = byId("file");
 
-  async function send(content) {
+  async function send(words) {
     const conversation = current;
     goToEnd();
     try {
-      await sessionNow().send(conversation, content);
+      await sessionNow().send(conversation, words);
     } catch (error) {
       toast(explain(error), { bad: true, code: error.code });
-      if (typeof content !== "string") return;
       // What was written must not be lost.
-      if (conversation === current && text.value === "") text.value = content;
-      else drafts.set(conversation, content);
+      if (conversation === current && text.value === "") text.value = words;
+      else drafts.set(conversation, words);
     }
   }
 
@@ -53,14 +50,43 @@ export function wireComposer(sessionNow) {
   });
   text.addEventListener("input", () => tellTyping(sessionNow(), current, text.value !== ""));
 
+  function sendFiles(files) {
+    goToEnd();
+    for (const one of files) void sessionNow().uploads.send(current, one);
+  }
   byId("attach").addEventListener("click", () => file.click());
-  file.addEventListener("change", async () => {
-    const [chosen] = file.files;
-    if (chosen === undefined) return;
-    if (chosen.size > MAX_FILE)
-      toast(`That file has ${formatSize(chosen.size)}; at most 256 KiB can be sent.`, { bad: true });
-    else if (chosen.size === 0) toast("That file is empty.", { bad: true });
-    else await send(new Uint8Array(await chosen.arrayBuffer()));
+  file.addEventListener("change", () => {
+    sendFiles([...file.files]);
     file.value = "";
   });
+  text.addEventListener("paste", (event) => {
+    const { files } = event.clipboardData;
+    if (files.length === 0) return;
+    event.preventDefault();
+    sendFiles([...files]);
+  });
+  wireDrop(sendFiles);
+}
+
+/** Files that are dropped anywhere in the conversation are sent in it. */
+function wireDrop(sendFiles) {
+  const area = byId("conversation");
+  const canDrop = ({ dataTransfer }) => dataTransfer.types.includes("Files") && !byId("composer").hidden;
+  const mark = (isOver) => area.classList.toggle("dropping", isOver);
+  area.addEventListener("dragover", (event) => {
+    if (!canDrop(event)) return;
+    event.preventDefault();
+    mark(true);
+  });
+  area.addEventListener("dragleave", ({ relatedTarget }) => {
+    if (!area.contains(relatedTarget)) mark(false);
+  });
+  area.addEventListener("drop", (event) => {
+    mark(false);
+    if (!canDrop(event)) return;
+    event.preventDefault();
+    sendFiles([...event.dataTransfer.files]);
+  });
+  // Beside the conversation the browser would leave the page for the file.
+  for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault());
 }

@@ -13,7 +13,7 @@ function factsOf({ from, sentAt, state, deliveredTo = [], readBy = [] }, me) {
     ["From", from === me ? "you" : from],
     ["Sent", formatFull(sentAt)],
   ];
-  if (from !== me || state === "failed") return facts;
+  if (from !== me || state === "failed" || state === "uploading") return facts;
   facts.push(["Delivered to", people(deliveredTo)], ["Read by", people(readBy)]);
   const missing = (conversation.members ?? [])
     .map(({ userId }) => userId)
@@ -32,6 +32,7 @@ export function showMessageDialog({ me }) {
     element("dd", {}, value),
   ]);
   byId("message-facts").replaceChildren(...facts);
+  byId("message-delete").hidden = shown.upload !== undefined;
 }
 
 /** Shows who has a message, and what can be done with it. */

@@ -1,8 +1,9 @@
 import { element, formatTime, icon } from "./dom.js";
 import { explainCode } from "./explain.js";
-import { bytesNodes, isFile } from "./file.js";
+import { FileView, isFile } from "./file.js";
 
 const TICKS = {
+  uploading: { name: "clock", label: "Being sent" },
   pending: { name: "clock", label: "Waiting to be sent" },
   sent: { name: "sent", label: "Sent" },
   delivered: { name: "delivered", label: "Delivered" },
@@ -23,6 +24,7 @@ function progressOf({ state, deliveredTo = [], readBy = [] }, { kind, reach }) {
 export class MessageView {
   #message;
   #isOwn;
+  #file;
   #tick = element("span", { class: "tick" });
   #part = element("span", { class: "part" });
   #meta;
@@ -33,7 +35,8 @@ export class MessageView {
     const { content, from, sentAt } = message;
     this.#message = message;
     this.#isOwn = from === me;
-    const body = isFile(message) ? bytesNodes(message) : [element("p", { class: "words" }, content)];
+    this.#file = isFile(message) ? new FileView(message) : undefined;
+    const body = this.#file?.nodes ?? [element("p", { class: "words" }, content)];
     const time = element("time", { dateTime: new Date(sentAt).toISOString() }, formatTime(sentAt));
     this.#meta = element("button", { type: "button", class: "meta", title: "Details" }, time);
     if (this.#isOwn) this.#meta.append(this.#part, this.#tick);
@@ -54,6 +57,7 @@ export class MessageView {
     const author = this.node.querySelector(".author");
     if (wanted && author === null) this.node.prepend(element("p", { class: "author" }, this.#message.from));
     if (!wanted) author?.remove();
+    this.#file?.show();
     if (this.#message.state !== undefined) this.#showState(conversation);
   }
 

@@ -1,12 +1,13 @@
 /**
- * @typedef {"pending" | "sent" | "delivered" | "read" | "failed"} MessageState
- * @typedef {{ type: "message", id: string, from: string, content: string | Uint8Array, sentAt: number,
+ * @typedef {"uploading" | "pending" | "sent" | "delivered" | "read" | "failed"} MessageState
+ * @typedef {{ type: "message", id: string, from: string, content: unknown, sentAt: number,
  *   state?: MessageState, code?: string, deliveredTo?: string[], readBy?: string[], position?: number,
- *   isMarked?: boolean }} ShownMessage
+ *   upload?: import("./uploads.js").Upload, release?: () => void, isMarked?: boolean }} ShownMessage
+ *   `content`: a string, bytes, a File that this page sends, or an attachment
  * @typedef {{ type: "note", id: string, text: string, sentAt: number, bad: boolean }} Note
  */
 
-const RANK = { pending: 0, sent: 1, failed: 2, delivered: 3, read: 4 };
+const RANK = { uploading: 0, pending: 0, sent: 1, failed: 2, delivered: 3, read: 4 };
 let notes = 0;
 
 /** A direct conversation or a group, as the page shows it. */
@@ -88,7 +89,11 @@ export class Conversation {
 
   /** Shows some of the messages no more. */
   remove(isGone) {
-    this.items = this.items.filter((item) => item.type !== "message" || !isGone(item));
+    this.items = this.items.filter((item) => {
+      if (item.type !== "message" || !isGone(item)) return true;
+      item.release?.();
+      return false;
+    });
   }
 
   addNote(text, { bad = false } = {}) {

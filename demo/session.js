@@ -3,6 +3,7 @@ import { Groups } from "./groups.js";
 import { Memory } from "./memory.js";
 import { Conversation, keyOf } from "./model.js";
 import { Receipts } from "./receipts.js";
+import { Uploads } from "./uploads.js";
 
 const PAGE_SIZE = 50;
 /** How long the page just says that it connects, in milliseconds. */
@@ -21,6 +22,7 @@ export class Session {
   connection = "connecting";
   receipts = new Receipts(this);
   groups = new Groups(this);
+  uploads = new Uploads(this);
   /** Who is there, by user id: `{ online, at }`. */
   presence = new Map();
 

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import type { Browser } from "playwright";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { Relay } from "../../src/relay.js";
@@ -71,6 +72,43 @@ describe("three people", () => {
     await typing.getByText("bob is typing …").waitFor({ state: "hidden" });
     await bob.say("well then");
     await alice.has("well then");
+  });
+
+  it("send a file and follow its way, show pictures and save the rest", async () => {
+    const bytes = randomBytes(3 * 1024 * 1024);
+    const [sent, fetched] = [await alice.watchProgress(), await bob.watchProgress()];
+    await alice.sendFile("petals.bin", bytes);
+    const [download] = await Promise.all([
+      bob.page.waitForEvent("download"),
+      bob.page.getByRole("button", { name: "Download petals.bin" }).click(),
+    ]);
+    const stream = await download.createReadStream();
+    expect(Buffer.concat(await stream.toArray()).equals(bytes)).toBe(true);
+    expect(download.suggestedFilename()).toBe("petals.bin");
+    for (const values of [await sent(), await fetched()]) {
+      expect(values.filter((value) => value > 0 && value < 1)).not.toEqual([]);
+      expect(values).toEqual([...values].sort((one, other) => one - other));
+    }
+    await bob.page.getByRole("button", { name: "Save petals.bin" }).waitFor();
+    await bob.page.locator(".file-status", { hasText: "3.0 MiB" }).waitFor();
+
+    await alice.sendFile("roses.png", await alice.page.screenshot(), "image/png");
+    const picture = bob.page.getByRole("img", { name: "Picture from alice: roses.png" });
+    await picture.waitFor();
+    await expect.poll(() => picture.evaluate((image) => (image as HTMLImageElement).naturalWidth)).toBe(1280);
+    await bob.picture("files");
+  });
+
+  it("drop a file on a conversation, and think better of it", async () => {
+    const messages = alice.page.locator(".message");
+    const before = await messages.count();
+    await alice.drop("#conversation", "enormous.bin", 64 * 1024 * 1024);
+    const cancel = alice.page.getByRole("button", { name: "Cancel enormous.bin" });
+    await cancel.waitFor();
+    await alice.picture("upload");
+    await cancel.click();
+    await alice.page.getByText("enormous.bin").first().waitFor({ state: "detached" });
+    expect(await messages.count()).toBe(before);
   });
 
   it("delete a message on their own device", async () => {

@@ -87,6 +87,32 @@ export class Person {
     await this.page.locator("#file").setInputFiles({ name, mimeType, buffer });
   }
 
+  /** Drops a file of zeros on a part of the page. */
+  async drop(selector: string, name: string, size: number): Promise<void> {
+    await this.page.locator(selector).evaluate(
+      (target, [name, size]) => {
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File([new Uint8Array(size)], name));
+        target.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+      },
+      [name, size] as const,
+    );
+  }
+
+  /** Notes from now on how far the transfer on the page is; what is returned tells of it. */
+  async watchProgress(): Promise<() => Promise<number[]>> {
+    const watched = await this.page.evaluateHandle(() => {
+      const values: number[] = [];
+      const note = () => {
+        const bar = document.querySelector<HTMLProgressElement>("progress:not([hidden])");
+        if (bar !== null) values.push(bar.value);
+      };
+      new MutationObserver(note).observe(document.body, { subtree: true, attributes: true, childList: true });
+      return values;
+    });
+    return () => watched.jsonValue();
+  }
+
   async invite(name: string): Promise<void> {
     await this.page.locator("#group").click();
     await this.page.locator("#invite-name").fill(name);
