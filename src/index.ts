@@ -22,6 +22,7 @@ export type {
 } from "./client/events.js";
 export type { SafetyNumber } from "./client/identity/safety-number.js";
 export type { ClientLimits, ClientOptions } from "./client/options.js";
+export type { UserSummary } from "./client/roster.js";
 export type { UserPresence } from "./client/signals/presence.js";
 export type { WaitOptions } from "./client/waiting.js";
 export { memoryStore } from "./stores/memory.js";

@@ -1,6 +1,13 @@
 /** The relay: `import { Relay } from "subrosa/relay"`. Node only. */
 export { type ErrorCode, SubrosaError } from "./base/errors.js";
-export type { AuthenticateHook, Login, LoginRequest } from "./relay/authentication.js";
+export type { GroupReference, ListPage, RelayGroup, RelayUser } from "./relay/administration.js";
+export type {
+  AccountKeyHook,
+  AccountKeyRequest,
+  AuthenticateHook,
+  Login,
+  LoginRequest,
+} from "./relay/authentication.js";
 export type { ChannelAccess, ChannelHook, DataHook, WrittenData } from "./relay/channels.js";
 export { type ConformanceCase, type OpenedStorage, relayStorageConformance } from "./relay/conformance.js";
 export type { FrameHook, FrameInfo } from "./relay/core.js";

@@ -26,6 +26,7 @@ export const ERROR_CODES = [
   "user-id-taken",
   "replaced",
   "revoked",
+  "user-removed",
   "queue-full",
   "rate-limited",
   // store
@@ -76,6 +77,16 @@ export interface SubrosaErrorOptions {
   cause?: unknown;
   /** The rule that was broken, e.g. `"RFC 9420 §12.2: duplicate removal"`. */
   rule?: string;
+  /** See {@link SubrosaError.payload}; more than 64 KiB are left out. */
+  payload?: Uint8Array | undefined;
+}
+
+/** The most bytes that an error or an event carries of what it is about. */
+const MAX_PAYLOAD_BYTES = 64 * 1024;
+
+/** What an event carries of something that could not be read: a copy, unless it is too large. */
+export function payloadOf(bytes: Uint8Array): { payload?: Uint8Array } {
+  return bytes.length > MAX_PAYLOAD_BYTES ? {} : { payload: bytes.slice() };
 }
 
 /** The one error class of this package. `message` is for people and holds no secret and no plaintext. */
@@ -84,11 +95,14 @@ export class SubrosaError extends Error {
   readonly code: ErrorCode;
   /** For `invalid-message`: the rule that was broken. */
   readonly rule: string | undefined;
+  /** What came from the relay and could not be taken in: a frame, or an entry's ciphertext. Never a plaintext. */
+  readonly payload: Uint8Array | undefined;
 
   constructor(code: ErrorCode, message: string, options: SubrosaErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.rule = options.rule;
+    this.payload = options.payload && payloadOf(options.payload).payload;
     Object.defineProperty(this, BRAND, { value: true });
   }
 
@@ -96,6 +110,12 @@ export class SubrosaError extends Error {
   static is(error: unknown): error is SubrosaError {
     return typeof error === "object" && error !== null && BRAND in error;
   }
+}
+
+/** The same error with what it is about. */
+export function withPayload(error: SubrosaError, payload: Uint8Array): SubrosaError {
+  const { code, message, rule, cause } = error;
+  return new SubrosaError(code, message, { payload, ...(rule !== undefined && { rule }), cause });
 }
 
 /** Throws `invalid-argument` naming the argument unless `condition` holds. */

@@ -3,6 +3,7 @@ import { VERSION } from "../base/version.js";
 import { assertName } from "../wire/identifiers.js";
 import { PresenceClient } from "./api/presence-client.js";
 import type { SafetyNumber } from "./identity/safety-number.js";
+import type { UserSummary } from "./roster.js";
 import type { WaitOptions } from "./waiting.js";
 
 /**
@@ -55,5 +56,10 @@ export class Client extends PresenceClient {
       users = await core.call("blocked");
     }, options);
     return users.sort();
+  }
+
+  /** Who is there, as far as this user may know: those it knows, and all where the relay's directory is open. */
+  async users(): Promise<UserSummary[]> {
+    return (await this.open()).call("users");
   }
 }

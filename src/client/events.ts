@@ -95,12 +95,25 @@ export interface ClientEvents {
   receipt: Receipt;
   /** Messages of a conversation are gone from this device: deleted by the app, or because their time was over. */
   messagesDeleted: { readonly user?: string; readonly group?: string; readonly ids: readonly string[] };
+  /**
+   * A user became known here: its identity was pinned for the first time, or, where the relay's directory is open, the
+   * relay names it. Once for each in a process.
+   */
+  userCreated: { readonly userId: string };
+  /** The relay says that its operator removed the user. Nothing changes by it: it stays in its groups until removed there. */
+  userDeleted: { readonly userId: string };
+  /** The relay's operator says something, to everybody or to this user. It is nobody's message: the relay could write anything. */
+  notice: { readonly text: string; readonly sentAt: number };
   groupCreated: { readonly group: string };
   groupDeleted: { readonly group: string; readonly by?: string };
   /** This user is a member now. */
   groupJoin: { readonly group: string; readonly members: readonly string[] };
-  /** This user is no member any more: it left, was removed (`by`), or the relay lost the group. */
-  groupLeave: { readonly group: string; readonly reason: "left" | "removed" | "lost"; readonly by?: string };
+  /** This user is no member any more: it left, was removed (`by`), the relay's operator closed the group, or the relay lost it. */
+  groupLeave: {
+    readonly group: string;
+    readonly reason: "left" | "removed" | "closed" | "lost";
+    readonly by?: string;
+  };
   /** `by` admitted the user; for `memberLeave` it removed the user, or is the user itself, who left. */
   /**
    * `by` changed what a group is, or, with `user` in place of `group`, the time after which the messages of a direct
@@ -149,13 +162,14 @@ export interface ClientEvents {
   };
   /**
    * An entry of a conversation could not be read; or, with `missed`, a group was repaired after this device could not
-   * read it for a while: so many messages at most went by.
+   * read it for a while: so many messages at most went by. `payload`: the ciphertext, unless it is larger than 64 KiB.
    */
   undecryptable: {
     readonly group?: string;
     readonly from?: string;
     readonly reason: ErrorCode;
     readonly missed?: number;
+    readonly payload?: Uint8Array;
   };
 }
 

@@ -28,6 +28,7 @@ import { GuardedStore } from "./recovery/guarded-store.js";
 import { Recovery } from "./recovery/recovery.js";
 import { writing } from "./recovery/writing.js";
 import { asError, ifConnected } from "./reporting.js";
+import { Roster } from "./roster.js";
 import { RunningClient, type RunningHandler } from "./running-client.js";
 import { Incarnation } from "./session/incarnation.js";
 import { RelaySession } from "./session/relay-session.js";
@@ -76,6 +77,7 @@ async function load(
   const identity = await recovery.identity();
   const incarnation = await Incarnation.load(store, write, randomId);
   let running: RunningClient | undefined;
+  const roster = new Roster(() => context, options.limits?.maxUsers);
   const relay = new RelaySession({
     url: options.url,
     connector: seams.connector ?? webSocketConnector({ WebSocket: options.WebSocket, clock }),
@@ -92,11 +94,14 @@ async function load(
       resume: (log) => running?.logs.resume(log),
       signal: (groupId, payload) => context.signals.hear(groupId, payload),
       data: (data) => handler.emit("unencryptedData", data),
+      notice: ({ text, sentAt }) => handler.emit("notice", { text, sentAt }),
+      directory: (news) => roster.news(news),
     },
     maxUnprocessedBytes: options.limits?.maxUnprocessedBytes,
   });
   const [contacts, keyPackages, outbox, delivery, failures, history, registered] = await Promise.all([
     Contacts.load(store, write, {
+      met: (userId) => roster.met(userId),
       identityChanged: (userId, pinned, offered) =>
         handler.emit("identityChanged", { userId, pinned, offered }),
       deviceAdded: (userId, deviceId) => handler.emit("deviceAdded", { userId, deviceId }),
@@ -178,6 +183,8 @@ async function load(
     unopened: (groupId, error) =>
       askAgain(context, { registry, starter, ownRequests }, asBytes(groupId), error),
     rejected: (rejection) => void ownRequests.rejected(rejection).catch(report),
+    userRemoved: (userId) => roster.removed(userId),
+    notice: ({ text, sentAt }) => handler.emit("notice", { text, sentAt }),
   });
   running = new RunningClient({
     context,
@@ -185,6 +192,7 @@ async function load(
     store,
     reload: (session) => load(options, session, seams, handler, true),
     registry,
+    roster,
     starter,
     inbox,
     handler,

@@ -52,6 +52,8 @@ export interface ClientLimits {
    * is read later, from the place reached.
    */
   readonly maxUnprocessedBytes?: number;
+  /** How many users of a relay with an open directory are followed; default 100,000. */
+  readonly maxUsers?: number;
 }
 
 /** What a simulation takes the place of. Not part of the public interface. */

@@ -21,6 +21,7 @@ import { Logs } from "./logs.js";
 import { reconcile } from "./reconciliation.js";
 import type { GuardedStore } from "./recovery/guarded-store.js";
 import { ifConnected } from "./reporting.js";
+import type { Roster } from "./roster.js";
 import { FollowedChannels } from "./signals/followed-channels.js";
 
 /** Milliseconds between two looks for what is too old, or due. */
@@ -42,6 +43,7 @@ export interface RunningParts {
   /** Reads the store again, for another device of the user. */
   readonly reload: (store: GuardedStore) => Promise<RunningClient>;
   readonly registry: Registry;
+  readonly roster: Roster;
   readonly starter: Starter;
   readonly inbox: Inbox;
   readonly handler: RunningHandler;
@@ -56,6 +58,7 @@ export interface RunningParts {
 export class RunningClient {
   readonly context: Context;
   readonly registry: Registry;
+  readonly roster: Roster;
   readonly starter: Starter;
   readonly ownRequests: OwnRequests;
   readonly invitations: Invitations;
@@ -79,6 +82,7 @@ export class RunningClient {
   constructor(parts: RunningParts) {
     this.context = parts.context;
     this.registry = parts.registry;
+    this.roster = parts.roster;
     this.starter = parts.starter;
     this.ownRequests = parts.ownRequests;
     this.invitations = parts.invitations;
@@ -167,6 +171,7 @@ export class RunningClient {
     this.#supply.ended();
     this.channels.ended();
     this.logs.disconnected();
+    this.roster.disconnected();
     this.#handler.ended(end, error);
   }
 

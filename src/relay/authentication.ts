@@ -4,6 +4,7 @@ import { SubrosaError } from "../base/errors.js";
 import { verify } from "../crypto/signature.js";
 import { isName } from "../wire/identifiers.js";
 import {
+  type Account,
   type Authentication,
   certificateToBeSigned,
   deviceListToBeSigned,
@@ -85,4 +86,39 @@ async function ask(hook: AuthenticateHook, { account, token }: Authentication): 
   } catch (cause) {
     throw new SubrosaError("internal", "the operator's authenticate hook failed", { cause });
   }
+}
+
+/** A user id that is to be bound to an account key: for the first time, or in place of another key. */
+export interface AccountKeyRequest {
+  readonly userId: string;
+  /** The key that wants the user id, whose holder has proved to have it. 65 bytes: an uncompressed P-256 point. */
+  readonly accountKey: Uint8Array;
+  /** The key that has it now; absent where none has. */
+  readonly previous?: Uint8Array;
+}
+
+/**
+ * Decides on account keys: `true` binds the user id to the key. Anything else refuses: a first key with `unauthorized`,
+ * another one with `user-id-taken`. Throwing says that it could not be decided: the client tries again.
+ */
+export type AccountKeyHook = (request: AccountKeyRequest) => boolean | Promise<boolean>;
+
+/** Asks about a key that is not the one bound to the user id. Resolves to the key that it may take the place of. */
+export async function replacedKey(
+  hook: AccountKeyHook | undefined,
+  { userId, accountKey }: Account,
+  known: Account | undefined,
+): Promise<Bytes | undefined> {
+  const previous = known?.accountKey;
+  if (hook === undefined || (previous !== undefined && equalBytes(previous, accountKey))) return undefined;
+  let binds: boolean;
+  try {
+    binds = (await hook({ userId, accountKey, ...(previous && { previous }) })) === true;
+  } catch (cause) {
+    throw new SubrosaError("internal", "the operator's accountKeys hook failed", { cause });
+  }
+  if (binds) return previous;
+  throw previous === undefined
+    ? new SubrosaError("unauthorized", "the relay's operator does not admit this user")
+    : new SubrosaError("user-id-taken", "another account has this user id, and keeps it");
 }

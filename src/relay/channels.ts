@@ -85,7 +85,7 @@ export class Channels {
   /** To all subscribers, here and at other nodes, but the one who says it. */
   publish(channel: string, frame: Bytes, from: SessionChannels): void {
     this.#pass(channel, frame, from);
-    this.#storage.broadcast?.(topicOf(channel), frame);
+    void this.#storage.broadcast?.(topicOf(channel), frame);
   }
 
   #pass(channel: string, frame: Bytes, from?: SessionChannels): void {

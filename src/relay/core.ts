@@ -3,11 +3,13 @@ import type { Clock } from "../base/clock.js";
 import { toHex } from "../base/encoding.js";
 import { SubrosaError } from "../base/errors.js";
 import { randomBytes } from "../crypto/random.js";
+import { encodeRelayFrame } from "../wire/frames.js";
 import { CloseCode } from "../wire/protocol.js";
 import type { RefusalCode } from "../wire/refusals.js";
 import { Allowances } from "./abuse/allowances.js";
 import { Counts } from "./abuse/buckets.js";
-import type { AuthenticateHook } from "./authentication.js";
+import { Administration } from "./administration.js";
+import type { AccountKeyHook, AuthenticateHook } from "./authentication.js";
 import { type ChannelHook, Channels, type DataHook } from "./channels.js";
 import { Hub } from "./hub.js";
 import type { RelayLimits } from "./limits.js";
@@ -18,12 +20,18 @@ import { Session } from "./session.js";
 import { Signals } from "./signals.js";
 import type { RelaySocket } from "./socket.js";
 import type { RelayStorage, Sender } from "./storage.js";
+import { decodeWord, encodeWord, RELAYS, type Word } from "./words.js";
 
 /** One frame as the operator's hook sees it. */
 export interface FrameInfo {
   readonly direction: "in" | "out";
-  /** Absent before the connection has authenticated. */
+  /** Tells the connections of this relay apart. */
+  readonly connection: number;
+  /** Where it comes from: an IP address, as limits count it. */
+  readonly address: string;
+  /** Both absent before the connection has authenticated. `deviceId`: 32 hexadecimal digits. */
   readonly userId?: string;
+  readonly deviceId?: string;
   /** The frame's bytes: what wire/PROTOCOL.md describes, never a plaintext. Not to be changed. */
   readonly bytes: Uint8Array;
 }
@@ -41,6 +49,9 @@ export interface CoreOptions {
   readonly onFrame?: FrameHook | undefined;
   readonly onData?: DataHook | undefined;
   readonly onSubscribe?: ChannelHook | undefined;
+  readonly accountKeys?: AccountKeyHook | undefined;
+  /** Whether every user may know of every other. */
+  readonly isOpen?: boolean | undefined;
   /** Where the nonces of challenges come from; a simulation owns them. */
   readonly randomId?: ((length: number) => Bytes) | undefined;
   /** Is told of failures of the relay's own; clients learn only that there was one. */
@@ -61,8 +72,10 @@ export interface RelayServices {
   readonly metrics: Metrics;
   readonly randomId: (length: number) => Bytes;
   readonly authenticate: AuthenticateHook | undefined;
+  readonly accountKeys: AccountKeyHook | undefined;
+  readonly isOpen: boolean;
   /** False if the operator's hook vetoes the frame. */
-  permits(direction: "in" | "out", userId: string | undefined, bytes: Bytes): boolean;
+  permits(direction: "in" | "out", bytes: Bytes, session: Session): boolean;
   report(error: unknown): void;
   /** The relay refuses something to a session from there. */
   refused(code: RefusalCode, address: string): void;
@@ -72,6 +85,8 @@ export interface RelayServices {
   entering(sender: Sender): void;
   /** A session has authenticated; an older one of its device ends. */
   entered(session: Session, sender: Sender): void;
+  /** A user is new. */
+  registered(userId: string): void;
   left(session: Session, sender: Sender | undefined): void;
 }
 
@@ -86,6 +101,9 @@ export class RelayCore {
   readonly #leave = new Map<Session, () => void>();
   readonly #maintenance: Maintenance;
   readonly #unwatch: () => void;
+  readonly #unhear: () => void;
+  readonly administration: Administration;
+  #connections = 0;
   /** Connections by address, those of them that have not authenticated, and sessions by user. */
   readonly #addresses = new Counts();
   readonly #waitingAddresses = new Counts();
@@ -93,7 +111,8 @@ export class RelayCore {
   #waiting = 0;
 
   constructor(options: CoreOptions) {
-    const { storage, limits, clock, authenticate, onFrame, onError, randomId = randomBytes } = options;
+    const { storage, limits, clock, authenticate, accountKeys, onFrame, onError } = options;
+    const { randomId = randomBytes, isOpen = false } = options;
     const log = options.log ?? new Log(undefined, clock, false);
     this.#log = log;
     const report = (error: unknown) => {
@@ -123,12 +142,13 @@ export class RelayCore {
       onSubscribe: options.onSubscribe,
       randomId,
       authenticate,
+      accountKeys,
+      isOpen,
       report,
       allowances: new Allowances(clock, limits),
       metrics,
-      permits: (direction, userId, bytes) =>
-        onFrame === undefined ||
-        onFrame({ direction, bytes, ...(userId !== undefined && { userId }) }) !== false,
+      permits: (direction, bytes, session) =>
+        onFrame === undefined || onFrame({ direction, bytes, ...session.info }) !== false,
       refused: (code, address) => {
         this.metrics.refusals.add(code);
         if (code === "rate-limited") log.limited(code, address);
@@ -136,6 +156,10 @@ export class RelayCore {
       closing: (code, address) => this.#closing(code, address),
       entering: (sender) => this.#entering(sender),
       entered: (session, sender) => this.#entered(session, sender),
+      registered: (userId) => {
+        const news = { type: "directory", created: [userId], removed: [] } as const;
+        if (isOpen) void this.#spread(news).catch(report);
+      },
       left: (session, sender) => this.#left(session, sender),
     };
     this.#unwatch = storage.watch((appended) => {
@@ -145,7 +169,39 @@ export class RelayCore {
         report(error);
       }
     });
+    this.#unhear = storage.hear?.(RELAYS, (word) => this.#hear(word)) ?? (() => {});
     this.#maintenance = new Maintenance(storage, limits, clock, report);
+    this.administration = new Administration({
+      storage,
+      limits,
+      now: () => clock.now(),
+      connected: (userId) => this.#users.of(userId),
+      spread: (word) => this.#spread(word),
+    });
+  }
+
+  /** Does something here and at all relays that share the storage. */
+  async #spread(word: Word): Promise<void> {
+    this.#carryOut(word);
+    await this.#services.storage.broadcast?.(RELAYS, encodeWord(word));
+  }
+
+  #hear(bytes: Bytes): void {
+    try {
+      this.#carryOut(decodeWord(bytes));
+    } catch (error) {
+      this.#services.report(error);
+    }
+  }
+
+  #carryOut(word: Word): void {
+    if (word.type === "directory" && !this.#services.isOpen) return;
+    const frame = word.type === "userRemoved" ? undefined : encodeRelayFrame(word);
+    for (const session of [...this.#devices.values()]) {
+      if (frame !== undefined) session.send(frame);
+      else if (word.type === "userRemoved" && session.sender.userId === word.userId)
+        session.close(CloseCode.userRemoved, "the operator removed the user");
+    }
   }
 
   /** Connections at this moment. */
@@ -161,7 +217,10 @@ export class RelayCore {
       socket.close(CloseCode.rateLimited, reason);
       return undefined;
     }
-    const session = new Session(this.#services, socket, relayName, address);
+    const session = new Session(this.#services, socket, relayName, {
+      address,
+      connection: ++this.#connections,
+    });
     this.metrics.connections.add();
     this.#sessions.add(session);
     this.#addresses.add(address);
@@ -199,6 +258,7 @@ export class RelayCore {
   async close(code: number, reason: string): Promise<void> {
     for (const session of [...this.#sessions]) session.close(code, reason);
     this.#unwatch();
+    this.#unhear();
     await this.#maintenance.stop();
     this.#log.flush();
   }

@@ -83,7 +83,7 @@ export interface RelayLimits {
   /**
    * What one user may do in an hour, all at once if need be; more is refused as `rate-limited`: asking for users'
    * key packages, asking to join groups, adding devices of people it shares nothing with, beginning direct
-   * conversations, making groups, and claiming names for them. All users of one address together may do
+   * conversations, making groups, claiming names for them, and asking for a page of an open directory. All users of one address together may do
    * {@link addressFactor} times as much.
    */
   readonly keyPackageFetchesPerHour: number;
@@ -92,6 +92,7 @@ export interface RelayLimits {
   readonly firstContactsPerHour: number;
   readonly groupCreationsPerHour: number;
   readonly nameClaimsPerHour: number;
+  readonly directoryPagesPerHour: number;
   readonly addressFactor: number;
   /**
    * How often in an hour one user's one-time key packages are handed out, to all and to one same user; whoever asks
@@ -177,6 +178,7 @@ export const DEFAULT_LIMITS: RelayLimits = {
   firstContactsPerHour: 300,
   groupCreationsPerHour: 300,
   nameClaimsPerHour: 100,
+  directoryPagesPerHour: 5000,
   addressFactor: 10,
   oneTimePackagesPerHour: 200,
   oneTimePackagesPerPair: 20,

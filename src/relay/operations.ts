@@ -29,6 +29,8 @@ export interface OperationContext {
   readonly allowances: Allowances;
   readonly channels: SessionChannels;
   readonly origin: Origin;
+  /** Whether everyone may learn who is there. */
+  readonly isOpen: boolean;
   now(): number;
   /** Begins a subscription once the answer was sent. */
   subscribe(log: LogId, position: number): void;
@@ -48,7 +50,7 @@ function refuse(code: RefusalCode, reason: string): never {
   throw new SubrosaError(code, reason);
 }
 
-function quotasOf(limits: RelayLimits): Quotas {
+export function quotasOf(limits: RelayLimits): Quotas {
   const { maxInboxEntries, maxInboxBytes, maxRequests, maxGroups } = limits;
   return { maxInboxEntries, maxInboxBytes, maxRequests, maxGroups };
 }
@@ -57,6 +59,8 @@ function blobCommand(context: OperationContext, { blobId }: { readonly blobId: B
   const { sender, limits } = context;
   return { blobId, userId: sender.userId, now: context.now(), quotas: limits };
 }
+/** So many names fit into any frame that a relay would allow. */
+const USERS_PER_PAGE = 200;
 
 /** Bytes that are hashed at once; more are hashed by another thread, whose round trip costs less than they do. */
 const MAX_HASHED_NOW = 64 * 1024;
@@ -282,5 +286,12 @@ export const handlers: Omit<Handlers, "append"> = {
   async deleteBlob(context, body) {
     await context.storage.blobs.delete(blobCommand(context, body));
     return undefined;
+  },
+  async listUsers({ storage, allowances, origin, isOpen }, { after }) {
+    if (!isOpen) refuse("forbidden", "the relay's directory is not open");
+    allowances.spend("directoryPagesPerHour", origin);
+    const page = await storage.listUsers({ limit: USERS_PER_PAGE, ...(after !== undefined && { after }) });
+    const users = page.items.map(({ userId }) => userId);
+    return { users, ...(page.next !== undefined && { next: page.next }) };
   },
 };

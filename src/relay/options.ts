@@ -2,7 +2,7 @@ import type { Server as HttpServer } from "node:http";
 import type { Server as HttpsServer } from "node:https";
 import type { Clock } from "../base/clock.js";
 import { assertArgument } from "../base/errors.js";
-import type { AuthenticateHook } from "./authentication.js";
+import type { AccountKeyHook, AuthenticateHook } from "./authentication.js";
 import type { ChannelHook, DataHook } from "./channels.js";
 import type { FrameHook } from "./core.js";
 import type { RelayLimits } from "./limits.js";
@@ -28,6 +28,14 @@ export interface RelayOptions {
   name?: string | readonly string[];
   /** Your app's own login. It admits a user by resolving to `true`. */
   authenticate?: AuthenticateHook;
+  /**
+   * What becomes of an account key that is new. `"reject"`, the default: a user id belongs to the first key, and
+   * another one is refused as `user-id-taken`. With a hook it decides, on first keys too; a key that it lets take the
+   * place of another ends the other's sessions and devices, and those who know the user are asked by their clients.
+   */
+  accountKeys?: "reject" | AccountKeyHook;
+  /** Who may know who is there: `"contacts"`, the default, those who share a conversation; `"open"`: everyone. */
+  directory?: "contacts" | "open";
   limits?: Partial<RelayLimits>;
   /**
    * The origins of web pages that may connect, e.g. `["https://chat.example.org"]`; by default all may. Programs
@@ -59,7 +67,14 @@ export interface RelayOptions {
 }
 
 /** Throws `invalid-argument` for options that contradict each other or are not of their form. */
-export function checkOptions({ server, port, host, data, storage, origins, trustProxy }: RelayOptions): void {
+export function checkOptions(options: RelayOptions): void {
+  const { server, port, host, data, storage, origins, trustProxy } = options;
+  const { accountKeys = "reject", directory = "contacts" } = options;
+  assertArgument(
+    accountKeys === "reject" || typeof accountKeys === "function",
+    "accountKeys: reject or a hook",
+  );
+  assertArgument(["contacts", "open"].includes(directory), "directory: contacts or open");
   assertArgument(
     server === undefined || (port === undefined && host === undefined),
     "server: not with port or host",

@@ -139,7 +139,7 @@ export class RequestRunner {
   }
 
   #context(started: ((subscription: Subscription) => void) | undefined): OperationContext {
-    const { storage, limits, clock, allowances } = this.#services;
+    const { storage, limits, clock, allowances, isOpen } = this.#services;
     const { sender, address } = this.#host;
     return {
       storage,
@@ -147,6 +147,7 @@ export class RequestRunner {
       sender,
       allowances,
       channels: this.#channels,
+      isOpen,
       origin: { userId: sender.userId, address },
       now: () => clock.now(),
       subscribe: (log, position) => {

@@ -8,6 +8,7 @@ import { CloseCode, SUBPROTOCOL } from "../wire/protocol.js";
 import { addressOf } from "./abuse/address.js";
 import { Counts } from "./abuse/buckets.js";
 import { guardHandshakes } from "./abuse/handshakes.js";
+import type { Administration, GroupReference, ListPage, RelayGroup, RelayUser } from "./administration.js";
 import { RelayCore } from "./core.js";
 import { openLmdbStorage, openMemoryStorage } from "./embedded/open.js";
 import { Heartbeat } from "./heartbeat.js";
@@ -17,7 +18,7 @@ import { endpoints } from "./operation/endpoints.js";
 import { Log } from "./operation/log.js";
 import { checkOptions, type RelayOptions, relayNames } from "./options.js";
 import type { Session } from "./session.js";
-import type { RelayStorage } from "./storage.js";
+import type { Page, RelayStorage } from "./storage.js";
 import { ServerSocket } from "./web-socket.js";
 
 /** How long the storage may take to say that it serves, in milliseconds. */
@@ -103,15 +104,19 @@ export class Relay {
   }
 
   #start(http: HttpServer | HttpsServer, storage: RelayStorage): void {
-    const { authenticate, onFrame, onData, onSubscribe } = this.#options;
+    const { authenticate, onFrame, onData, onSubscribe, accountKeys, directory } = this.#options;
     const onError = (error: unknown) => {
       this.#options.onError?.(error);
       // Nothing can be written any more: clients had better find out.
       if (isFenced(error)) void this.close().catch(() => {});
     };
     const [limits, clock, log] = [this.#limits, this.#clock, this.#log];
+    const policies = {
+      accountKeys: accountKeys === "reject" ? undefined : accountKeys,
+      isOpen: directory === "open",
+    };
     const hooks = { authenticate, onFrame, onData, onSubscribe, onError };
-    const core = new RelayCore({ storage, limits, clock, log, ...hooks });
+    const core = new RelayCore({ storage, limits, clock, log, ...hooks, ...policies });
     this.#core = core;
     if (this.#options.server === undefined) {
       const dropped = (reason: string) => core.metrics.unanswered.add(reason);
@@ -221,6 +226,47 @@ export class Relay {
   async metrics(): Promise<string> {
     if (this.#core === undefined) throw new SubrosaError("closed", "the relay does not listen");
     return this.#core.renderMetrics();
+  }
+
+  get #administration(): Administration {
+    if (this.#core === undefined) throw new SubrosaError("closed", "the relay does not listen");
+    return this.#core.administration;
+  }
+
+  /** The users, a part at a time, in any order. This and what follows throws `closed` while the relay does not listen. */
+  async users(page?: ListPage): Promise<Page<RelayUser>> {
+    return this.#administration.users(page);
+  }
+
+  /**
+   * Removes a user: its id is free again, its devices are refused for ever. Sessions end with 4413; those who share a
+   * conversation with it (all, where the directory is open) are told, and have to remove it from their groups
+   * themselves. False if there is none.
+   */
+  async removeUser(userId: string): Promise<boolean> {
+    return this.#administration.removeUser(userId);
+  }
+
+  /** The groups and direct conversations, a part at a time, in any order. */
+  async groups(page?: ListPage): Promise<Page<RelayGroup>> {
+    return this.#administration.groups(page);
+  }
+
+  /**
+   * Closes a group: nobody can write to it any more, its members are told that the operator did it, and its name is
+   * free again. False if it was closed before. Throws `unknown-group`, and `forbidden` for a direct conversation.
+   */
+  async closeGroup(group: GroupReference): Promise<boolean> {
+    return this.#administration.closeGroup(group);
+  }
+
+  /**
+   * Shows a notice, one line of at most 4,096 bytes, to everybody who is connected; with `userId` to each device of
+   * that user, when it comes. Clients show it as the operator's, and as no member's. Throws `invalid-argument`,
+   * `unknown-user`, and `quota-exceeded` where the user's inboxes are full.
+   */
+  async notify(text: string, options?: { readonly userId?: string }): Promise<void> {
+    return this.#administration.notify(text, options);
   }
 
   /**

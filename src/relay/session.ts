@@ -1,12 +1,13 @@
 import type { Bytes } from "../base/bytes.js";
+import { toHex } from "../base/encoding.js";
 import { SubrosaError } from "../base/errors.js";
 import { type ClientFrame, decodeClientFrame, encodeRelayFrame, type RelayFrame } from "../wire/frames.js";
 import { type LogId, logKey } from "../wire/identifiers.js";
 import type { Authentication } from "../wire/identity.js";
 import { CloseCode, NONCE_LENGTH } from "../wire/protocol.js";
 import type { RefusalCode } from "../wire/refusals.js";
-import { checkForm, verifyAuthentication } from "./authentication.js";
-import type { RelayServices } from "./core.js";
+import { checkForm, replacedKey, verifyAuthentication } from "./authentication.js";
+import type { FrameInfo, RelayServices } from "./core.js";
 import { ReadingGate } from "./reading-gate.js";
 import { ReadingTurns } from "./reading-turns.js";
 import { type RequestHost, RequestRunner, reasonOf, refusalCode } from "./request-runner.js";
@@ -26,9 +27,9 @@ const FINISH_TIMEOUT = 5000;
 
 /** One connection, from its challenge to its end. Nothing that comes in can make it throw. */
 export class Session implements Reader, RequestHost {
-  /** Where the connection comes from; see `addressOf`. */
-  readonly address: string;
   readonly turns: ReadingTurns;
+  /** Where the connection comes from, see `addressOf`, and which it is. */
+  readonly #connection: { readonly address: string; readonly connection: number };
   readonly #services: RelayServices;
   readonly #socket: RelaySocket;
   readonly #relayName: string;
@@ -40,17 +41,22 @@ export class Session implements Reader, RequestHost {
   #sender: Sender | undefined;
   #cancelTimer: () => void = () => {};
 
-  constructor(services: RelayServices, socket: RelaySocket, relayName: string, address: string) {
+  constructor(
+    services: RelayServices,
+    socket: RelaySocket,
+    relayName: string,
+    connection: { readonly address: string; readonly connection: number },
+  ) {
     this.#services = services;
     this.#nonce = services.randomId(NONCE_LENGTH);
     this.#socket = socket;
     this.#relayName = relayName;
-    this.address = address;
+    this.#connection = connection;
     this.#gate = new ReadingGate(
       socket,
       services.clock,
       services.limits,
-      services.allowances.ofAddress(address),
+      services.allowances.ofAddress(connection.address),
     );
     this.turns = new ReadingTurns(socket, services.clock, services.limits, () => {
       this.close(CloseCode.slowReader, "this reader takes nothing of what waits for it");
@@ -61,6 +67,19 @@ export class Session implements Reader, RequestHost {
   /** Who the session acts for; only once it is ready. */
   get sender(): Sender {
     return this.#sender as Sender;
+  }
+
+  get address(): string {
+    return this.#connection.address;
+  }
+
+  /** What the operator's hook learns of it. */
+  get info(): Omit<FrameInfo, "direction" | "bytes"> {
+    const { deviceId, userId } = this.#sender ?? {};
+    return {
+      ...this.#connection,
+      ...(userId !== undefined && { userId, deviceId: toHex(deviceId as Bytes) }),
+    };
   }
 
   get deviceId(): Bytes {
@@ -93,7 +112,7 @@ export class Session implements Reader, RequestHost {
     if (this.#state === "closed") return;
     try {
       this.#services.metrics.bytesIn.add("", bytes.length);
-      if (!this.#services.permits("in", this.#sender?.userId, bytes)) {
+      if (!this.#services.permits("in", bytes, this)) {
         this.close(CloseCode.forbidden, "vetoed by the operator");
         return;
       }
@@ -156,7 +175,7 @@ export class Session implements Reader, RequestHost {
     if (this.#state === "closed") return;
     const { metrics, limits } = this.#services;
     try {
-      if (!this.#services.permits("out", this.#sender?.userId, bytes)) {
+      if (!this.#services.permits("out", bytes, this)) {
         this.close(CloseCode.forbidden, "vetoed by the operator");
         return;
       }
@@ -206,16 +225,19 @@ export class Session implements Reader, RequestHost {
   }
 
   async #authenticate(authentication: Authentication): Promise<void> {
-    const { storage, clock, limits, allowances, authenticate } = this.#services;
+    const { storage, clock, limits, allowances, authenticate, accountKeys, isOpen } = this.#services;
     const sender: Sender = { userId: authentication.account.userId, deviceId: authentication.deviceId };
     try {
       const challenge = { relayName: this.#relayName, nonce: this.#nonce };
       const now = () => clock.now();
       const expiresAt = await verifyAuthentication(authentication, challenge, authenticate, now);
       if (this.#state !== "authenticating") return;
-      if ((await storage.account(sender.userId)) === undefined) allowances.register(this.address);
       const { account, deviceId, incarnation, incarnationTag } = authentication;
-      const admitted = await storage.admit({ account, deviceId, incarnation, incarnationTag, now: now() });
+      const known = await storage.account(sender.userId);
+      if (known === undefined) allowances.register(this.address);
+      const replaces = await replacedKey(accountKeys, account, known);
+      const admission = { account, deviceId, incarnation, incarnationTag, now: now() };
+      const admitted = await storage.admit({ ...admission, ...(replaces && { replaces }) });
       if (this.#state !== "authenticating") return;
       this.#services.entering(sender);
       this.#cancelTimer();
@@ -226,6 +248,9 @@ export class Session implements Reader, RequestHost {
       this.#endAt(expiresAt);
       const { maxFrameBytes } = limits;
       this.sendFrame({ type: "ready", ready: { ...admitted, maxFrameBytes, time: now() } });
+      // That it comes at all says that there is a directory to ask for.
+      if (isOpen) this.sendFrame({ type: "directory", created: [], removed: [] });
+      if (admitted.registered) this.#services.registered(sender.userId);
     } catch (error) {
       this.#loginFailed(error);
     }

@@ -41,7 +41,7 @@ export class Signals {
     if (!passed) return;
     const frame = encodeRelayFrame(signal);
     hub.pass(signal.groupId, frame, from);
-    storage.broadcast?.(groupTopic(signal.groupId), frame);
+    void storage.broadcast?.(groupTopic(signal.groupId), frame);
   }
 
   async #mayPass(deviceId: Bytes, { groupId, payload }: SignalFrame): Promise<boolean> {

@@ -55,6 +55,11 @@ export interface AdmitCommand {
   readonly deviceId: Bytes;
   readonly incarnation: number;
   readonly incarnationTag: Bytes;
+  /**
+   * The account key that this account may take the place of, if the user id is bound to it: its devices go as with
+   * {@link RelayStorage.removeUser}, in the same step. What the user has blocked stays blocked.
+   */
+  readonly replaces?: Bytes;
   readonly now: number;
 }
 
@@ -118,6 +123,42 @@ export interface PruneCommand {
   readonly maxLogBytes: number;
   /** How many entries are dropped, or logs looked at, in this step at most. */
   readonly batch: number;
+}
+
+/** Asks for the next part of a list that may be long. */
+export interface PageCommand {
+  /** The `next` of the page before; absent for the first. Another text is refused as `malformed`. */
+  readonly after?: string;
+  /** About how many items are wanted, at least 1; a storage may give a few more, or fewer. */
+  readonly limit: number;
+}
+
+/** A part of a list, in any order. What was there from the first page to the last is in one of them, perhaps in two. */
+export interface Page<T> {
+  readonly items: readonly T[];
+  /** Where the list goes on; absent at its end. */
+  readonly next?: string;
+}
+
+/** A group or a direct conversation as the operator may see it. */
+export interface GroupInfo {
+  readonly groupId: Bytes;
+  /** The hash of the name it took last, if any. */
+  readonly nameHash?: Bytes;
+  /** The two users of a direct conversation. */
+  readonly direct?: readonly [string, string];
+  /** Entries whose content is kept, and the bytes of these contents. */
+  readonly entries: number;
+  readonly bytes: number;
+  readonly closed: boolean;
+}
+
+/** An entry of the relay's own for the inboxes of some devices. */
+export interface DepositCommand {
+  readonly devices: readonly Bytes[];
+  readonly content: EntryContent;
+  readonly now: number;
+  readonly quotas: Quotas;
 }
 
 /** An entry as it is kept. */
@@ -192,6 +233,7 @@ export interface RelayStorage {
   account(userId: string): Promise<Account | undefined>;
   /** Forgets the account, its devices and key packages; the device ids stay taken. False if there is none. */
   removeUser(userId: string): Promise<boolean>;
+  listUsers(page: PageCommand): Promise<Page<Account>>;
 
   /** Resolves to the one-time packages now held. */
   publishKeyPackages(command: PublishCommand): Promise<number>;
@@ -218,12 +260,26 @@ export interface RelayStorage {
   /** Idempotent, as is the release. */
   claimName(command: NameCommand): Promise<void>;
   releaseName(command: NameCommand): Promise<void>;
+  /**
+   * Ends a group's log with an `operatorClose` entry and frees its name. False if it was closed before. Refuses with
+   * `unknown-group`, and with `forbidden` for a direct conversation, which would only begin anew.
+   */
+  closeGroup(groupId: Bytes, now: number): Promise<boolean>;
+  /**
+   * Puts an entry of the relay's own into the inboxes, each once by its entry id; those that are full, and those of
+   * devices that were removed, are passed over. Resolves to how many have it.
+   */
+  deposit(command: DepositCommand): Promise<number>;
   /** Ignores a cursor that does not match. */
   ack(log: LogId, deviceId: Bytes, cursor: Cursor): Promise<void>;
 
   resolveName(nameHash: Bytes): Promise<Bytes | undefined>;
   resolveDirect(slot: Bytes): Promise<DirectBinding | undefined>;
   listGroups(deviceId: Bytes): Promise<GroupMembership[]>;
+  /** Every group, closed ones too while anything of them is kept. */
+  listAllGroups(page: PageCommand): Promise<Page<GroupInfo>>;
+  /** The devices that have access to the group. */
+  members(groupId: Bytes): Promise<Sender[]>;
   groupExists(groupId: Bytes): Promise<boolean>;
   access(groupId: Bytes, deviceId: Bytes): Promise<Access | undefined>;
   head(log: LogId): Promise<LogHead>;
@@ -252,9 +308,9 @@ export interface RelayStorage {
   enter?(deviceId: Bytes, ended: (why: "replaced" | "revoked") => void): () => void;
   /**
    * Of storages that several relays share: passes something that is kept nowhere on to the others that hear the topic
-   * (64 lowercase hexadecimal digits or so behind a letter and a colon). It may be lost, and nobody is told.
+   * (64 lowercase hexadecimal digits or so behind a letter and a colon). It may be lost, and nobody is told: this never rejects.
    */
-  broadcast?(topic: string, frame: Bytes): void;
+  broadcast?(topic: string, frame: Bytes): Promise<void>;
   /** Of storages that several relays share: calls `listener` for what others broadcast. The result ends it. */
   hear?(topic: string, listener: (frame: Bytes) => void): () => void;
   /** Drops what is too old, acked by all, or over the byte cap; one bounded step. True if it went round all logs. */

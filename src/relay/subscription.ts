@@ -109,7 +109,7 @@ export class Subscription {
 
   /** True for entries after which this reader may read less, or nothing. */
   #concerns({ kind, sender, content }: StoredEntry): boolean {
-    if (kind === EntryKind.close) return true;
+    if (kind === EntryKind.close || kind === EntryKind.operatorClose) return true;
     const me = this.#reader.deviceId;
     if (kind === EntryKind.leave) return equalBytes(sender, me);
     return content?.bundle?.access.some(({ deviceId }) => equalBytes(deviceId, me)) ?? false;

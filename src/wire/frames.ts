@@ -20,6 +20,14 @@ import {
   encodeAuthentication,
   encodeChallenge,
 } from "./identity.js";
+import {
+  type DirectoryNews,
+  decodeDirectoryNews,
+  decodeNotice,
+  encodeDirectoryNews,
+  encodeNotice,
+  type Notice,
+} from "./operator.js";
 import { GROUP_ID_LENGTH } from "./protocol.js";
 import { REFUSALS, type RefusalCode, refusalOf } from "./refusals.js";
 import { type BodyOf, type OperationName, operationOf, operations, type ResultOf } from "./requests.js";
@@ -38,6 +46,8 @@ const Type = {
   ended: 0x31,
   relayedSignal: 0x32,
   data: 0x33,
+  notice: 0x34,
+  directory: 0x35,
 } as const;
 
 /** A request of any operation. */
@@ -91,7 +101,9 @@ export type RelayFrame =
   | { readonly type: "entries"; readonly log: LogId; readonly entries: readonly LogEntry[] }
   | { readonly type: "ended"; readonly log: LogId; readonly reason: EndReason }
   | SignalFrame
-  | ({ readonly type: "data" } & ChannelData);
+  | ({ readonly type: "data" } & ChannelData)
+  | ({ readonly type: "notice" } & Notice)
+  | ({ readonly type: "directory" } & DirectoryNews);
 
 const MAX_REASON_BYTES = 512;
 
@@ -176,6 +188,10 @@ export function encodeRelayFrame(frame: RelayFrame): Bytes {
         return void writer.u8(Type.relayedSignal).fixed(frame.groupId).opaque(frame.payload);
       case "data":
         return encodeChannelData(writer.u8(Type.data), frame);
+      case "notice":
+        return encodeNotice(writer.u8(Type.notice), frame);
+      case "directory":
+        return encodeDirectoryNews(writer.u8(Type.directory), frame);
     }
   }, undefined);
 }
@@ -221,6 +237,10 @@ export function decodeRelayFrame(bytes: Uint8Array): RelayFrame {
         return decodeSignal(reader);
       case Type.data:
         return { type: "data", ...decodeChannelData(reader) };
+      case Type.notice:
+        return { type: "notice", ...decodeNotice(reader) };
+      case Type.directory:
+        return { type: "directory", ...decodeDirectoryNews(reader) };
       default:
         return reader.fail("unknown frame type");
     }

@@ -2,7 +2,7 @@ import { type Bytes, equalBytes } from "../base/bytes.js";
 import { fromUtf8, toHex, toUtf8 } from "../base/encoding.js";
 import { SubrosaError } from "../base/errors.js";
 import type { Reader } from "../codec/reader.js";
-import type { Writer } from "../codec/writer.js";
+import { encode, type Writer } from "../codec/writer.js";
 import { DEVICE_ID_LENGTH, DIGEST_LENGTH, GROUP_ID_LENGTH, LogKind } from "./protocol.js";
 
 /** The most bytes a user id or a group name can have in UTF-8. */
@@ -42,6 +42,14 @@ export function decodeName(reader: Reader): string {
   );
   if (bytes.length === 0 || hasControl) reader.fail("not a valid name");
   return fromUtf8(bytes);
+}
+
+/** The bytes whose SHA-256 a relay knows a group's name by. */
+export function groupNameInput(name: string): Bytes {
+  return encode((writer) => {
+    writer.opaque(toUtf8("Subrosa 1 group name"));
+    encodeName(writer, name);
+  }, undefined);
 }
 
 /** Names one log. The id is a device id (inbox) or a group id (group log, request box). */

@@ -176,3 +176,12 @@ export function encodeChallenge(writer: Writer, challenge: Challenge): void {
 export function decodeChallenge(reader: Reader): Challenge {
   return { relayName: fromUtf8(reader.opaque(256)), nonce: reader.fixed(NONCE_LENGTH) };
 }
+
+/** The bytes whose SHA-256 is an account's fingerprint. */
+export function fingerprintInput(userId: string, accountKey: Bytes): Bytes {
+  return encode((writer) => {
+    writer.opaque(toUtf8("Subrosa 1 fingerprint"));
+    encodeName(writer, userId);
+    writer.fixed(accountKey);
+  }, undefined);
+}

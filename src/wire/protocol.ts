@@ -32,10 +32,16 @@ export const EntryKind = {
   leave: 3,
   /** Group log: the application message by which an admin deletes the group; the last entry of its log. */
   close: 4,
+  /** Group log: the relay's operator has closed the group; the last entry of its log. Written by the relay only. */
+  operatorClose: 5,
   /** Inbox: where the commit stands that added this device. Written by the relay only. */
   pointer: 16,
   /** Inbox: the refusal of a join request. */
   rejection: 17,
+  /** Inbox: the operator removed a user with whom the device shares a conversation. Written by the relay only. */
+  userRemoved: 18,
+  /** Inbox: a notice from the operator. Written by the relay only. */
+  notice: 19,
   /** Request box: a join request. */
   joinRequest: 32,
 } as const;
@@ -69,6 +75,7 @@ export const CloseCode = {
   slowReader: 4410,
   expired: 4411,
   revoked: 4412,
+  userRemoved: 4413,
   rateLimited: 4429,
   outdated: 4440,
 } as const;
@@ -81,6 +88,7 @@ export function isPermanentClose(code: number): boolean {
     code === CloseCode.forbidden ||
     code === CloseCode.replaced ||
     code === CloseCode.revoked ||
+    code === CloseCode.userRemoved ||
     code === CloseCode.outdated
   );
 }

@@ -26,6 +26,7 @@ export const REFUSALS = {
   "invalid-key": 22,
   revoked: 23,
   "unknown-blob": 24,
+  "user-removed": 26,
 } as const satisfies Partial<Record<ErrorCode, number>>;
 
 export type RefusalCode = keyof typeof REFUSALS;

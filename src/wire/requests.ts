@@ -27,6 +27,7 @@ import {
 } from "./identifiers.js";
 import { type Account, decodeAccount, encodeAccount } from "./identity.js";
 import { nothing, type Operation, operation } from "./operation.js";
+import { operatorOperations } from "./operator.js";
 import {
   DEVICE_ID_LENGTH,
   DIGEST_LENGTH,
@@ -335,6 +336,7 @@ export const operations = {
   }),
   ...blobOperations,
   ...channelOperations,
+  ...operatorOperations,
 } as const;
 
 export type Operations = typeof operations;

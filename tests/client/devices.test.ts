@@ -35,6 +35,7 @@ async function openContacts(store = memoryStore()) {
   const events: string[] = [];
   const short = (id: string) => Number.parseInt(id.slice(0, 2), 16);
   const contacts = await Contacts.load(session, (changes) => session.write(changes), {
+    met: () => {},
     identityChanged: () => events.push("changed"),
     deviceAdded: (_, id) => events.push(`+${short(id)}`),
     deviceRemoved: (_, id) => events.push(`-${short(id)}`),

@@ -51,6 +51,11 @@ export class TestRelay {
     this.#options = { ...this.#options, port: Number(new URL(this.url).port) };
   }
 
+  /** The relay that runs now. */
+  get running(): Relay {
+    return this.#relay as Relay;
+  }
+
   async stop(): Promise<void> {
     await this.#relay?.close();
     this.#relay = undefined;
@@ -84,6 +89,9 @@ const NAMES: readonly EventName[] = [
   "error",
   "receipt",
   "messagesDeleted",
+  "userCreated",
+  "userDeleted",
+  "notice",
   "groupCreated",
   "groupDeleted",
   "groupJoin",

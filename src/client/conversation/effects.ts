@@ -99,6 +99,7 @@ export type End =
   | { readonly removedBy: string }
   | { readonly left: true }
   | { readonly deletedBy: string }
+  | { readonly closed: true }
   | { readonly lost: true };
 
 /** Tells the app that a conversation ended; one that it left is gone for it already. */
@@ -116,6 +117,7 @@ export function announceEnd(context: Context, step: Step, end: End): void {
   } else if ("removedBy" in end) {
     step.after(() => context.emit("groupLeave", { group, reason: "removed", by: end.removedBy }));
   } else {
-    step.after(() => context.emit("groupLeave", { group, reason: "lost" }));
+    const reason = "closed" in end ? "closed" : "lost";
+    step.after(() => context.emit("groupLeave", { group, reason }));
   }
 }

@@ -12,6 +12,7 @@ import {
   type Rejection,
 } from "../../wire/entries.js";
 import { type Cursor, decodeCursor, encodeCursor, type LogId, START } from "../../wire/identifiers.js";
+import { decodeNotice, decodeUserRemoved, type Notice } from "../../wire/operator.js";
 import { EntryKind, LogKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
 import { layout } from "../layout.js";
@@ -35,6 +36,9 @@ export interface InboxHandler {
   /** The welcome is for a key package that is gone. Resolves once what is to be done about it is stored. */
   unopened(groupId: Uint8Array, error: SubrosaError): Promise<void>;
   rejected(rejection: Rejection): void;
+  /** What the operator did, or says. */
+  userRemoved(userId: string): void;
+  notice(notice: Notice): void;
 }
 
 function isUnopened(result: JoinResult): result is JoinResult & { readonly error: SubrosaError } {
@@ -160,6 +164,12 @@ export class Inbox {
         else if (kind === EntryKind.rejection) {
           const rejection = decode(decodeRejection, payload);
           effects.push(() => this.#handler.rejected(rejection));
+        } else if (kind === EntryKind.userRemoved) {
+          const { userId } = decode(decodeUserRemoved, payload);
+          effects.push(() => this.#handler.userRemoved(userId));
+        } else if (kind === EntryKind.notice) {
+          const notice = decode(decodeNotice, payload);
+          effects.push(() => this.#handler.notice(notice));
         }
       } catch (error) {
         effects.push(() => this.#context.report(error));

@@ -6,6 +6,7 @@ import { type EntryContent, type LogEntry, labelOf } from "../../wire/entries.js
 import { type Cursor, isSameCursor, type LogId } from "../../wire/identifiers.js";
 import { EntryKind, isHandshake } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
+import { announceEnd } from "./effects.js";
 import type { Intent, Sealed } from "./intent.js";
 import { keepHandshake } from "./journal.js";
 import { contentDigests, nextCursor } from "./log-digest.js";
@@ -58,6 +59,11 @@ async function receiveOne(
   at: Cursor,
   receiving: Receiving,
 ): Promise<void> {
+  if (labelOf(entry).kind === EntryKind.operatorClose) {
+    announceEnd(context, step, { closed: true });
+    step.end();
+    return;
+  }
   if (step.record.status === "repairing") return passBy(context, step, entry);
   if (step.record.restoration !== undefined) {
     if ((await receiving.restorer().receive(step, entry, digest, at)) === "known") return;

@@ -1,5 +1,5 @@
 import { equalBytes } from "../../base/bytes.js";
-import { SubrosaError } from "../../base/errors.js";
+import { payloadOf, SubrosaError, withPayload } from "../../base/errors.js";
 import {
   encodeRatchets,
   epochAuthenticator,
@@ -89,11 +89,13 @@ function refused(context: Context, step: Step, content: EntryContent, error: Sub
   const subject = step.record.subject;
   const group = subject.kind === "group" ? { group: subject.name } : {};
   if (content.kind === EntryKind.application || content.kind === EntryKind.close) {
-    step.after(() => context.emit("undecryptable", { ...group, reason: error.code }));
+    step.after(() =>
+      context.emit("undecryptable", { ...group, reason: error.code, ...payloadOf(content.payload) }),
+    );
     if (content.kind === EntryKind.application) step.noteReadable(false);
     return "unreadable";
   }
-  step.after(() => context.report(error));
+  step.after(() => context.report(withPayload(error, content.payload)));
   // Only this member cannot read the path: the others go on without it (RFC 9420 §7.5).
   if (error.rule === UNREADABLE_PATH) {
     // What this member would say from its old epoch nobody could read, and its commits would confuse the relay.

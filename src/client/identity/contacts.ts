@@ -26,6 +26,8 @@ export interface Contact {
   readonly listHash?: Bytes;
   /** The devices in that list. */
   readonly devices: readonly Bytes[];
+  /** The relay says that its operator removed the user; that changes nothing but what is shown. */
+  readonly removed?: boolean;
   /** Another key that the relay or a peer offered and that was not accepted yet. */
   readonly offeredKey?: Bytes;
 }
@@ -35,7 +37,7 @@ function encodeContact(writer: Writer, contact: Contact): void {
   encodeName(writer, contact.userId);
   writer
     .fixed(contact.pinnedKey)
-    .u8(contact.verified ? 1 : 0)
+    .u8((contact.verified ? 1 : 0) + (contact.removed ? 2 : 0))
     .uint53(contact.listVersion);
   writer.optional(contact.offeredKey, (w, key) => w.fixed(key));
   writer.optional(contact.listHash, (w, hash) => w.fixed(hash));
@@ -47,10 +49,19 @@ function decodeContact(reader: Reader, number: number): Contact {
   if (version !== 1 && version !== 2) reader.fail("unknown version of contact");
   const userId = decodeName(reader);
   const pinnedKey = reader.fixed(PUBLIC_KEY_LENGTH);
-  const verified = reader.u8() === 1;
+  const flags = reader.u8();
+  const [verified, removed] = [(flags & 1) !== 0, (flags & 2) !== 0];
   const listVersion = reader.uint53();
   const offeredKey = reader.optional((r) => r.fixed(PUBLIC_KEY_LENGTH));
-  const contact = { userId, number, pinnedKey, verified, listVersion, ...(offeredKey && { offeredKey }) };
+  const contact = {
+    userId,
+    number,
+    pinnedKey,
+    verified,
+    listVersion,
+    removed,
+    ...(offeredKey && { offeredKey }),
+  };
   if (version === 1) return { ...contact, listVersion: 0, devices: [] };
   const listHash = reader.optional((r) => r.fixed(DIGEST_LENGTH));
   const devices = reader.vector((r) => r.fixed(DEVICE_ID_LENGTH));
@@ -59,6 +70,8 @@ function decodeContact(reader: Reader, number: number): Contact {
 
 /** Told what changes about a user who is known. */
 export interface ContactsListener {
+  /** A user whose account key was pinned: the first one, or a new one after the operator had removed the user. */
+  met(userId: string): void;
   /** A key that differs from the pinned one; both as fingerprints. */
   identityChanged(userId: string, pinned: string, offered: string): void;
   /** The user's device list has a device that it had not before; 32 hexadecimal digits. */
@@ -125,6 +138,7 @@ export class Contacts {
     const isNew = !this.#byUser.has(contact.userId);
     await this.#write([this.#change(contact), ...(isNew ? [this.countChange(1)] : [])]);
     this.#byUser.set(contact.userId, contact);
+    if (isNew) this.#listener.met(contact.userId);
   }
 
   #change(contact: Contact): Change {
@@ -245,7 +259,28 @@ export class Contacts {
       throw new SubrosaError("identity-mismatch", "no identity with this fingerprint was offered");
     }
     const { offeredKey: _, listHash: __, ...rest } = contact;
-    await this.#put({ ...rest, pinnedKey: key, verified: false, listVersion: 0, devices: [] });
+    await this.#put({
+      ...rest,
+      pinnedKey: key,
+      verified: false,
+      removed: false,
+      listVersion: 0,
+      devices: [],
+    });
+    if (contact.removed) this.#listener.met(userId);
+  }
+
+  /** All who are known, in any order. */
+  all(): Contact[] {
+    return [...this.#byUser.values()];
+  }
+
+  /** Notes whether the relay says that the user was removed; false if that was noted, or nobody knows the user here. */
+  async setRemoved(userId: string, removed: boolean): Promise<boolean> {
+    const contact = this.#byUser.get(userId);
+    if (contact === undefined || (contact.removed ?? false) === removed) return false;
+    await this.#put({ ...contact, removed });
+    return true;
   }
 
   /** Marks the pinned key as compared with the person; throws `unknown-user` without a pin. */

@@ -1,9 +1,8 @@
 import { type Bytes, compareBytes, concat } from "../../base/bytes.js";
-import { toBase64Url, toHex, toUtf8 } from "../../base/encoding.js";
+import { toBase64Url, toHex } from "../../base/encoding.js";
 import { assertArgument } from "../../base/errors.js";
-import { encode } from "../../codec/writer.js";
 import { sha256 } from "../../crypto/hash.js";
-import { encodeName } from "../../wire/identifiers.js";
+import { fingerprintInput } from "../../wire/identity.js";
 
 /** What two people compare to know that nobody stands between them. */
 export interface SafetyNumber {
@@ -17,13 +16,7 @@ export interface SafetyNumber {
 
 /** SHA-256 over the user id and the account key. */
 async function accountHash(userId: string, accountKey: Bytes): Promise<Bytes> {
-  return sha256(
-    encode((writer) => {
-      writer.opaque(toUtf8("Subrosa 1 fingerprint"));
-      encodeName(writer, userId);
-      writer.fixed(accountKey);
-    }, undefined),
-  );
+  return sha256(fingerprintInput(userId, accountKey));
 }
 
 /** An account's fingerprint: 64 hexadecimal digits. */

@@ -24,6 +24,7 @@ const MEANINGS: Readonly<Record<RefusalCode, string>> = {
     "the user id is bound to another account key: use the store with that key, or have the relay's operator free the id (subrosa-relay remove-user)",
   "store-outdated": "the store is an older copy of this device's state",
   revoked: "another device has taken the place of this one in the account's device list",
+  "user-removed": "the relay's operator has removed this user, and its devices with it",
   malformed: "the relay could not read what it was sent",
   internal: "something failed inside the relay",
   "invalid-signature": "the relay found a signature that does not verify",

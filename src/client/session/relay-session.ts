@@ -1,6 +1,6 @@
 import { type Bytes, copyBytes } from "../../base/bytes.js";
 import type { Clock } from "../../base/clock.js";
-import { SubrosaError } from "../../base/errors.js";
+import { SubrosaError, withPayload } from "../../base/errors.js";
 import { sign } from "../../crypto/signature.js";
 import { Link, type LinkEnd } from "../../transport/link.js";
 import type { Connector } from "../../transport/transport.js";
@@ -13,10 +13,12 @@ import {
   type EndReason,
   encodeClientFrame,
   type Ready,
+  type RelayFrame,
   type Request,
 } from "../../wire/frames.js";
 import type { Cursor, LogId } from "../../wire/identifiers.js";
 import { type Challenge, sessionToBeSigned } from "../../wire/identity.js";
+import type { DirectoryNews, Notice } from "../../wire/operator.js";
 import { CloseCode, DEFAULT_MAX_FRAME_BYTES } from "../../wire/protocol.js";
 import type { BodyOf, OperationName, ResultOf } from "../../wire/requests.js";
 import type { OwnIdentity } from "../identity/own-identity.js";
@@ -49,6 +51,9 @@ export interface RelaySessionHandler {
   /** Both: the result settles, and never rejects, when it is done with. */
   entries(log: LogId, entries: readonly LogEntry[]): Promise<void> | undefined;
   logEnded(log: LogId, reason: EndReason): Promise<void> | undefined;
+  /** What the operator says. */
+  notice(notice: Notice): void;
+  directory(news: DirectoryNews): void;
   /** A log that was cut off because too much of it came can be followed again. */
   resume(log: LogId): void;
   /** Something of the moment, said to be by a member of the group. */
@@ -177,7 +182,7 @@ export class RelaySession {
 
   #frame(bytes: Bytes): void {
     const { handler } = this.#options;
-    const frame = decodeRelayFrame(bytes);
+    const frame = decodeFrame(bytes);
     switch (frame.type) {
       case "challenge":
         // One each: a relay that asks again and again would have tokens and signatures without end.
@@ -231,6 +236,12 @@ export class RelaySession {
         return;
       case "ended":
         this.#inflow.push(frame.log, bytes.length, () => handler.logEnded(frame.log, frame.reason));
+        return;
+      case "notice":
+        handler.notice(frame);
+        return;
+      case "directory":
+        handler.directory(frame);
         return;
     }
   }
@@ -290,6 +301,15 @@ export class RelaySession {
   }
 }
 
+/** Throws `malformed` with the frame for what is none. */
+function decodeFrame(bytes: Bytes): RelayFrame {
+  try {
+    return decodeRelayFrame(bytes);
+  } catch (error) {
+    throw SubrosaError.is(error) ? withPayload(error, bytes) : error;
+  }
+}
+
 /** What a close code says by itself. */
 function closeError(code: number): SubrosaError | undefined {
   switch (code) {
@@ -301,6 +321,8 @@ function closeError(code: number): SubrosaError | undefined {
       return new SubrosaError("unauthorized", "the relay did not accept the login");
     case CloseCode.revoked:
       return refusalError("revoked");
+    case CloseCode.userRemoved:
+      return refusalError("user-removed");
     case CloseCode.outdated:
       return new SubrosaError("store-outdated", "the store is an older copy of this device's state");
     default:

@@ -11,6 +11,7 @@ import type { ReceivedMessage } from "../delivery/read-marks.js";
 import type { Deletion } from "../delivery/removal.js";
 import type { ClientEvents, InvitationEvent, JoinRequestEvent, MessageData } from "../events.js";
 import type { SafetyNumber } from "../identity/safety-number.js";
+import type { UserSummary } from "../roster.js";
 import type { UserPresence } from "../signals/presence.js";
 
 /** What a message is known by, chosen by whoever sends it before it is handed to the outbox. */
@@ -68,6 +69,7 @@ export interface Calls {
   followChannel(holder: string, channel: string, on: boolean): Promise<void>;
   setBlocked(userId: string, blocked: boolean): Promise<void>;
   blocked(): Promise<string[]>;
+  users(): Promise<UserSummary[]>;
   /** Answers a join request or an invitation that an event has shown. */
   answer(handle: string, accept: boolean, fingerprint?: string): Promise<void>;
   /** Sends what waits, for a while; resolves to the number of messages that still wait. */

@@ -251,6 +251,7 @@ export class LocalCore implements Core {
       },
       setBlocked: (userId, blocked) => conversations.setBlocked(userId, blocked),
       blocked: () => conversations.blocked(),
+      users: async () => running.roster.users(),
       answer: (handle, accept, fingerprint) => this.handles.answer(handle, accept, fingerprint),
       flush: () => this.#flush(),
     };

@@ -10,6 +10,7 @@ export interface ErrorData {
   readonly code: string;
   readonly message: string;
   readonly rule?: string | undefined;
+  readonly payload?: Uint8Array | undefined;
 }
 
 /** From a tab to the owner. */
@@ -134,11 +135,14 @@ export function isForeignOwner(data: unknown): boolean {
 
 export function errorToData(error: unknown): ErrorData {
   if (!SubrosaError.is(error)) return { code: "internal", message: "an unexpected error in another tab" };
-  const { code, message, rule } = error;
-  return { code, message, rule };
+  const { code, message, rule, payload } = error;
+  return { code, message, rule, payload };
 }
 
-export function errorFromData({ code, message, rule }: ErrorData): SubrosaError {
+export function errorFromData({ code, message, rule, payload }: ErrorData): SubrosaError {
   const known = ERROR_CODES.find((one) => one === code) ?? "internal";
-  return new SubrosaError(known, String(message), typeof rule === "string" ? { rule } : {});
+  return new SubrosaError(known, String(message), {
+    ...(typeof rule === "string" && { rule }),
+    ...(payload instanceof Uint8Array && { payload }),
+  });
 }

@@ -11,7 +11,8 @@ export type HourlyLimit =
   | "invitationsPerHour"
   | "firstContactsPerHour"
   | "groupCreationsPerHour"
-  | "nameClaimsPerHour";
+  | "nameClaimsPerHour"
+  | "directoryPagesPerHour";
 
 /** Who wants something. */
 export interface Origin {

@@ -3,6 +3,7 @@ import { blobCases } from "./blobs.js";
 import { createCases } from "./create.js";
 import { directoryCases } from "./directory.js";
 import { groupLogCases } from "./group-logs.js";
+import { operatorCases } from "./operator.js";
 import { readingCases } from "./reading.js";
 import { requestBoxCases } from "./request-boxes.js";
 import { type Define, type OpenedStorage, World } from "./world.js";
@@ -21,6 +22,7 @@ function define(it: Define, world: World): void {
   createCases(it, world);
   requestBoxCases(it, world);
   readingCases(it, world);
+  operatorCases(it, world);
   blobCases(it, world);
 }
 

@@ -22,23 +22,30 @@ export function admitDevice(
 ): { registered: boolean; keyPackages: number } {
   const { account, deviceId } = command;
   const key = keys.account(account.userId);
-  const known = transaction.get(accountRecord, key);
+  const bound = transaction.get(accountRecord, key);
+  const { replaces } = command;
+  const isOther = bound !== undefined && !equalBytes(bound.accountKey, account.accountKey);
+  const isReplaced = isOther && replaces !== undefined && equalBytes(bound.accountKey, replaces);
+  const known = isReplaced ? undefined : bound;
   if (known !== undefined) {
-    if (!equalBytes(known.accountKey, account.accountKey)) {
+    if (isOther) {
       refuse("user-id-taken", "another account has this user id; the relay's operator can remove it");
     }
     const { version } = account.deviceList.list;
     const stored = known.deviceList.list;
-    const isOther = () => {
+    const isAnother = () => {
       const [ours, theirs] = [known, account].map((one) => encode(encodeSignedDeviceList, one.deviceList));
       return !equalBytes(ours as Bytes, theirs as Bytes);
     };
-    if (version < stored.version || (version === stored.version && isOther())) {
+    if (version < stored.version || (version === stored.version && isAnother())) {
       if (!isListed(known, deviceId))
         refuse("revoked", "the device list that the relay knows lacks the device");
       refuse("conflict", "the relay knows a newer device list, or another one of this version");
     }
   }
+  // None of the devices of the account before can be one of this account's.
+  if (isReplaced)
+    for (const { deviceId: old } of bound.deviceList.list.devices) removeDevice(transaction, old);
   for (const listed of account.deviceList.list.devices) {
     const device = transaction.get(deviceRecord, keys.device(listed.deviceId));
     if (device === undefined) {
@@ -49,6 +56,8 @@ export function admitDevice(
         incarnationTag: new Uint8Array(0),
       };
       transaction.put(deviceRecord, keys.device(listed.deviceId), fresh);
+    } else if (device.removed && device.userId === account.userId && bound === undefined) {
+      refuse("user-removed", "the operator removed the user with its devices");
     } else if (device.removed || device.userId !== account.userId) {
       refuse("conflict", "a device id of the list is taken");
     }

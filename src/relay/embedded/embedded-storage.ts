@@ -11,12 +11,17 @@ import type {
   Appended,
   BlockCommand,
   CreateCommand,
+  DepositCommand,
+  GroupInfo,
   LogHead,
   NameCommand,
+  Page,
+  PageCommand,
   PruneCommand,
   PublishCommand,
   RejectCommand,
   RelayStorage,
+  Sender,
   StoredEntry,
 } from "../storage.js";
 import { accountRecord, admitDevice, publishPackages, removeAccount, takePackages } from "./accounts.js";
@@ -26,8 +31,10 @@ import { GroupCommit } from "./group-commit.js";
 import { appendToGroup, createGroup, groupLog, membershipOf } from "./groups.js";
 import { after, bytesOf, keys } from "./keys.js";
 import type { Kv } from "./kv.js";
+import { listAllGroups, listUsers, membersOf } from "./listing.js";
 import { headOf } from "./logs.js";
 import { claimName, releaseName } from "./names.js";
+import { closeByOperator, depositInto } from "./operator.js";
 import { accessRecord, directRecord, entryRecord, groupIdRecord, groupRecord } from "./records.js";
 import { appendRequest, rejectRequest } from "./requests.js";
 import { acknowledge, pruneLogs } from "./retention.js";
@@ -62,6 +69,10 @@ export class EmbeddedStorage implements RelayStorage {
 
   removeUser(userId: string): Promise<boolean> {
     return this.#commit.run((transaction) => removeAccount(transaction, userId));
+  }
+
+  async listUsers(page: PageCommand): Promise<Page<Account>> {
+    return listUsers(this.#records, page);
   }
 
   publishKeyPackages(command: PublishCommand): Promise<number> {
@@ -108,6 +119,16 @@ export class EmbeddedStorage implements RelayStorage {
     return this.#commit.run((transaction) => releaseName(transaction, command));
   }
 
+  closeGroup(groupId: Bytes, now: number): Promise<boolean> {
+    return this.#commit.run((transaction) => closeByOperator(transaction, groupId, now));
+  }
+
+  deposit({ devices, ...entry }: DepositCommand): Promise<number> {
+    return this.#commit.run(
+      (transaction) => devices.filter((deviceId) => depositInto(transaction, deviceId, entry)).length,
+    );
+  }
+
   ack(log: LogId, deviceId: Bytes, cursor: Cursor): Promise<void> {
     return this.#commit.run((transaction) => acknowledge(transaction, log, deviceId, cursor));
   }
@@ -132,6 +153,14 @@ export class EmbeddedStorage implements RelayStorage {
       groups.push(membershipOf(groupId, access, group));
     }
     return groups;
+  }
+
+  async listAllGroups(page: PageCommand): Promise<Page<GroupInfo>> {
+    return listAllGroups(this.#records, page);
+  }
+
+  async members(groupId: Bytes): Promise<Sender[]> {
+    return membersOf(this.#records, groupId);
   }
 
   async groupExists(groupId: Bytes): Promise<boolean> {

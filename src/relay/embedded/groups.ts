@@ -94,7 +94,7 @@ export function appendToGroup(transaction: Transaction, command: AppendCommand):
 }
 
 /** The group is none any more of those that count against what its maker may make. */
-function countNoMore(
+export function countNoMore(
   transaction: Transaction,
   groupId: Bytes,
   { creator }: GroupRecord,

@@ -66,7 +66,7 @@ export function appendEntry(transaction: Transaction, log: LogId, input: NewLogE
     seq,
     digest,
     handshake: isHandshake(content.kind) ? cursor : head.handshake,
-    closed: head.closed || content.kind === EntryKind.close,
+    closed: head.closed || content.kind === EntryKind.close || content.kind === EntryKind.operatorClose,
     count: head.count + 1,
     bytes: head.bytes + contentBytes(content),
   });

@@ -19,10 +19,11 @@ export class Broadcasts {
     this.#options = options;
   }
 
-  send(topic: string, frame: Bytes): void {
+  /** Resolves when Redis has it, or when it is lost. */
+  async send(topic: string, frame: Bytes): Promise<void> {
     const { link, node, report } = this.#options;
     const message = Buffer.from(concat(node, frame));
-    link.command(topic, ["SPUBLISH", this.#channel(topic), message]).catch(report);
+    await link.command(topic, ["SPUBLISH", this.#channel(topic), message]).catch(report);
   }
 
   hear(topic: string, listener: (frame: Bytes) => void): () => void {

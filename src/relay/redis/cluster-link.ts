@@ -132,12 +132,16 @@ export class ClusterLink implements RedisLink {
     this.#gapListeners.add(listener);
   }
 
-  async scan(pattern: string, from: ScanPlace | undefined): Promise<{ keys: string[]; next?: ScanPlace }> {
+  async scan(
+    pattern: string,
+    from: ScanPlace | undefined,
+    count = 1000,
+  ): Promise<{ keys: string[]; next?: ScanPlace }> {
     const { server, cursor } = from ?? { server: 0, cursor: "0" };
     const master = this.#reader.masters[server];
     if (master === undefined) return { keys: [] };
     const connection = this.#connection(await this.#reader.nodeClient(master));
-    const reply = await connection.sendCommand(["SCAN", cursor, "MATCH", pattern, "COUNT", "1000"]);
+    const reply = await connection.sendCommand(["SCAN", cursor, "MATCH", pattern, "COUNT", String(count)]);
     const [then, keys] = reply as [Buffer, Buffer[]];
     const next =
       then.toString() === "0" ? { server: server + 1, cursor: "0" } : { server, cursor: String(then) };

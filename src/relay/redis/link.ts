@@ -38,8 +38,12 @@ export interface RedisLink {
   unsubscribe(channel: string): Promise<void>;
   /** Calls the listener whenever messages may have been missed. */
   onGap(listener: () => void): void;
-  /** Some of the keys like `pattern`; `next` goes in again, undefined when all have been seen. */
-  scan(pattern: string, from: ScanPlace | undefined): Promise<{ keys: string[]; next?: ScanPlace }>;
+  /** Some of the keys like `pattern` of `count` that are looked at; `next` goes in again, undefined when all have been seen. */
+  scan(
+    pattern: string,
+    from: ScanPlace | undefined,
+    count?: number,
+  ): Promise<{ keys: string[]; next?: ScanPlace }>;
   /** Looks after itself; called every few seconds. */
   maintain(): Promise<void>;
   /** Rejects if Redis does not answer. */

@@ -57,5 +57,6 @@ export async function openRedisStorage(
   const link = (await isCluster(redis, urls)) ? new ClusterLink(linkOptions) : new SingleLink(linkOptions);
   await link.open();
   const node = randomBytes(NODE_ID_LENGTH);
-  return new RedisStorage({ link, names: new Names(prefix), node, clock, report, waits: waitReplicas !== 0 });
+  const names = new Names(prefix);
+  return new RedisStorage({ link, names, node, clock, report, waits: waitReplicas !== 0 });
 }

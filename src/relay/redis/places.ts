@@ -57,6 +57,16 @@ export function placeOf(key: string): Place {
   }
 }
 
+/** What the name of a Redis key is made of. */
+export function partsOf(key: string, prefix: string): { kind: string; tag: string } {
+  const brace = key.indexOf("{", prefix.length);
+  return { kind: key.slice(prefix.length, brace), tag: key.slice(brace + 1, -1) };
+}
+
+export function globEscape(text: string): string {
+  return text.replace(/[\\*?[\]]/g, "\\$&");
+}
+
 /** Names of Redis keys, each with its hash tag. */
 export class Names {
   readonly prefix: string;

@@ -1,24 +1,21 @@
-import { type Bytes, copyBytes, EMPTY, equalBytes } from "../../base/bytes.js";
+import { type Bytes, copyBytes, EMPTY } from "../../base/bytes.js";
 import type { Clock } from "../../base/clock.js";
 import { fromUtf8 } from "../../base/encoding.js";
 import type { Cursor, LogId } from "../../wire/identifiers.js";
 import type { Account } from "../../wire/identity.js";
 import { GROUP_ID_LENGTH, LogKind } from "../../wire/protocol.js";
 import type { DirectBinding, GroupMembership } from "../../wire/requests.js";
-import { directSlot } from "../direct-slot.js";
 import { setBlocked } from "../embedded/blocks.js";
-import { appendToGroup, createGroup, groupLog, membershipOf } from "../embedded/groups.js";
+import { appendToGroup, createGroup, groupLog, inboxLog, membershipOf } from "../embedded/groups.js";
 import { bytesOf, keys } from "../embedded/keys.js";
-import { NO_SENDER } from "../embedded/logs.js";
-import { claimName, hasName, releaseName } from "../embedded/names.js";
+import { claimName, releaseName } from "../embedded/names.js";
+import { closeByOperator, depositInto } from "../embedded/operator.js";
 import {
   accessRecord,
   directRecord,
   EMPTY_HEAD,
   entryRecord,
-  type GroupRecord,
   groupIdRecord,
-  groupRecord,
   headRecord,
 } from "../embedded/records.js";
 import { appendRequest, rejectRequest } from "../embedded/requests.js";
@@ -30,12 +27,17 @@ import type {
   Appended,
   BlockCommand,
   CreateCommand,
+  DepositCommand,
+  GroupInfo,
   LogHead,
   NameCommand,
+  Page,
+  PageCommand,
   PruneCommand,
   PublishCommand,
   RejectCommand,
   RelayStorage,
+  Sender,
   StoredEntry,
 } from "../storage.js";
 import { Blobs } from "./blobs.js";
@@ -44,10 +46,12 @@ import { Claims } from "./claims.js";
 import { Directory } from "./directory.js";
 import { Errands } from "./errands.js";
 import { Feeds } from "./feeds.js";
-import { hintsOfChanges, hintsOfName, VOID } from "./group-records.js";
+import { hintsOfChanges, hintsOfName } from "./group-records.js";
+import { Groups } from "./groups.js";
 import type { RedisLink } from "./link.js";
+import { Listing } from "./listing.js";
 import { encodeMessage } from "./news.js";
-import { groupTag, logTag, type Names, placeOf } from "./places.js";
+import { deviceTag, groupTag, logTag, type Names, placeOf } from "./places.js";
 import { RecordsLink } from "./records-link.js";
 import { Retention } from "./retention.js";
 import { READ } from "./scripts.js";
@@ -87,6 +91,8 @@ export class RedisStorage implements RelayStorage {
   readonly #feeds: Feeds;
   readonly #sessions: Sessions;
   readonly #broadcasts: Broadcasts;
+  readonly #groups: Groups;
+  readonly #listing: Listing;
   readonly #listeners = new Set<(appended: Appended) => void>();
   readonly #clock: Clock;
   readonly #report: (error: unknown) => void;
@@ -103,11 +109,8 @@ export class RedisStorage implements RelayStorage {
     this.#clock = clock;
     this.#report = report;
     this.#records = new RecordsLink(link, names, waits);
-    const groups = {
-      owns: (value: Bytes, key: string) => this.#owns(value, key),
-      prevent: (value: Bytes, key: string) => this.#prevent(value, key),
-    };
-    this.#claims = new Claims(this.#records, groups, clock);
+    this.#groups = new Groups(this.#records, () => this.#slots);
+    this.#claims = new Claims(this.#records, this.#groups, clock);
     this.#errands = new Errands(this.#records, this.#claims, () => this.#slots, report);
     const tell = (appended: Appended) => {
       for (const listener of this.#listeners) listener(appended);
@@ -130,6 +133,7 @@ export class RedisStorage implements RelayStorage {
     this.#retention = new Retention(this.#records, this.#slots, this.#errands, this.blobs, nodeName);
     this.#sessions = new Sessions({ node: nodeName, link, names, report });
     this.#broadcasts = new Broadcasts({ node, link, names, report });
+    this.#listing = new Listing(this.#records, this.#groups);
     this.#scheduleCheck();
   }
 
@@ -153,6 +157,10 @@ export class RedisStorage implements RelayStorage {
 
   removeUser(userId: string): Promise<boolean> {
     return this.#directory.remove(userId);
+  }
+
+  listUsers(page: PageCommand): Promise<Page<Account>> {
+    return this.#listing.users(page);
   }
 
   publishKeyPackages(command: PublishCommand): Promise<number> {
@@ -236,6 +244,21 @@ export class RedisStorage implements RelayStorage {
     return this.#slots.run(groupTag(command.groupId), run, hintsOfName(command));
   }
 
+  closeGroup(groupId: Bytes, now: number): Promise<boolean> {
+    const hints = [keys.group(groupId), keys.head(groupLog(groupId))];
+    return this.#slots.run(groupTag(groupId), (one) => closeByOperator(one, groupId, now), hints);
+  }
+
+  async deposit({ devices, ...entry }: DepositCommand): Promise<number> {
+    const has = await Promise.all(
+      devices.map((id) => {
+        const hints = [keys.device(id), keys.head(inboxLog(id))];
+        return this.#slots.run(deviceTag(id), (one) => depositInto(one, id, entry), hints);
+      }),
+    );
+    return has.filter(Boolean).length;
+  }
+
   ack(log: LogId, deviceId: Bytes, cursor: Cursor): Promise<void> {
     return this.#retention.ack(log, deviceId, cursor);
   }
@@ -257,7 +280,7 @@ export class RedisStorage implements RelayStorage {
         const groupId = bytesOf(key, key.length - GROUP_ID_LENGTH);
         const [access, group, head] = await Promise.all([
           this.access(groupId, deviceId),
-          this.#group(groupId),
+          this.#groups.get(groupId),
           this.head(groupLog(groupId)),
         ]);
         if (access === undefined || access.until !== undefined || group === undefined || head.closed)
@@ -268,37 +291,16 @@ export class RedisStorage implements RelayStorage {
     return found.flat();
   }
 
-  async #group(groupId: Bytes): Promise<GroupRecord | undefined> {
-    const bytes = await this.#records.get(keys.group(groupId));
-    const group = bytes && groupRecord.decode(bytes);
-    return group === undefined || equalBytes(group.creator, NO_SENDER) ? undefined : group;
+  listAllGroups(page: PageCommand): Promise<Page<GroupInfo>> {
+    return this.#listing.groups(page);
+  }
+
+  members(groupId: Bytes): Promise<Sender[]> {
+    return this.#listing.members(groupId);
   }
 
   async groupExists(groupId: Bytes): Promise<boolean> {
-    return (await this.#group(groupId)) !== undefined;
-  }
-
-  /** Whether the group in a claim's value was made with the name, or the direct slot, that is claimed. */
-  async #owns(value: Bytes, key: string): Promise<boolean | undefined> {
-    const group = await this.#group(groupIdIn(value, key));
-    if (group === undefined) return undefined;
-    if (key.startsWith("n")) return hasName(group, bytesOf(key, 1));
-    const owned = group.direct && (await directSlot(...group.direct));
-    return owned !== undefined && equalBytes(owned, bytesOf(key, 1));
-  }
-
-  /** A group that is not there can never be made; one that is there has to claim the name anew. */
-  #prevent(value: Bytes, claimed: string): Promise<boolean> {
-    const groupId = groupIdIn(value, claimed);
-    const key = keys.group(groupId);
-    return this.#slots.run(groupTag(groupId), (transaction) => {
-      const known = transaction.get(groupRecord, key);
-      if (known === undefined) transaction.put(groupRecord, key, VOID);
-      if (known === undefined || equalBytes(known.creator, NO_SENDER)) return true;
-      if (!claimed.startsWith("n") || hasName(known, bytesOf(claimed, 1))) return false;
-      transaction.put(groupRecord, key, { ...known, disowned: known.disowned + 1 });
-      return true;
-    });
+    return (await this.#groups.get(groupId)) !== undefined;
   }
 
   async access(groupId: Bytes, deviceId: Bytes): Promise<Access | undefined> {
@@ -357,8 +359,8 @@ export class RedisStorage implements RelayStorage {
     return this.#sessions.enter(deviceId, ended);
   }
 
-  broadcast(topic: string, frame: Bytes): void {
-    this.#broadcasts.send(topic, frame);
+  broadcast(topic: string, frame: Bytes): Promise<void> {
+    return this.#broadcasts.send(topic, frame);
   }
 
   hear(topic: string, listener: (frame: Bytes) => void): () => void {
@@ -384,8 +386,4 @@ export class RedisStorage implements RelayStorage {
     await this.#retention.release().catch(() => {});
     await this.#link.close();
   }
-}
-
-function groupIdIn(value: Bytes, key: string): Bytes {
-  return key.startsWith("n") ? groupIdRecord.decode(value) : directRecord.decode(value).groupId;
 }

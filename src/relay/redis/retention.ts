@@ -9,7 +9,7 @@ import type { PruneCommand } from "../storage.js";
 import { type Blobs, RECORDS } from "./blobs.js";
 import type { Errands } from "./errands.js";
 import type { ScanPlace } from "./link.js";
-import { groupTag, logTag } from "./places.js";
+import { globEscape, groupTag, logTag, partsOf } from "./places.js";
 import { type RecordsLink, toBuffer } from "./records-link.js";
 import { ACK, DROP, LEASE } from "./scripts.js";
 import type { Slots } from "./slots.js";
@@ -177,13 +177,4 @@ export class Retention {
     this.#holds = false;
     await this.#records.link.command(LEASE_TAG, ["DEL", this.#records.names.key("", LEASE_TAG)]);
   }
-}
-
-function partsOf(key: string, prefix: string): { kind: string; tag: string } {
-  const brace = key.indexOf("{", prefix.length);
-  return { kind: key.slice(prefix.length, brace), tag: key.slice(brace + 1, -1) };
-}
-
-function globEscape(text: string): string {
-  return text.replace(/[\\*?[\]]/g, "\\$&");
 }

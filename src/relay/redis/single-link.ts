@@ -166,9 +166,13 @@ export class SingleLink implements RedisLink {
     this.#gapListeners.add(listener);
   }
 
-  async scan(pattern: string, from: ScanPlace | undefined): Promise<{ keys: string[]; next?: ScanPlace }> {
+  async scan(
+    pattern: string,
+    from: ScanPlace | undefined,
+    count = 1000,
+  ): Promise<{ keys: string[]; next?: ScanPlace }> {
     const cursor = from?.cursor ?? "0";
-    const reply = await this.command("", ["SCAN", cursor, "MATCH", pattern, "COUNT", "1000"]);
+    const reply = await this.command("", ["SCAN", cursor, "MATCH", pattern, "COUNT", String(count)]);
     const [next, keys] = reply as [Buffer, Buffer[]];
     const at = { server: 0, cursor: next.toString() };
     return { keys: keys.map(String), ...(at.cursor !== "0" && { next: at }) };

@@ -101,6 +101,12 @@ const upload = fc.record({ notAfter: uint53, keyPackage: opaque() });
 const user = fc.record({ userId: name });
 const blob = fc.record({ blobId: groupId });
 const chunk = opaque(300).filter(({ length }) => length > 0);
+const place = fc.string({ maxLength: 40, unit: "grapheme" });
+const names = fc.array(name, { maxLength: 3 });
+const notice = fc.record({
+  text: fc.constantFrom("back at noon", "Wartung um 12 Uhr", "👩🏽‍🚀", "x".repeat(4096)),
+  sentAt: uint53,
+});
 
 export const bodies: { [Name in OperationName]: fc.Arbitrary<BodyOf<Name>> } = {
   write: fc.record({ data }),
@@ -137,6 +143,7 @@ export const bodies: { [Name in OperationName]: fc.Arbitrary<BodyOf<Name>> } = {
   finishUpload: fc.record({ blobId: groupId, chunks: u32 }),
   fetchChunk: fc.record({ blobId: groupId, index: u32 }),
   deleteBlob: blob,
+  listUsers: fc.record({ after: place }, { requiredKeys: [] }),
 };
 
 export const results: { [Name in OperationName]: fc.Arbitrary<ResultOf<Name>> } = {
@@ -175,6 +182,7 @@ export const results: { [Name in OperationName]: fc.Arbitrary<ResultOf<Name>> } 
   finishUpload: fc.constant(undefined),
   fetchChunk: fc.record({ chunk }),
   deleteBlob: fc.constant(undefined),
+  listUsers: fc.record({ users: fc.array(name, { maxLength: 3 }), next: place }, { requiredKeys: ["users"] }),
 };
 
 export const operationNames = Object.keys(bodies) as OperationName[];
@@ -227,4 +235,6 @@ export const relayFrame: fc.Arbitrary<RelayFrame> = fc.oneof(
   fc
     .record({ type: fc.constant("data" as const), channel: maybe(name), from: maybe(name), data })
     .map(present) as fc.Arbitrary<RelayFrame>,
+  notice.map((one) => ({ type: "notice" as const, ...one })),
+  fc.record({ type: fc.constant("directory" as const), created: names, removed: names }),
 );

@@ -248,6 +248,12 @@ const clientFrames: [string, ClientFrame, string][] = [
     { type: "request", id: 13, name: "deleteBlob", body: { blobId: bytes(32, 0xaa) } },
     `24 0000000d ${hex(32, "aa")}`,
   ],
+  ["listUsers", { type: "request", id: 13, name: "listUsers", body: {} }, "2c 0000000d 00"],
+  [
+    "listUsers of a further page",
+    { type: "request", id: 13, name: "listUsers", body: { after: "7:b" } },
+    `2c 0000000d 01 03${text("7:b")}`,
+  ],
   [
     "authenticate",
     {
@@ -327,6 +333,12 @@ const relayFrames: [string, RelayFrame, string][] = [
     `33 01 04${text("news")} 01 03${text("bob")} 01 02 6869`,
   ],
   ["data of the operator", { type: "data", data: bytes(2, 0x22) }, "33 00 00 02 02 2222"],
+  ["notice", { type: "notice", text: "é", sentAt: 258 }, "34 02c3a9 0000000000000102"],
+  [
+    "directory",
+    { type: "directory", created: ["bob"], removed: ["a", "é"] },
+    `35 04 03${text("bob")} 05 0161 02c3a9`,
+  ],
 ];
 
 const plain = (spaced: string) => spaced.replace(/\s+/g, "");
@@ -400,7 +412,7 @@ describe("what is not the one encoding", () => {
     ["an empty name", "16 00000006 00"],
     ["an integer of 2^53", `14 00000004 ${hex(32, "aa")} 0020000000000000`],
     ["an unknown kind of log", `13 00000003 04${hex(32, "aa")}`],
-    ["an unknown kind of entry", `10 00000001 02${hex(32, "aa")} ${hex(40, "00")} 05 ${hex(16, "11")} 00`],
+    ["an unknown kind of entry", `10 00000001 02${hex(32, "aa")} ${hex(40, "00")} 06 ${hex(16, "11")} 00`],
     [
       "an unknown role",
       `10 00000001 02${hex(32, "aa")} ${hex(40, "00")} 02 ${hex(16, "11")} 00 16 01 03626f62 ${hex(16, "33")} 03 00`,
@@ -423,6 +435,10 @@ describe("what is not the one encoding", () => {
       "a welcome hash of one byte",
       `30 02${hex(32, "aa")} 1e 01 0000000000000001 02 ${hex(16, "11")} 00 00 01 11`,
     ],
+    ["a notice with a line break", "34 03 610a62 0000000000000000"],
+    ["a notice that turns the direction", "34 04 61e280ae 0000000000000000"],
+    ["a notice of blanks", "34 02 2020 0000000000000000"],
+    ["a notice of 4,097 bytes", `34 5001 ${hex(4097, "61")} 0000000000000000`],
     ["an unknown form", `30 02${hex(32, "aa")} 1b 03 0000000000000001 03 ${hex(16, "11")} 00`],
   ])("%s is malformed", (_name, input) => {
     expect(() => decodeRelayFrame(fromHex(plain(input)))).toThrow(malformed);
@@ -507,7 +523,7 @@ describe("numbers", () => {
 
   it("of close codes say whether connecting again can help", () => {
     const permanent = Object.values(CloseCode).filter(isPermanentClose);
-    expect(permanent).toEqual([4401, 4403, 4409, 4412, 4440]);
+    expect(permanent).toEqual([4401, 4403, 4409, 4412, 4413, 4440]);
   });
 
   it("of entry kinds tell handshakes from the rest", () => {
