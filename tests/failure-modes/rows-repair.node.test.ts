@@ -108,9 +108,17 @@ describe("C9 a repair that the relay does not take now", () => {
     await forget();
     const asked = dave.client.joinGroup("team").catch((error: { code: string }) => error.code);
     const request = await alice.event("joinRequest");
-    const second = makeActor(relay, "bob", { store });
+    const connector = new TamperedConnector();
+    let refused = false;
+    connector.tamper = {
+      fromRelay: (frame) => {
+        refused ||= frame.type === "refuse" && frame.code === "quota-exceeded";
+        return undefined;
+      },
+    };
+    const second = makeActor(relay, "bob", { store, seams: { connector, random: () => 0.1 } });
     await second.client.connect();
-    await second.event("error", ({ code }) => code === "gap");
+    await eventually(() => refused);
     await second.client.close();
     await request.reject();
     expect(await asked).toBe("join-rejected");
