@@ -182,6 +182,7 @@ async function load(
     },
     unopened: (groupId, error) =>
       askAgain(context, { registry, starter, ownRequests }, asBytes(groupId), error),
+    answered: (rejection) => ownRequests.answered(rejection),
     rejected: (rejection) => void ownRequests.rejected(rejection).catch(report),
     userRemoved: (userId) => roster.removed(userId),
     notice: ({ text, sentAt }) => handler.emit("notice", { text, sentAt }),

@@ -3,6 +3,7 @@ import { type ErrorCode, SubrosaError } from "../../base/errors.js";
 import { SerialQueue } from "../../base/serial-queue.js";
 import { decode } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
+import type { Change } from "../../stores/store.js";
 import {
   decodePointer,
   decodeRejection,
@@ -35,6 +36,8 @@ export interface InboxHandler {
   dropped(groupId: Uint8Array, error: SubrosaError): void;
   /** The welcome is for a key package that is gone. Resolves once what is to be done about it is stored. */
   unopened(groupId: Uint8Array, error: SubrosaError): Promise<void>;
+  /** What is written of a rejection. */
+  answered(rejection: Rejection): Change[];
   rejected(rejection: Rejection): void;
   /** What the operator did, or says. */
   userRemoved(userId: string): void;
@@ -150,6 +153,7 @@ export class Inbox {
   async #receive(entries: readonly LogEntry[]): Promise<void> {
     const digests = await contentDigests(entries);
     const pointers: Pointer[] = [];
+    const changes: Change[] = [];
     const effects: (() => void)[] = [];
     let cursor = this.#cursor;
     for (const [index, entry] of entries.entries()) {
@@ -163,6 +167,8 @@ export class Inbox {
         if (kind === EntryKind.pointer) pointers.push(decode(decodePointer, payload));
         else if (kind === EntryKind.rejection) {
           const rejection = decode(decodeRejection, payload);
+          // With the cursor: it does not come a second time.
+          changes.push(...this.#handler.answered(rejection));
           effects.push(() => this.#handler.rejected(rejection));
         } else if (kind === EntryKind.userRemoved) {
           const { userId } = decode(decodeUserRemoved, payload);
@@ -181,6 +187,7 @@ export class Inbox {
         put: layout.pointer(pointer.groupId),
         value: encode(encodePointer, pointer),
       })),
+      ...changes,
       { put: layout.inbox, value: encode(encodeCursor, cursor) },
     ]);
     this.#cursor = cursor;

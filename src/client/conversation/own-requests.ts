@@ -209,11 +209,19 @@ export class OwnRequests {
     this.#context.background(conversation.repairFailed());
   }
 
+  /** What is written of an answer: the request it is to stands no more. */
+  answered({ groupId, requestId }: Rejection): Effect[] {
+    const request = this.#requests.get(toHex(groupId));
+    const isStanding = request !== undefined && toHex(request.requestId) === toHex(requestId);
+    return isStanding ? [{ delete: layout.join(groupId) }] : [];
+  }
+
   /** A member refused. Only the request that stands counts; the relay could answer for it, but never for a member. */
-  async rejected({ groupId, requestId, reason }: Rejection): Promise<void> {
+  async rejected(rejection: Rejection): Promise<void> {
+    const { groupId, reason } = rejection;
     const key = toHex(groupId);
     const request = this.#requests.get(key);
-    if (request === undefined || toHex(request.requestId) !== toHex(requestId)) return;
+    if (request === undefined || this.answered(rejection).length === 0) return;
     const name = JSON.stringify(request.name);
     const error =
       reason === RejectionReason.banned
