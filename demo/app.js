@@ -6,6 +6,7 @@ import { showGroupDialog, wireGroupDialog } from "./group-dialog.js";
 import { showList } from "./list.js";
 import { showMessageDialog, wireMessageDialog } from "./message-dialog.js";
 import { wireNewDialog } from "./new-dialog.js";
+import { showOperatorNotices } from "./operator.js";
 import { showOptionsDialog, wireOptionsDialog } from "./options-dialog.js";
 import { wireSafetyDialog } from "./safety-dialog.js";
 import { Session } from "./session.js";
@@ -70,6 +71,7 @@ function show() {
   showGroupDialog(session);
   showOptionsDialog();
   showMessageDialog(session);
+  showOperatorNotices(session);
   const { me, unread } = session;
   document.title = `${unread > 0 ? `(${unread}) ` : ""}${me} · Subrosa`;
 }
@@ -84,6 +86,7 @@ function changed() {
 const TITLES = {
   "store-in-use": () => "Another version of this page is open",
   "user-id-taken": (me) => `The name ${me} is taken`,
+  "user-removed": (me) => `${me} was removed`,
   "insecure-context": () => "This page is not secure",
 };
 const ADVICE = {
@@ -91,6 +94,8 @@ const ADVICE = {
     "A tab of yours that was opened before this page was updated cannot share its messages with this one. Reload or close it, then try again here.",
   "user-id-taken":
     "Somebody registered it at this relay with keys that this browser does not have. If that was you in another browser, or at another address of this page, go on there.",
+  "user-removed":
+    "The operator of this relay removed this name. What this browser keeps of it can be used no more.",
 };
 
 function showBlocked(error) {

@@ -1,8 +1,9 @@
 import { announce, toast } from "./dom.js";
 import { explainRecovery, explainUnreadable, sentence } from "./explain.js";
+import { keyOf } from "./model.js";
 
 /** Errors after which this tab cannot go on. */
-const FINAL = ["store-in-use", "user-id-taken"];
+const FINAL = ["store-in-use", "user-id-taken", "user-removed"];
 
 /** Has a session take in what its client tells. */
 export function listen(session) {
@@ -17,6 +18,7 @@ export function listen(session) {
   listenToGroups(session, on);
   listenToIdentities(session, on);
   listenToSigns(session, on);
+  listenToOperator(session, on);
 }
 
 function listenToConnection(session, on) {
@@ -71,6 +73,7 @@ function listenToGroups(session, on) {
     const because = {
       left: "You left the group.",
       removed: `${by ?? "An admin"} removed you from the group.`,
+      closed: "The operator of the relay closed this group. What was said stays here.",
       lost: "The relay has lost this group. What was said stays here; create or join a group to go on.",
     };
     groups.ended(session.group(group), because[reason], { bad: reason === "lost" });
@@ -128,4 +131,15 @@ function listenToSigns(session, on) {
     else who.delete(userId);
   });
   on("presence", ({ userId, ...presence }) => void session.presence.set(userId, presence));
+}
+
+function listenToOperator(session, on) {
+  on("notice", (notice) => {
+    session.memory.set("notices", `${notice.sentAt} ${notice.text}`, notice);
+    announce(`The operator of this relay says: ${notice.text}`);
+  });
+  on("userDeleted", ({ userId }) => {
+    if (!session.conversations.has(keyOf("direct", userId))) return;
+    session.direct(userId).addNote(`The relay says that its operator removed ${userId}.`, { bad: true });
+  });
 }

@@ -11,7 +11,7 @@ export class Memory {
     } catch {
       // Something else wrote it: begin anew.
     }
-    const kinds = ["joining", "identities", "timers"];
+    const kinds = ["joining", "identities", "notices", "timers"];
     this.#kinds = Object.fromEntries(kinds.map((kind) => [kind, new Map(stored?.[kind])]));
   }
 

@@ -179,4 +179,21 @@ describe("three people", () => {
     await alice.hasNote("bob lifted the ban on carol.");
     await alice.picture("renamed");
   });
+
+  it("hear what the relay's operator says, as nobody's message", async () => {
+    const before = await alice.texts();
+    await relay.notify("The relay rests on Sunday.");
+    const notice = alice.page.locator(".operator-notice");
+    await notice.getByText("The operator of this relay says").waitFor();
+    await notice.getByText("The relay rests on Sunday.").waitFor();
+    await alice.picture("operator");
+    expect(await alice.texts()).toEqual(before);
+    expect(await alice.page.locator("#conversations").getByText("Sunday").count()).toBe(0);
+    await alice.page.reload();
+    await notice.getByRole("button", { name: "Dismiss" }).click();
+    await notice.waitFor({ state: "detached" });
+    await alice.page.reload();
+    await alice.online();
+    expect(await notice.count()).toBe(0);
+  });
 });
