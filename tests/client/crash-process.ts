@@ -40,15 +40,17 @@ try {
     await client.sendDirectMessage("bob", text);
     print(`accepted ${text}`);
   }
+  let wake = () => {};
+  client.on("message", () => wake());
+  client.on("receipt", () => wake());
   for (const wanted of text === "" ? [] : [`delivered ${text}`, `got re: ${text}`]) {
-    while (!(await said()).includes(wanted)) {
-      await new Promise<void>((resolve) => {
-        const offs = [client.on("message", () => wake()), client.on("receipt", () => wake())];
-        const wake = () => {
-          for (const off of offs) off();
-          resolve();
-        };
+    for (;;) {
+      // What comes while the history is read counts too.
+      const news = new Promise<void>((resolve) => {
+        wake = resolve;
       });
+      if ((await said()).includes(wanted)) break;
+      await news;
     }
   }
   for (const line of await said()) print(`history ${line}`);

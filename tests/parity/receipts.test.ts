@@ -3,6 +3,7 @@ import { memoryStore } from "../../src/index.js";
 import { decodeClientFrame } from "../../src/wire/frames.js";
 import { EntryKind } from "../../src/wire/protocol.js";
 import { type Actor, connectAll, connected, settledMembers, startRelay } from "../client/harness.js";
+import { TamperedConnector } from "../client/tamper.js";
 
 const direct = { ack: { direct: true } };
 
@@ -73,6 +74,33 @@ describe("receipts", () => {
     await relay.start();
     await connected(relay, "bob", { ...direct, store });
     await alice.receipts([id], "read", "bob");
+  });
+
+  it("count though they come in one go with the message that they are for", async () => {
+    const relay = await startRelay();
+    const connector = new TamperedConnector();
+    const alice = await connected(relay, "alice", {
+      ...direct,
+      history: true,
+      seams: { connector, random: () => 0.1 },
+    });
+    const bob = await connected(relay, "bob", direct);
+    await alice.receipts([await alice.client.sendDirectMessage("bob", "first")], "delivered", "bob");
+    // Of the log alice sees nothing any more until she connects again.
+    connector.tamper = { fromRelay: (frame) => (frame.type === "entries" ? [] : undefined) };
+    const id = await alice.client.sendDirectMessage("bob", "hello");
+    await bob.client.markRead(await bob.message("hello"));
+    expect(await bob.client.close()).toBe(0);
+    expect(told(alice).some(({ ids }) => ids.includes(id))).toBe(false);
+    connector.tamper = {};
+    await relay.restart();
+    await alice.receipts([id], "read", "bob");
+    expect(told(alice).filter(({ ids }) => ids.includes(id))).toEqual([
+      { ids: [id], by: "alice", state: "sent" },
+      { ids: [id], by: "bob", state: "delivered" },
+      { ids: [id], by: "bob", state: "read" },
+    ]);
+    expect((await alice.client.history("bob"))[1]).toMatchObject({ id, state: "read", readBy: ["bob"] });
   });
 
   it("are refused for what was not received, and for groups that one is not in", async () => {

@@ -1,7 +1,6 @@
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { decodeStagedCommit, dropProposals, type GroupState } from "../../mls/group/index.js";
-import type { Change } from "../../stores/store.js";
 import type { Cursor } from "../../wire/identifiers.js";
 import { EntryKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
@@ -71,10 +70,12 @@ function noteSent(
     time: context.clock.now(),
     ...(expected !== undefined && { expected }),
   };
-  step.change(keepMessage(step.record.groupId, kept), noteFate(context, step, content, "sent"));
-  const ids = [toHex(content.id)];
+  const { sent, change } = noteFate(context, step, content, "sent");
+  step.change(keepMessage(step.record.groupId, kept), change);
+  const id = toHex(content.id);
+  step.sent.set(id, sent);
   const by = context.identity.userId;
-  step.after(() => context.emit("receipt", { ids, by, ...groupField(step), state: "sent" }));
+  step.after(() => context.emit("receipt", { ids: [id], by, ...groupField(step), state: "sent" }));
 }
 
 function noteFate(
@@ -82,7 +83,7 @@ function noteFate(
   { record, group }: Pick<Step, "record" | "group">,
   { id }: Content,
   state: SentMessage["state"],
-): Change {
+): ReturnType<typeof fateChange> {
   const { subject, groupId } = record;
   return fateChange(context, id, {
     state,
@@ -124,7 +125,7 @@ export function failKept(
   const { changes, tell } = context.failures.add(content.id, "data-lost", groupField(step).group);
   step.change(
     ...changes,
-    noteFate(context, step, content, "failed"),
+    noteFate(context, step, content, "failed").change,
     forgetMessage(step.record.groupId, content.id),
   );
   step.after(tell);
@@ -137,7 +138,7 @@ export function fail(context: Context, step: Step, intent: Intent, error: Subros
   if (action.type === "send" && isMessage(action)) {
     const { changes, tell } = context.failures.add(action.content.id, error.code, groupField(step).group);
     step.change(...changes);
-    if (!action.deleted) step.change(noteFate(context, step, action.content, "failed"));
+    if (!action.deleted) step.change(noteFate(context, step, action.content, "failed").change);
     step.after(tell);
   }
   step.endIntent(intent, error);

@@ -150,7 +150,8 @@ export async function noteReceipts(
   const found = await Promise.all(
     [...ids].map(async (id) => [id, await lookUpSent(context.store, id)] as const),
   );
-  for (const [id, { sent, ticks: stored }] of found) {
+  for (const [id, { sent: written, ticks: stored }] of found) {
+    const sent = step.sent.get(id) ?? written;
     if (sent?.state !== "sent" || !isFor(step, sent, by)) continue;
     const ticks = step.ticks.get(id) ?? stored;
     const isNew = (kind: ReceiptKind) => !ticks[kind].includes(by);

@@ -318,8 +318,8 @@ export class Starter {
       if (action.type !== "send" || !isMessage(action)) return [];
       const { id } = action.content;
       const { changes, tell } = failures.add(id, error.code);
-      const fate = fateChange(this.#context, id, { state: "failed", peer: userId, epoch: 0n });
-      return [{ changes: [...changes, fate], tell }];
+      const { change } = fateChange(this.#context, id, { state: "failed", peer: userId, epoch: 0n });
+      return [{ changes: [...changes, change], tell }];
     });
     await write([
       ...intents.map((intent) => outbox.end(intent)),

@@ -5,7 +5,7 @@ import type { GroupState } from "../../mls/group/index.js";
 import type { RatchetChange } from "../../mls/schedule/secret-tree.js";
 import type { Cursor } from "../../wire/identifiers.js";
 import type { Context, Effect } from "../context.js";
-import type { Ticks } from "../delivery/sent-messages.js";
+import type { SentMessage, Ticks } from "../delivery/sent-messages.js";
 import { layout } from "../layout.js";
 import { applyAccess } from "./access.js";
 import type { Intent } from "./intent.js";
@@ -43,6 +43,8 @@ export class Step {
   #newEpoch = false;
   /** Messages received, or read, in this step whose senders are owed a receipt. */
   readonly owed: { readonly delivered: Owed[]; readonly read: Owed[] } = { delivered: [], read: [] };
+  /** Own messages that the log has shown in this step: their receipts may stand behind them. */
+  readonly sent = new Map<string, SentMessage>();
   /** What this step has made of the receipts for own messages. */
   readonly ticks = new Map<string, Ticks>();
 

@@ -65,12 +65,12 @@ function decodeTicks(reader: Reader): Ticks {
 export function fateChange(
   { clock, history }: Context,
   id: Uint8Array | string,
-  sent: Pick<SentMessage, "state" | "groupId" | "peer" | "epoch">,
-): Change {
-  const listed = history.enabled;
-  if (sent.state === "failed" && !listed) return { delete: layout.sentMessage(id) };
-  const value = encode(encodeSent, { ...sent, time: clock.now(), listed });
-  return { put: layout.sentMessage(id), value };
+  fate: Omit<SentMessage, "time" | "listed">,
+): { sent: SentMessage; change: Change } {
+  const sent = { ...fate, time: clock.now(), listed: history.enabled };
+  const key = layout.sentMessage(id);
+  const isKept = sent.state === "sent" || sent.listed;
+  return { sent, change: isKept ? { put: key, value: encode(encodeSent, sent) } : { delete: key } };
 }
 
 export function ticksChange(id: string, ticks: Ticks): Change {
