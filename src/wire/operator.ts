@@ -55,7 +55,7 @@ export function decodeDirectoryNews(reader: Reader): DirectoryNews {
 }
 
 /** Some of the users of an open directory, in any order; one may come twice. */
-interface UserPage {
+export interface UserPage {
   readonly users: readonly string[];
   /** Where the list goes on; absent at its end. */
   readonly next?: string;
