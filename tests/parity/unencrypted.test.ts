@@ -27,6 +27,7 @@ it("what is not encrypted is named so: written to the operator, published, subsc
         look();
       });
     await bob.unencrypted.subscribe("news");
+    expect(bob.unencrypted.subscriptions).toEqual(["news"]);
     await alice.unencrypted.publish("news", "the market is open");
     await alice.unencrypted.publish("elsewhere", "not for bob");
     await alice.unencrypted.publish("news", Uint8Array.of(1, 2, 3));

@@ -64,6 +64,11 @@ export class Unencrypted {
     if (this.#channels.delete(channel)) await this.#follow(channel, false, options);
   }
 
+  /** The channels whose `data` comes here, in the order in which they were subscribed to. */
+  get subscriptions(): readonly string[] {
+    return [...this.#channels];
+  }
+
   /** Listens to `data`: `{ channel?, from?, data }`. The result, or `signal`, ends it. */
   on(
     name: "data",

@@ -5,7 +5,7 @@ import { AEAD_NONCE_LENGTH, aeadOpen, aeadSeal, importAeadKey } from "../../cryp
 import { hkdfExpand, hkdfExtract } from "../../crypto/hkdf.js";
 import { type AttachmentReference, CHUNK_LENGTH, chunkLength, chunksOf } from "./reference.js";
 
-const LABEL = toUtf8("Subrosa 1 attachment");
+const label = () => toUtf8("Subrosa 1 attachment");
 const KEY_LENGTH = 32;
 
 /**
@@ -23,9 +23,9 @@ export class AttachmentCipher {
   }
 
   static async make({ key, blobId }: Pick<AttachmentReference, "key" | "blobId">): Promise<AttachmentCipher> {
-    const secret = await hkdfExtract(LABEL, key);
-    const chunkKey = await hkdfExpand(secret, concat(LABEL, toUtf8(" chunks")), KEY_LENGTH);
-    return new AttachmentCipher(await importAeadKey(chunkKey), concat(LABEL, blobId));
+    const secret = await hkdfExtract(label(), key);
+    const chunkKey = await hkdfExpand(secret, concat(label(), toUtf8(" chunks")), KEY_LENGTH);
+    return new AttachmentCipher(await importAeadKey(chunkKey), concat(label(), blobId));
   }
 
   /** `plaintext` with its padding. Each place must be sealed once only. */
