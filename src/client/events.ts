@@ -114,13 +114,13 @@ export interface ClientEvents {
     readonly reason: "left" | "removed" | "closed" | "lost";
     readonly by?: string;
   };
-  /** `by` admitted the user; for `memberLeave` it removed the user, or is the user itself, who left. */
   /**
    * `by` changed what a group is, or, with `user` in place of `group`, the time after which the messages of a direct
    * conversation disappear. Only what has changed is there: user ids of members who became admins, or are none any
    * more, of users who were banned, or are not any more. After a change of its `name`, `group` is the new one.
    */
   groupUpdated: { readonly group?: string; readonly user?: string; readonly by: string } & PolicyNews;
+  /** `by` admitted the user; for `memberLeave` it removed the user, or is the user itself, who left. */
   memberJoin: { readonly group: string; readonly userId: string; readonly by: string };
   memberLeave: { readonly group: string; readonly userId: string; readonly by: string };
   joinRequest: JoinRequestEvent;
