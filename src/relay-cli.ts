@@ -1,7 +1,6 @@
 #!/usr/bin/env node
-import { access } from "node:fs/promises";
 import { VERSION } from "./base/version.js";
-import { backupLmdb, openLmdbStorage } from "./relay/embedded/open.js";
+import { runCommand } from "./relay/operation/commands.js";
 import type { LogRecord } from "./relay/operation/log.js";
 import { HELP, listLimits, readSettings, type Settings } from "./relay/operation/settings.js";
 import { openRedisStorage } from "./relay/redis/open.js";
@@ -14,14 +13,6 @@ const IN_USE = 75;
 function fail(message: string, status = 1): never {
   process.stderr.write(`subrosa-relay: ${message}\n`);
   process.exit(status);
-}
-
-function existing(data: string | undefined, command: string): Promise<string> {
-  if (data === undefined) fail(`${command} needs --data FOLDER`);
-  return access(data).then(
-    () => data,
-    () => fail(`there is no folder ${data}`),
-  );
 }
 
 function openRedis(settings: Settings): Promise<RelayStorage> {
@@ -37,21 +28,17 @@ function openRedis(settings: Settings): Promise<RelayStorage> {
   });
 }
 
-async function removeUser(userId: string | undefined, settings: Settings): Promise<void> {
-  if (userId === undefined) fail("remove-user needs a NAME");
-  const storage = await (settings.redis.length > 0
-    ? openRedis(settings)
-    : openLmdbStorage(await existing(settings.data, "remove-user"), { as: "guest" }));
-  const removed = await storage.removeUser(userId);
-  await storage.close();
-  if (!removed) fail(`there is no user ${userId}`);
-  process.stdout.write(`removed ${userId}\n`);
-}
-
-async function backup(target: string | undefined, data: string | undefined): Promise<void> {
-  if (target === undefined) fail("backup needs a TARGET");
-  await backupLmdb(await existing(data, "backup"), target);
-  process.stdout.write(`copied to ${target}\n`);
+async function command(settings: Settings): Promise<void> {
+  // Whoever reads the lines may have read enough.
+  process.stdout.on("error", (error) => {
+    if ((error as NodeJS.ErrnoException).code !== "EPIPE") fail(error.message);
+    process.exit();
+  });
+  // They are all that goes there, whatever the format of the log.
+  const lines = runCommand(settings, () => openRedis({ ...settings, log: "text" }));
+  for await (const { text, json } of lines) {
+    process.stdout.write(`${settings.json ? JSON.stringify(json) : text}\n`);
+  }
 }
 
 /** Writes records as they are, or so that people like to read them. */
@@ -71,12 +58,12 @@ function printer(settings: Settings): (record: LogRecord) => void {
 
 async function serve(settings: Settings): Promise<void> {
   const { port, host, data, name, origin, metricsPort, metricsHost, limits } = settings;
-  if (data !== undefined && settings.redis.length > 0) fail("--data: not with --redis");
   const storage = settings.redis.length > 0 ? await openRedis(settings) : undefined;
   const relay = new Relay({
     port,
     host,
     limits,
+    directory: settings.directory,
     trustProxy: settings.trustProxy,
     logAddresses: settings.logAddresses,
     onLog: printer(settings),
@@ -107,16 +94,13 @@ async function serve(settings: Settings): Promise<void> {
 
 async function main(): Promise<void> {
   const settings = readSettings(process.argv.slice(2), process.env);
+  const { data, redis } = settings;
   if (settings.print === "version") process.stdout.write(`${VERSION}\n`);
   else if (settings.print === "help") process.stdout.write(HELP);
   else if (settings.print === "limits") process.stdout.write(listLimits());
-  else {
-    const [command, argument, ...rest] = settings.command;
-    if (command === undefined) await serve(settings);
-    else if (command === "remove-user" && rest.length === 0) await removeUser(argument, settings);
-    else if (command === "backup" && rest.length === 0) await backup(argument, settings.data);
-    else fail(`unknown command ${settings.command.join(" ")}; see --help`);
-  }
+  else if (data !== undefined && redis.length > 0) fail("--data: not with --redis");
+  else if (settings.command.length > 0) await command(settings);
+  else await serve(settings);
 }
 
 main().catch((error: Error) => fail(error.message, isFenced(error) ? IN_USE : 1));

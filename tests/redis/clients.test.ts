@@ -30,7 +30,7 @@ async function startRelays(count: number, redis: readonly string[]) {
   });
   const urls = await Promise.all(relays.map((relay) => relay.url()));
   balancer.targets = urls.map((url) => Number(new URL(url).port));
-  return { url: balancer.url, relays, balancer };
+  return { url: balancer.url, relays, balancer, environment };
 }
 
 describe.each([
@@ -84,4 +84,27 @@ describe.each([
       expect(actor.all("undecryptable")).toEqual([]);
     }
   });
+});
+
+it("an operator's commands reach those who are connected to any of the relays", async () => {
+  const relay = await startRelays(2, [server.url]);
+  const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
+  await makeGroup("team", [alice, bob]);
+  await makeGroup("other", [alice, carol]);
+  const command = async (...args: readonly string[]) => {
+    const process = new RelayProcess(cli.path, [...args, "--redis", server.url], relay.environment);
+    const code = await process.ended();
+    return [code, process.output];
+  };
+  const [code, users] = await command("users", "--json");
+  expect([code, String(users).trim().split("\n").length]).toEqual([0, 3]);
+  expect(await command("notice", "Down at noon")).toEqual([0, "sent to everybody who is connected\n"]);
+  for (const actor of [alice, bob, carol])
+    expect(await actor.event("notice")).toMatchObject({ text: "Down at noon" });
+  expect(await command("close-group", "--name", "other")).toEqual([0, "closed other\n"]);
+  for (const actor of [alice, carol])
+    expect(await actor.event("groupLeave")).toEqual({ group: "other", reason: "closed" });
+  expect(await command("remove-user", "bob")).toEqual([0, "removed bob\n"]);
+  expect(await bob.event("disconnect")).toMatchObject({ code: 4413, willReconnect: false });
+  expect(await alice.event("userDeleted")).toMatchObject({ userId: "bob" });
 });

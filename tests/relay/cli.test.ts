@@ -7,6 +7,7 @@ import { Client } from "../../src/index.js";
 import { backupLmdb, Relay } from "../../src/relay.js";
 import { type Cursor, START } from "../../src/wire/identifiers.js";
 import { CloseCode } from "../../src/wire/protocol.js";
+import { connectAll, makeGroup } from "../client/harness.js";
 import { chain, groupLog, makeUser, message, RawClient } from "./raw-client.js";
 import { buildCli, RelayProcess } from "./relay-process.js";
 
@@ -31,6 +32,21 @@ function run(args: readonly string[], environment: Record<string, string> = {}):
   running.push(process);
   return process;
 }
+
+/** Runs a command to its end. */
+async function done(...args: readonly string[]): Promise<{ code: number | null; output: string }> {
+  const process = run(args);
+  return { code: await process.ended(), output: process.output };
+}
+
+const parsed = (output: string) =>
+  output
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+
+const UNTOLD =
+  "; a relay is running and was not told: nobody learns of it, and sessions go on until they end";
 
 describe("subrosa-relay", () => {
   it("is configured by the environment, and writes records of JSON", async () => {
@@ -164,7 +180,7 @@ describe("subrosa-relay", () => {
     expect(await second.ended()).toBe(75);
     expect(second.output).toBe(`subrosa-relay: another relay uses ${data}; stop it first\n`);
     const removal = run(["remove-user", "alice", "--data", data]);
-    expect([await removal.ended(), removal.output]).toEqual([0, "removed alice\n"]);
+    expect([await removal.ended(), removal.output]).toEqual([0, `removed alice${UNTOLD}\n`]);
     // The name is free, and the first goes on.
     const other = await RawClient.connect(url, await makeUser("alice"));
     await other.request("create", { groupId: randomBytes(32) });
@@ -172,6 +188,61 @@ describe("subrosa-relay", () => {
     const third = run(args);
     await third.url();
     expect(await third.signal("SIGTERM")).toBe(0);
+  });
+
+  it("lists users and groups while a relay runs, and does the rest while none does, of which people learn then", async () => {
+    const args = ["--data", data, "--drain", "0", "--port"];
+    const first = run([...args, "0"]);
+    const { port } = new URL(await first.url());
+    await first.signal("SIGTERM");
+    const second = run([...args, port, "--directory", "open"]);
+    const [alice, bob] = await connectAll({ url: await second.url() }, ["alice", "bob", "carol"]);
+    await makeGroup("team", [alice, bob]);
+    await alice.event("userCreated", ({ userId }) => userId === "carol");
+    const { fingerprint } = await alice.client.safetyNumber("bob");
+    const [users, usersAsJson, groups, groupsAsJson] = await Promise.all([
+      done("users", "--data", data),
+      done("users", "--data", data, "--json"),
+      done("groups", "--data", data),
+      done("groups", "--data", data, "--json"),
+    ]);
+    expect(users.output.split("\n")[1]).toBe(`bob\t1 device\t${fingerprint}`);
+    const listed = parsed(usersAsJson.output);
+    expect(listed.map(({ userId }) => userId)).toEqual(["alice", "bob", "carol"]);
+    expect(listed[1]).toEqual({ userId: "bob", fingerprint, devices: [bob.client.deviceId] });
+    const [group] = parsed(groupsAsJson.output);
+    const { groupId } = group;
+    expect(group).toMatchObject({ direct: false, members: ["alice", "bob"], closed: false });
+    expect(groups.output).toMatch(
+      new RegExp(`^${groupId}\tgroup\t[1-9]\\d* entr(y|ies)\t[1-9]\\d* bytes\talice, bob\n$`),
+    );
+
+    const refused = await Promise.all([
+      done("close-group", groupId, "--data", data),
+      done("notice", "hello", "--user", "alice", "--data", data),
+    ]);
+    const inUse = { code: 75, output: `subrosa-relay: another relay uses ${data}; stop it first\n` };
+    expect(refused).toEqual([inUse, inUse]);
+
+    await second.signal("SIGTERM");
+    const outcomes = [
+      await done("remove-user", "bob", "--data", data, "--json"),
+      await done("notice", "Back at noon", "--user", "alice", "--data", data),
+      await done("close-group", "--name", "team", "--data", data),
+      await done("close-group", groupId, "--data", data),
+    ];
+    expect(outcomes.map(({ code, output }) => [code, output])).toEqual([
+      [0, '{"removed":"bob","told":true}\n'],
+      [0, "sent to alice\n"],
+      [0, "closed team\n"],
+      [0, `${groupId} was closed before\n`],
+    ]);
+    // It is what the inboxes and logs hold that people learn of: this one has no directory.
+    await run([...args, port]).url();
+    expect(await alice.event("groupLeave")).toEqual({ group: "team", reason: "closed" });
+    expect(await alice.event("notice")).toMatchObject({ text: "Back at noon" });
+    expect(await alice.event("userDeleted")).toMatchObject({ userId: "bob" });
+    expect(bob.all("notice")).toEqual([]);
   });
 
   it("copies what nobody uses, too, by its function", async () => {

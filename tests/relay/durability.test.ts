@@ -103,7 +103,7 @@ describe("subrosa-relay", () => {
     ({ url } = await relay.listen());
     const old = new RawClient(url, alice);
     await old.authenticate();
-    expect((await old.frame("refuse")).code).toBe("conflict");
+    expect((await old.frame("refuse")).code).toBe("user-removed");
     expect((await (await RawClient.connect(url, await makeUser("alice"))).ready()).registered).toBe(true);
     await relay.close();
   });
@@ -119,6 +119,7 @@ describe("subrosa-relay", () => {
       ["--port", "99999"],
       ["remove-user"],
       ["remove-user", "x", "--data", `${data}/none`],
+      ["users", "--data", data, "--redis", "redis://127.0.0.1:1"],
     ]) {
       const process = run(...args);
       expect(await process.ended()).toBe(1);

@@ -48,6 +48,11 @@ const SETTINGS = [
     value: "NUMBER",
     help: "proxies before the relay that append to X-Forwarded-For (default 0)",
   },
+  {
+    flag: "directory",
+    value: "WHO",
+    help: "contacts (default): people learn of those they share a conversation with; open: of everybody",
+  },
   { flag: "limit", value: "NAME=NUMBER", many: true, help: "another value for a limit; see --limits" },
   {
     flag: "metrics-port",
@@ -64,12 +69,20 @@ const SETTINGS = [
   { flag: "log-addresses", help: "name the addresses that hit limits in the log" },
 ] as const satisfies readonly Setting[];
 
+/** Flags of commands. */
+const COMMAND_FLAGS = [
+  { flag: "json", help: "print what a command prints as JSON, one object a line" },
+  { flag: "user", value: "NAME", help: "whom a notice is for" },
+] as const satisfies readonly Setting[];
+
 /** Flags that only print something. */
 const PRINTS = [
   { flag: "limits", help: "show all limits with their defaults" },
   { flag: "help", help: "show this" },
   { flag: "version", help: "show the version" },
 ] as const satisfies readonly Setting[];
+
+const ALL: readonly Setting[] = [...SETTINGS, ...COMMAND_FLAGS, ...PRINTS];
 
 const PREFIX = "SUBROSA_RELAY_";
 const variable = (flag: string) => PREFIX + flag.toUpperCase().replaceAll("-", "_");
@@ -84,9 +97,11 @@ export interface Settings {
   readonly redis: readonly string[];
   readonly redisPrefix: string | undefined;
   readonly redisReplicas: number | undefined;
+  /** Beside a command, which may mean a group by it, only what the command line says. */
   readonly name: readonly string[];
   readonly origin: readonly string[];
   readonly trustProxy: number;
+  readonly directory: "contacts" | "open";
   readonly limits: Partial<RelayLimits>;
   readonly metricsPort: number | undefined;
   readonly metricsHost: string | undefined;
@@ -94,6 +109,8 @@ export interface Settings {
   readonly drain: number;
   readonly log: "text" | "json";
   readonly logAddresses: boolean;
+  readonly json: boolean;
+  readonly user: string | undefined;
 }
 
 type Value = string | boolean | readonly string[];
@@ -121,6 +138,11 @@ export function readSettings(args: readonly string[], environment: NodeJS.Proces
   };
   const log = text("log") ?? "text";
   if (log !== "text" && log !== "json") invalid("--log: text or json");
+  const directory = text("directory") ?? "contacts";
+  if (directory !== "contacts" && directory !== "open") invalid("--directory: contacts or open");
+  const [json, user, isCommand] = [values.json === true, text("user"), positionals.length > 0];
+  if (json && !isCommand) invalid("--json: only with a command");
+  if (user !== undefined && positionals[0] !== "notice") invalid("--user: only with notice");
   return {
     command: positionals,
     print: PRINTS.find(({ flag }) => values[flag] === true)?.flag,
@@ -130,21 +152,24 @@ export function readSettings(args: readonly string[], environment: NodeJS.Proces
     redis: list("redis"),
     redisPrefix: text("redis-prefix"),
     redisReplicas: number("redis-replicas", 100),
-    name: list("name"),
+    name: isCommand ? ((values.name ?? []) as readonly string[]) : list("name"),
     origin: list("origin"),
     trustProxy: number("trust-proxy", 100) ?? 0,
+    directory,
     limits: readLimits(list("limit")),
     metricsPort: number("metrics-port", 65_535),
     metricsHost: text("metrics-host"),
     drain: (number("drain", 3600, false) ?? 5) * 1000,
     log,
     logAddresses: given.get("log-addresses") === true,
+    json,
+    user,
   };
 }
 
 function parse(args: readonly string[]) {
   const options: Record<string, { type: "string" | "boolean"; multiple?: boolean; short?: string }> = {};
-  for (const setting of [...SETTINGS, ...PRINTS] as readonly Setting[]) {
+  for (const setting of ALL) {
     options[setting.flag] =
       setting.value === undefined ? { type: "boolean" } : { type: "string", multiple: setting.many ?? false };
   }
@@ -220,19 +245,32 @@ function describe(setting: Setting): string {
 }
 
 export const HELP = `Usage: subrosa-relay [options]
-       subrosa-relay remove-user NAME --data FOLDER | --redis URL
-       subrosa-relay backup TARGET --data FOLDER
+       subrosa-relay users | groups            --data FOLDER | --redis URL
+       subrosa-relay remove-user NAME          --data FOLDER | --redis URL
+       subrosa-relay close-group ID            --data FOLDER | --redis URL
+       subrosa-relay close-group --name NAME   --data FOLDER | --redis URL
+       subrosa-relay notice TEXT --user NAME   --data FOLDER | --redis URL
+       subrosa-relay notice TEXT               --redis URL
+       subrosa-relay backup TARGET             --data FOLDER
 
 Starts a relay: it passes on and keeps what Subrosa clients encrypted.
 
-${[...SETTINGS, ...PRINTS].map(describe).join("")}
-Each of them but the last three can be an environment variable too, e.g.
+${ALL.map(describe).join("")}
+Each of them but the last five can be an environment variable too, e.g.
 SUBROSA_RELAY_METRICS_PORT=9090; several values are separated by commas. One
 that is empty counts as not set, and what Kubernetes makes for a service of the
 relay's name, such as SUBROSA_RELAY_PORT=tcp://10.0.0.1:8787, is ignored.
 
+users and groups list all there are, while a relay is running too.
 remove-user makes a user id free again: its account, its devices' key packages
-and its device list are forgotten. A relay that is running may go on.
+and its device list are forgotten. Its sessions end, and those who share a
+conversation with it are told, unless a relay is running on the FOLDER: then
+sessions go on until they end, and nobody is told.
+close-group ends a group in the operator's name, by the ID that groups lists or
+by its name. notice shows one line of text as the operator's: to each device of
+a user when it is connected, or to everybody who is connected now. Both are
+refused, with status 75, while a relay is running on the FOLDER: stop it first.
+With --redis relays go on, and those who are connected are told at once.
 backup copies the data as it is at this moment into a folder that is empty or
 not there, while the relay goes on; to restore it, start a relay with it.
 `;

@@ -18,12 +18,15 @@ describe("settings", () => {
       name: [],
       origin: [],
       trustProxy: 0,
+      directory: "contacts",
       limits: {},
       metricsPort: undefined,
       metricsHost: undefined,
       drain: 5000,
       log: "text",
       logAddresses: false,
+      json: false,
+      user: undefined,
     });
   });
 
@@ -37,6 +40,7 @@ describe("settings", () => {
       SUBROSA_RELAY_NAME: "a.example, b.example",
       SUBROSA_RELAY_ORIGIN: "https://a.example",
       SUBROSA_RELAY_TRUST_PROXY: "2",
+      SUBROSA_RELAY_DIRECTORY: "open",
       SUBROSA_RELAY_LIMIT: "maxConnections=7,retention=Infinity",
       SUBROSA_RELAY_METRICS_PORT: "9090",
       SUBROSA_RELAY_METRICS_HOST: "10.0.0.1",
@@ -55,12 +59,15 @@ describe("settings", () => {
       name: ["a.example", "b.example"],
       origin: ["https://a.example"],
       trustProxy: 2,
+      directory: "open",
       limits: { maxConnections: 7, retention: Number.POSITIVE_INFINITY },
       metricsPort: 9090,
       metricsHost: "10.0.0.1",
       drain: 500,
       log: "json",
       logAddresses: true,
+      json: false,
+      user: undefined,
     };
     expect(readSettings([], environment)).toEqual(expected);
     const flags = [
@@ -76,6 +83,15 @@ describe("settings", () => {
       command: ["remove-user", "bob"],
     });
     expect(readSettings([], { SUBROSA_RELAY_LOG_ADDRESSES: "0" }).logAddresses).toBe(false);
+  });
+
+  it("are a command's own: who a notice is for, JSON, and a group's name, which is never the relay's", () => {
+    const environment = { SUBROSA_RELAY_NAME: "relay.example.org", SUBROSA_RELAY_REDIS: "redis://a" };
+    const read = (...args: string[]) => readSettings(args, environment);
+    expect(read("close-group", "--name", "team")).toMatchObject({ name: ["team"], redis: ["redis://a"] });
+    expect(read("close-group", "ab", "--json")).toMatchObject({ name: [], json: true });
+    expect(read("notice", "hi", "--user", "bob")).toMatchObject({ command: ["notice", "hi"], user: "bob" });
+    expect(read().name).toEqual(["relay.example.org"]);
   });
 
   it("leave out variables that are empty, and those that Kubernetes makes for services of the relay's name", () => {
@@ -108,6 +124,11 @@ describe("settings", () => {
     [["--trust-proxy", "1.5"], {}, "--trust-proxy"],
     [["--drain", "soon"], {}, "--drain"],
     [["--log", "xml"], {}, "--log"],
+    [["--directory", "closed"], {}, "--directory"],
+    [["--json"], {}, "--json"],
+    [["--user", "bob"], {}, "--user"],
+    [["remove-user", "--user", "bob"], {}, "--user"],
+    [[], { SUBROSA_RELAY_USER: "bob" }, "SUBROSA_RELAY_USER"],
     [["--limit", "maxNothing=1"], {}, "maxNothing"],
     [["--limit", "toString=1"], {}, "toString"],
     [["--limit", "maxGroups"], {}, "maxGroups"],
@@ -129,7 +150,8 @@ describe("settings", () => {
         name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`).replace(/^limits$/, "limit"),
       );
     for (const flag of [...flags, "limits", "help", "version"]) expect(HELP).toContain(`  --${flag}`);
-    for (const command of ["remove-user", "backup"]) expect(HELP).toContain(`subrosa-relay ${command}`);
+    for (const command of ["users | groups", "remove-user", "close-group", "notice", "backup"])
+      expect(HELP).toContain(`subrosa-relay ${command}`);
     expect(Math.max(...HELP.split("\n").map((line) => line.length))).toBeLessThanOrEqual(80);
     const listed = listLimits().trim().split("\n");
     expect(
