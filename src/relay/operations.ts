@@ -5,7 +5,7 @@ import { sha256 } from "../crypto/hash.js";
 import { sha256Now } from "../crypto/node-hash.js";
 import { contentDigestInput, type EntryContent, encodeAccessChange } from "../wire/entries.js";
 import type { Cursor, LogId } from "../wire/identifiers.js";
-import { EntryKind, LogKind } from "../wire/protocol.js";
+import { EntryKind, LogKind, MAX_CHUNK_BYTES } from "../wire/protocol.js";
 import type { RefusalCode } from "../wire/refusals.js";
 import {
   type BodyOf,
@@ -270,6 +270,8 @@ export const handlers: Omit<Handlers, "append"> = {
   },
   async putChunk(context, body) {
     const { index, chunk } = body;
+    // Of small chunks there are no more than of large ones: each costs more than its bytes.
+    if (index * MAX_CHUNK_BYTES >= context.limits.maxBlobBytes) refuse("too-large", "the blob is too large");
     await context.storage.blobs.put({ ...blobCommand(context, body), index, chunk });
     return undefined;
   },

@@ -85,6 +85,14 @@ describe("blobs over the wire", () => {
     await expect(upload(alice, [randomBytes(1000), randomBytes(1)])).rejects.toEqual(refusal("too-large"));
   });
 
+  it("have no more small chunks than large ones", async () => {
+    const { url } = await start({ limits: { maxBlobBytes: 2 * MAX_CHUNK_BYTES } });
+    const alice = await connect(url, "alice");
+    await upload(alice, [randomBytes(1), randomBytes(1)]);
+    const three = upload(alice, [randomBytes(1), randomBytes(1), randomBytes(1)]);
+    await expect(three).rejects.toEqual(refusal("too-large"));
+  });
+
   it("are fetched no faster than a connection may send", async () => {
     const { url } = await start({ limits: { bytesPerSecond: 1, byteBurst: 3 * MAX_CHUNK_BYTES } });
     const [alice, bob] = [await connect(url, "alice"), await connect(url, "bob")];

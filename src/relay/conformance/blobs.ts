@@ -83,6 +83,18 @@ export function blobCases(it: Define, world: World): void {
     await finish(blobId, 3);
   });
 
+  it("blobs: take no chunk that leaves out many, whose place would have to be gone through", async () => {
+    const blobId = await begin();
+    for (const index of [2 ** 32 - 1, 65]) {
+      await expect(put(blobId, index, randomBytes(1))).rejects.toEqual(refused("conflict"));
+    }
+    await put(blobId, 64, randomBytes(1));
+    await put(blobId, 65, randomBytes(1));
+    await expect(put(blobId, 67, randomBytes(1))).rejects.toEqual(refused("conflict"));
+    await drop(blobId);
+    expect((await prune(NOW, 10_000, 1000)) < 20).toBe(true);
+  });
+
   it("blobs: are their owner's to write and to delete", async () => {
     const blobId = await whole(1);
     await expect(begin(blobId, "eve")).rejects.toEqual(refused("conflict"));

@@ -6,6 +6,8 @@ import { type Records, refuse, type Transaction } from "./transaction.js";
 
 /** How many entries a chunk counts for when it is dropped. */
 const CHUNK_COST = 8;
+/** How far beyond the number of those that are there the index of a chunk may be: dropping a blob goes through all. */
+export const MAX_AHEAD = 64;
 
 function usage(records: Records, key: string): { blobs: number; bytes: number } {
   return records.get(usageRecord, key) ?? { blobs: 0, bytes: 0 };
@@ -58,6 +60,7 @@ export function putChunk(transaction: Transaction, command: ChunkCommand): void 
   const known = transaction.view.get(key);
   if (known !== undefined && equalBytes(known, chunk)) return;
   if (known !== undefined || blob.finished) refuse("conflict", "other bytes than before, or after the end");
+  if (index > blob.chunks + MAX_AHEAD) refuse("conflict", "too many chunks before it are missing");
   const bytes = blob.bytes + chunk.length;
   if (bytes > quotas.maxBlobBytes) refuse("too-large", "the blob is too large");
   if (usage(transaction, keys.blobUsage(userId)).bytes + chunk.length > quotas.maxUserBlobBytes) {

@@ -41,7 +41,10 @@ return ''
 `,
 };
 
-/** Keys: records, bytes, chunks. Arguments: blob, index, chunk, now, the most bytes of one, of all. Reply as above. */
+/**
+ * Keys: records, bytes, chunks. Arguments: blob, index, chunk, now, the most bytes of one, of all, how far ahead it may
+ * be. Reply as above.
+ */
 export const PUT_CHUNK: Script = {
   name: "put-chunk",
   source: `${RECORD}
@@ -52,7 +55,7 @@ if held == ARGV[3] then
   redis.call('HSET', KEYS[3], ARGV[2], held)
   return ''
 end
-if held or finished == 1 then return 'conflict' end
+if held or finished == 1 or tonumber(ARGV[2]) > chunks + tonumber(ARGV[7]) then return 'conflict' end
 if bytes + size > tonumber(ARGV[5]) then return 'too-large' end
 if tonumber(redis.call('GET', KEYS[2]) or '0') + size > tonumber(ARGV[6]) then return 'quota-exceeded' end
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])

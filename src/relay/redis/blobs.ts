@@ -1,6 +1,7 @@
 import { type Bytes, copyBytes } from "../../base/bytes.js";
 import { toHex, toUtf8 } from "../../base/encoding.js";
 import type { RefusalCode } from "../../wire/refusals.js";
+import { MAX_AHEAD } from "../embedded/blobs.js";
 import { refuse } from "../embedded/transaction.js";
 import type { BlobCommand, BlobStorage, ChunkCommand, PruneCommand } from "../storage.js";
 import { BEGIN_BLOB, DROP_BLOB, FINISH_BLOB, OWN_BLOB, PUT_CHUNK } from "./blob-scripts.js";
@@ -33,7 +34,7 @@ export class Blobs implements BlobStorage {
   async put(command: ChunkCommand): Promise<void> {
     const { index, chunk, now, quotas } = command;
     const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
-    const limits = [most(quotas.maxBlobBytes), most(quotas.maxUserBlobBytes)];
+    const limits = [most(quotas.maxBlobBytes), most(quotas.maxUserBlobBytes), String(MAX_AHEAD)];
     await this.#check(command);
     await this.#run(PUT_CHUNK, command, [String(index), bytes, String(now), ...limits]);
   }
