@@ -11,7 +11,7 @@ import { usersOf } from "./conversation/leaves.js";
 import { isAdmin, isBanned, type JoinMode } from "./conversation/policy.js";
 import type { PolicyChange } from "./conversation/policy-change.js";
 import { policyIn } from "./conversation/state.js";
-import type { ConversationName } from "./delivery/history.js";
+import type { ConversationId, ConversationName } from "./delivery/history.js";
 import { fingerprintOf, type SafetyNumber, safetyNumberOf } from "./identity/safety-number.js";
 import { type ClientLimits, DEFAULT_MAX_MESSAGE_BYTES } from "./options.js";
 import type { RunningClient } from "./running-client.js";
@@ -85,7 +85,7 @@ export class Conversations {
   async #enqueue(
     target: Target,
     content: MessageContent,
-    names: { peer: string; group?: string },
+    conversation: ConversationId,
     options: { expected?: string | undefined; also: readonly Effect[] },
   ): Promise<string> {
     const { outbox, history, expiries, write, identity, signals } = this.running.context;
@@ -97,18 +97,11 @@ export class Conversations {
       content,
       ...(expected !== undefined && { expected }),
     });
-    const entry = {
-      id,
-      from: identity.userId,
-      ...names,
-      content: bodyOf(content),
-      sentAt: content.sentAt,
-    };
-    const conversation = names.group === undefined ? names.peer : { group: names.group };
-    const expiring = { id, from: identity.userId, conversation };
+    const entry = { id, from: identity.userId, content: bodyOf(content), sentAt: content.sentAt };
+    const expiring = { ...entry, conversation };
     const timed =
       disappearAfter === undefined ? [] : [expiries.add(content.sentAt + disappearAfter, expiring)];
-    await write([change, ...history.add(entry), ...timed, ...also]);
+    await write([change, ...history.add(entry, conversation), ...timed, ...also]);
     if ("groupId" in target) signals.typing.sent(toHex(target.groupId));
     return id;
   }
@@ -139,7 +132,7 @@ export class Conversations {
     const waits = this.running.context.outbox.waitsFor(userId);
     const isActive = conversation?.state.record.status === "active" && !waits;
     const target: Target = isActive ? { groupId: conversation.state.record.groupId } : { userId };
-    const id = await this.#enqueue(target, timed(content, conversation), { peer: userId }, options);
+    const id = await this.#enqueue(target, timed(content, conversation), { user: userId }, options);
     if (isActive) conversation.flush();
     else this.running.starter.flushDirect(userId);
     return id;
@@ -154,13 +147,8 @@ export class Conversations {
     const encoded = this.#content(content, stamp);
     const conversation = this.running.registry.active(name);
     const { groupId } = conversation.state.record;
-    const { userId } = this.running.context.identity;
-    const id = await this.#enqueue(
-      { groupId },
-      timed(encoded, conversation),
-      { peer: userId, group: name },
-      { also },
-    );
+    const place = { groupId: toHex(groupId), group: name };
+    const id = await this.#enqueue({ groupId }, timed(encoded, conversation), place, { also });
     conversation.flush();
     return id;
   }

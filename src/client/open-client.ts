@@ -16,7 +16,7 @@ import { Starter } from "./conversation/start.js";
 import { Delivery } from "./delivery/delivery.js";
 import { Expiries } from "./delivery/expiries.js";
 import { Failures } from "./delivery/failures.js";
-import { History } from "./delivery/history.js";
+import { conversationOf, History } from "./delivery/history.js";
 import { Removal } from "./delivery/removal.js";
 import { Contacts } from "./identity/contacts.js";
 import { KeyPackages } from "./identity/key-packages.js";
@@ -113,12 +113,13 @@ async function load(
       write,
       isKnown: (userId, accountKey) => running?.context.contacts.isPinned(userId, accountKey) ?? false,
       named: (stored) => (running === undefined ? stored : running.registry.asListed(stored)),
-      list: (stored) => running?.context.history.add({ ...stored, peer: stored.from }) ?? [],
+      list: (stored) => running?.context.history.add(stored, conversationOf(stored, stored.from)) ?? [],
     }),
     Failures.load(store, () => context),
     History.load(store, {
       enabled: (options.history ?? false) !== false,
       userId: options.userId,
+      nameOf: (groupId) => running?.registry.nameOf(groupId),
       randomId,
       now: () => clock.now(),
     }),

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Clock } from "../../src/base/clock.js";
 import { toUtf8 } from "../../src/base/encoding.js";
-import { memoryStore, type Store } from "../../src/index.js";
+import { type Attachment, type Message, memoryStore, type Store } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
 import {
   type Actor,
@@ -104,6 +104,93 @@ describe.each(kinds)("what is deleted, with a store in %s,", (_, open) => {
     const left = await contents(relay, stores[0], "alice");
     expect(left.find([...needle(TEXT), ...sent.flatMap(needle)])).toEqual([]);
     expect((await contents(relay, stores[1], "bob")).find(needle(TEXT))).toEqual([]);
+  });
+});
+
+/** How many chunks of attachments a closed client has in its store. */
+async function spooled(relay: { url: string }, store: Store, userId: string): Promise<number> {
+  const session = await store.open(`${new URL(relay.url).href} ${userId}`);
+  const kept = [...(await session.list("spool/")), ...(await session.list("download/"))];
+  await session.close();
+  return kept.length;
+}
+
+describe("what was fetched of an attachment goes with its message", () => {
+  it.each(["deleted from the history", "kept for a time, without a history"])("that is %s", async (how) => {
+    const relay = await startRelay();
+    const clock = new SkippingClock();
+    const seams = { clock, random: () => 0.1 };
+    const store = memoryStore();
+    const history = how.startsWith("deleted");
+    const alice = await connected(relay, "alice", { seams });
+    const bob = await connected(relay, "bob", { history, store, seams });
+    if (!history) await alice.client.setDisappearing("bob", HOUR);
+    await alice.client.sendDirectMessage("bob", new Blob([new Uint8Array(600_000)]));
+    const [{ content }] = (await bob.count(1)) as [Message];
+    // All of it is there, and nobody has read it to its end.
+    await (content as Attachment).stream().getReader().read();
+    await bob.client.close();
+    expect(await spooled(relay, store, "bob")).toBe(4);
+    if (!history) clock.skip(2 * HOUR);
+    const bob2 = makeActor(relay, "bob", { history, store, seams });
+    if (history) await bob2.client.deleteMessages("alice", "all");
+    else expect(await bob2.client.history("alice")).toEqual([]);
+    await bob2.client.close();
+    expect(await spooled(relay, store, "bob")).toBe(0);
+  });
+});
+
+describe("a group that was renamed", () => {
+  it("keeps its history, what waits in it, and what disappears from it, under the new name", async () => {
+    const relay = await startRelay();
+    const clock = new SkippingClock();
+    const seams = { clock, random: () => 0.1 };
+    const store = memoryStore();
+    const alice = await connected(relay, "alice", { history: true, seams });
+    const bob = await connected(relay, "bob", { history: true, store, seams, listen: false });
+    const texts = async ({ client }: Actor, group: string) =>
+      (await client.history({ group })).map((one) => `${one.group} ${one.content}`);
+    // A group that had the name before: to the app it is the same conversation.
+    await alice.client.createGroup("crew");
+    await alice.client.sendGroupMessage("crew", "long ago");
+    await alice.client.deleteGroup("crew");
+    await makeGroup("team", [alice, bob]);
+    const first = await alice.client.sendGroupMessage("team", "first");
+    await alice.client.setDisappearing({ group: "team" }, HOUR);
+    const second = await alice.client.sendGroupMessage("team", "second");
+    await eventually(async () => (await texts(bob, "team")).length === 2);
+    await alice.client.renameGroup("team", "crew");
+    await bob.event("groupUpdated", ({ group }) => group === "crew");
+    const third = await alice.client.sendGroupMessage("crew", "third");
+    await eventually(async () => (await texts(bob, "crew")).length === 3);
+    expect(await texts(alice, "crew")).toEqual(["crew long ago", "crew first", "crew second", "crew third"]);
+    const [, , page] = await alice.client.history({ group: "crew" });
+    const before = { before: page?.position as number, limit: 2 };
+    expect((await alice.client.history({ group: "crew" }, before)).map(({ content }) => content)).toEqual([
+      "long ago",
+      "first",
+    ]);
+    for (const actor of [alice, bob]) expect(await texts(actor, "team")).toEqual([]);
+    await bob.client.close();
+
+    const bob2 = await connected(relay, "bob", { history: true, store, seams, listen: false });
+    expect(await texts(bob2, "crew")).toEqual(["crew first", "crew second", "crew third"]);
+    await bob2.client.deleteMessages({ group: "crew" }, [first]);
+    expect(await bob2.event("messagesDeleted")).toEqual({ group: "crew", ids: [first] });
+    bob2.listen();
+    expect((await bob2.message("second")).group).toBe("crew");
+    expect(bob2.texts).not.toContain("first");
+    await bob2.message("third");
+    clock.skip(2 * HOUR);
+    const gone = await bob2.event("messagesDeleted", ({ ids }) => !ids.includes(first));
+    expect(gone).toEqual({ group: "crew", ids: [second, third] });
+    expect(await texts(bob2, "crew")).toEqual([]);
+    await alice.event("messagesDeleted", ({ ids }) => ids.includes(third));
+    expect(await texts(alice, "crew")).toEqual(["crew long ago", "crew first"]);
+    // Who takes the old name begins with nothing.
+    await alice.client.createGroup("team");
+    await alice.client.sendGroupMessage("team", "anew");
+    expect(await texts(alice, "team")).toEqual(["team anew"]);
   });
 });
 

@@ -3,6 +3,7 @@ import { toHex } from "../../base/encoding.js";
 import type { GroupState, StagedCommit } from "../../mls/group/index.js";
 import type { LeafIndex } from "../../mls/structs/indices.js";
 import type { Context } from "../context.js";
+import { conversationOf } from "../delivery/history.js";
 import { pendingLeaves } from "./commit-rules.js";
 import { bodyOf, type MessageContent } from "./content.js";
 import { type Leaf, leafAt, usersOf } from "./leaves.js";
@@ -37,12 +38,11 @@ export function deliver(
   };
   const { change, deliver: handOver } = context.delivery.prepare(message);
   const { subject } = step.record;
-  const peer = subject.kind === "direct" ? subject.peer : from;
-  step.change(change, ...(isKnown ? context.history.add({ ...message, peer }) : []));
+  const conversation = conversationOf(message, subject.kind === "direct" ? subject.peer : from);
+  step.change(change, ...(isKnown ? context.history.add(message, conversation) : []));
   if (content.disappearAfter !== undefined) {
     const at = context.clock.now() + content.disappearAfter;
-    const conversation = subject.kind === "direct" ? peer : { group: subject.name };
-    step.change(context.expiries.add(at, { id: message.id, from, conversation }));
+    step.change(context.expiries.add(at, { id: message.id, from, conversation, content: message.content }));
   }
   step.after(handOver);
   step.after(() => context.signals.typing.clear(step.key, from));

@@ -240,7 +240,7 @@ export class Recreation {
       return one !== next && record.status === "repairing" && isOfName;
     });
     if (old === undefined) return;
-    const { outbox, write, emit } = this.#context;
+    const { outbox, write, emit, history } = this.#context;
     const { groupId, repair } = old.state.record;
     const target = { groupId: next.state.record.groupId };
     // What is being written for the old one counts too.
@@ -250,7 +250,8 @@ export class Recreation {
     await old.step((step) => {
       if (step.record.status === "ended") return;
       step.end();
-      step.change({ delete: layout.join(groupId) });
+      const id = { groupId: next.key, group: subject.name };
+      step.change({ delete: layout.join(groupId) }, ...history.passOn(toHex(groupId), id));
       const missed = repair?.missed ?? 0;
       const reason = repair?.reason ?? "decryption-failed";
       if (missed > 0) {

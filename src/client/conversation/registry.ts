@@ -69,10 +69,16 @@ export class Registry {
     return record !== undefined && record.status !== "creating" && toHex(record.groupId) !== toHex(groupId);
   }
 
+  /** The name that the group with this id in hexadecimal has, or had to its end. */
+  nameOf(groupId: string): string | undefined {
+    const subject = this.#byId.get(groupId)?.state.record.subject;
+    return subject?.kind === "group" ? subject.name : undefined;
+  }
+
   /** What came in a group, by the name that it has now. */
   asListed<Item extends { readonly groupId: string; readonly group?: string }>(item: Item): Item {
-    const subject = this.#byId.get(item.groupId)?.state.record.subject;
-    return subject?.kind === "group" ? { ...item, group: subject.name } : item;
+    const group = this.nameOf(item.groupId);
+    return group === undefined ? item : { ...item, group };
   }
 
   /** The group of a name in which this device waits to be repaired. */

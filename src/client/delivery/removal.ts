@@ -1,5 +1,7 @@
+import type { Bytes } from "../../base/bytes.js";
 import { fromHex, toHex } from "../../base/encoding.js";
 import { type ErrorCode, SubrosaError } from "../../base/errors.js";
+import { dropSpool } from "../attachments/transfers.js";
 import type { Context, Effect } from "../context.js";
 import type { Intent } from "../conversation/intent.js";
 import { forgetMessage } from "../conversation/journal.js";
@@ -7,7 +9,7 @@ import { isMessage } from "../conversation/outbox.js";
 import { fail } from "../conversation/own-entries.js";
 import type { ConversationRecord } from "../conversation/record.js";
 import type { Registry } from "../conversation/registry.js";
-import type { ConversationName } from "./history.js";
+import { type ConversationName, isSame, spoolOf } from "./history.js";
 import type { StoredMessage } from "./pending-message.js";
 import { forgetSent, lookUpSent, type SentMessage, sentMessages } from "./sent-messages.js";
 
@@ -21,6 +23,8 @@ export type Deletion = readonly string[] | { readonly before: number } | "all";
 export interface Wanted {
   readonly id: string;
   readonly from?: string;
+  /** Where its attachment is, if that is known. */
+  readonly blobId?: Bytes;
 }
 
 /** Deletes messages on this device: from its history, and wherever else a message stays for a while. */
@@ -66,7 +70,7 @@ export class Removal {
     const { delivery, store } = this.#context();
     const isHere = (sent: SentMessage) => this.#isIn(sent, name);
     return [
-      ...delivery.waiting().filter((stored) => isOf(stored, name)),
+      ...delivery.waiting().filter((stored) => this.#isOf(stored, name)),
       ...(await sentMessages(store, isHere)).map((id) => ({ id })),
       ...this.#unsent(name).map(idOf),
     ];
@@ -105,14 +109,17 @@ export class Removal {
       await this.#giveUp(intent, code);
       ids.add(id);
     }
-    const changes: Effect[] = [];
+    const changes: Effect[] = wanted.flatMap(({ blobId }) => (blobId ? dropSpool({ blobId }) : []));
     for (const { id, found } of await Promise.all(wanted.map((one) => this.#changesFor(name, one)))) {
       if (found.length > 0) ids.add(id);
       changes.push(...found);
     }
     if (!onlyListed) {
-      const untaken = delivery.waiting().filter((one) => isOf(one, name) && isWanted(one.id, one.from));
-      for (const { id } of untaken) ids.add(id);
+      const untaken = delivery.waiting().filter((one) => this.#isOf(one, name) && isWanted(one.id, one.from));
+      for (const { id, content } of untaken) {
+        ids.add(id);
+        changes.push(...spoolOf(content));
+      }
       changes.push(...delivery.forget(new Set(untaken)));
     }
     if (changes.length > 0) await write(changes);
@@ -124,8 +131,7 @@ export class Removal {
     const { history, store, identity } = this.#context();
     const found: Effect[] = [];
     for (const one of await history.find(id)) {
-      if (isSame(one.conversation, name) && (from ?? one.from) === one.from)
-        found.push(...history.remove(one));
+      if (isSame(one.conversation, name) && (from ?? one.from) === one.from) found.push(...one.removal);
     }
     if ((from ?? identity.userId) !== identity.userId) return { id, found };
     const { sent } = await lookUpSent(store, id);
@@ -167,6 +173,11 @@ export class Removal {
       });
   }
 
+  #isOf(stored: StoredMessage, name: ConversationName): boolean {
+    const { from, group } = this.#registry().asListed(stored);
+    return isSame(group === undefined ? from : { group }, name);
+  }
+
   #isIn({ groupId, peer }: SentMessage, name: ConversationName): boolean {
     if (typeof name === "string") return peer === name;
     return groupId !== undefined && isAbout(this.#registry().get(groupId)?.state.record, name);
@@ -175,14 +186,6 @@ export class Removal {
 
 function idOf({ action }: Intent): Wanted {
   return { id: action.type === "send" ? toHex(action.content.id) : "" };
-}
-
-function isSame(a: ConversationName, b: ConversationName): boolean {
-  return typeof a === "string" || typeof b === "string" ? a === b : a.group === b.group;
-}
-
-function isOf({ from, group }: StoredMessage, name: ConversationName): boolean {
-  return isSame(group === undefined ? from : { group }, name);
 }
 
 function isAbout(record: ConversationRecord | undefined, name: ConversationName): boolean {
