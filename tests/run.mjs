@@ -14,7 +14,7 @@ import { installMissing, missingPrograms } from "./harness/system-packages.mjs";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const reports = mkdtempSync(join(tmpdir(), "subrosa-tests-"));
 const inCi = process.env.CI === "true";
-const SUITE_LIMIT = 15 * 60_000;
+const SUITE_LIMIT = 30 * 60_000;
 const PIPE_LIMIT = 5_000;
 // Reports in a file are read by programs too.
 const env = process.stdout.isTTY ? process.env : { ...process.env, NO_COLOR: "1" };
