@@ -64,7 +64,11 @@ async function load(
   const { ack = {}, token } = options;
   const fatal = (error: SubrosaError) => handler.fatal(error);
   const write = writing(store, {
-    full: (error) => relay.interrupt(error),
+    full: (error, isNew) => {
+      // What could not be taken in nobody waits for: only this says so.
+      if (isNew) report(error);
+      relay.interrupt(error);
+    },
     room: () => relay.wake(),
     fatal,
   });

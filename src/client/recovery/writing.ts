@@ -4,8 +4,8 @@ import type { Effect } from "../context.js";
 
 /** Told how writing goes. */
 export interface WritingHandler {
-  /** There is no room: nothing was written, and what needed it has to be done again. */
-  full(error: SubrosaError): void;
+  /** There is no room: nothing was written, and what needed it has to be done again. `isNew`: there was until now. */
+  full(error: SubrosaError, isNew: boolean): void;
   /** There is room again. */
   room(): void;
   /** Memory and store have parted, or another owner has the store. */
@@ -27,8 +27,9 @@ export function writing(
       for (const { applied } of changes) applied?.();
     } catch (error) {
       if (SubrosaError.is(error) && error.code === "storage-full") {
+        const isNew = !isFull;
         isFull = true;
-        handler.full(error);
+        handler.full(error, isNew);
       } else if (SubrosaError.is(error) && error.code !== "closed") handler.fatal(error);
       throw error;
     }
