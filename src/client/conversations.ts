@@ -41,8 +41,8 @@ export type ConversationSummary = { readonly user: string } | { readonly group: 
 
 /** The message with the time that the conversation's policy gives it. */
 function timed(content: MessageContent, conversation: Conversation | undefined): MessageContent {
-  const group = conversation?.state.group;
-  const disappearAfter = group === undefined ? 0 : policyIn(group).disappearAfter;
+  const { group, record } = conversation?.state ?? {};
+  const disappearAfter = group ? policyIn(group).disappearAfter : (record?.disappearAfter ?? 0);
   return disappearAfter > 0 ? { ...content, disappearAfter } : content;
 }
 
@@ -128,7 +128,7 @@ export class Conversations {
     content: MessageContent,
     options: { expected: string | undefined; also: readonly Effect[] },
   ): Promise<string> {
-    const conversation = this.running.registry.direct(userId);
+    const conversation = this.running.registry.lastDirect(userId);
     const waits = this.running.context.outbox.waitsFor(userId);
     const isActive = conversation?.state.record.status === "active" && !waits;
     const target: Target = isActive ? { groupId: conversation.state.record.groupId } : { userId };

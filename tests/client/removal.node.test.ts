@@ -216,6 +216,33 @@ describe("with time", () => {
     expect((await contents(relay, store, "alice")).find([...needle(TEXT), ...needle(old)])).toEqual([]);
   });
 
+  it("messages disappear in a direct conversation that was begun anew as in the one before", async () => {
+    const relay = await startRelay();
+    const clock = new SkippingClock();
+    const seams = { clock, random: () => 0.1 };
+    const alice = await connected(relay, "alice", { history: true, seams });
+    const bob = await connected(relay, "bob", { history: true, seams });
+    await alice.receipts([await alice.client.sendDirectMessage("bob", "stays")], "delivered", "bob");
+    await alice.client.setDisappearing("bob", HOUR);
+    await bob.event("groupUpdated");
+    await relay.restartEmpty();
+    await Promise.all([alice, bob].map((actor) => actor.event("error", ({ code }) => code === "data-lost")));
+    const ids = [await alice.client.sendDirectMessage("bob", "between")];
+    await bob.message("between");
+    ids.push(await bob.client.sendDirectMessage("alice", "answer"));
+    await alice.message("answer");
+    ids.push(await alice.client.sendDirectMessage("bob", "after"));
+    await bob.message("after");
+    clock.skip(2 * HOUR);
+    for (const [actor, other] of [
+      [alice, "bob"],
+      [bob, "alice"],
+    ] as const) {
+      await actor.until(() => actor.all("messagesDeleted").flatMap((one) => one.ids).length === ids.length);
+      expect((await actor.client.history(other)).map(({ content }) => content)).toEqual(["stays"]);
+    }
+  });
+
   it("messages disappear at both sides, whether a client runs then or is opened later", async () => {
     const relay = await startRelay();
     const clock = new SkippingClock();

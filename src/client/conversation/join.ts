@@ -331,6 +331,7 @@ async function adopt(
       repairedAt: known?.state.record.repairedAt ?? 0,
       grownAt: pointer.at.seq,
       creator: false,
+      disappearAfter: policyIn(group).disappearAfter,
       ...(ownLeaf && { leafHash: await leafHash(ownLeaf) }),
     },
     group,

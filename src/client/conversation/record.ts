@@ -5,6 +5,7 @@ import type { Reader } from "../../codec/reader.js";
 import type { Writer } from "../../codec/writer.js";
 import { type Cursor, decodeCursor, decodeName, encodeCursor, encodeName } from "../../wire/identifiers.js";
 import { DEVICE_ID_LENGTH, DIGEST_LENGTH, GROUP_ID_LENGTH, Role } from "../../wire/protocol.js";
+import { decodeTime } from "./policy.js";
 
 /**
  * Where a conversation stands:
@@ -55,6 +56,8 @@ export interface ConversationRecord {
   readonly refreshedAt: number;
   /** Milliseconds since 1970 when this device came in; 0 if its keys should be renewed without delay. */
   readonly joinedAt: number;
+  /** How long messages of a direct conversation are kept, in milliseconds, for the one that comes after it. */
+  readonly disappearAfter?: number;
   /** SHA-256 of this device's leaf node: what a request for repair names. */
   readonly leafHash?: Bytes;
   /** Milliseconds since 1970 of the last request for repair; 0 if there was none. */
@@ -92,6 +95,7 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
     encodeName(w, userId);
     w.u64(epoch);
   });
+  writer.uint53(record.disappearAfter ?? 0);
 }
 
 export function decodeConversationRecord(reader: Reader): ConversationRecord {
@@ -121,6 +125,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     matched: r.uint53(),
   }));
   const since = new Map(reader.vector((r): [string, bigint] => [decodeName(r), r.u64()]));
+  const disappearAfter = decodeTime(reader);
   return {
     groupId,
     status,
@@ -137,6 +142,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     ...(repair && { repair }),
     ...(restoration && { restoration }),
     ...(since.size > 0 && { since }),
+    ...(disappearAfter > 0 && { disappearAfter }),
   };
 }
 

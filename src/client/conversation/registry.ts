@@ -50,6 +50,15 @@ export class Registry {
     });
   }
 
+  /** The conversation with a user, or the last one that has ended. */
+  lastDirect(userId: string): Conversation | undefined {
+    const time = ({ state }: Conversation) => Math.max(state.record.joinedAt, state.record.refreshedAt);
+    const ended = this.all().filter(({ state: { record } }) => {
+      return record.subject.kind === "direct" && record.subject.peer === userId;
+    });
+    return this.direct(userId) ?? ended.sort((a, b) => time(b) - time(a))[0];
+  }
+
   /** The group bound to a name, unless it has ended or is hidden. Two only while one takes the place of the other. */
   named(name: string): Conversation | undefined {
     const [first, ...others] = this.all().filter(({ state: { record } }) => {

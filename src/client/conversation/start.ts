@@ -226,9 +226,10 @@ export class Starter {
       { userId, accountKey: found.account.accountKey },
     ].sort((a, b) => compareBytes(toUtf8(a.userId), toUtf8(b.userId)));
     const generation = (binding?.generation ?? 0) + 1;
+    const lastDirect = this.#registry.lastDirect(userId);
     const conversation = await this.#prepare(
       { kind: "direct", peer: userId },
-      { kind: "direct", users, disappearAfter: 0 },
+      { kind: "direct", users, disappearAfter: lastDirect?.state.record.disappearAfter ?? 0 },
       generation,
     );
     const target = { groupId: conversation.state.record.groupId };
@@ -355,6 +356,7 @@ export class Starter {
         repairedAt: 0,
         grownAt: 0,
         creator: true,
+        disappearAfter: policy.disappearAfter,
         ...(generation !== undefined && { generation }),
       },
       place: NO_PLACE,

@@ -18,6 +18,7 @@ import {
   epochChange,
   forgetKeys,
   placeChange,
+  policyIn,
   ratchetChanges,
   recordChange,
 } from "./state.js";
@@ -152,6 +153,7 @@ export class Step {
   /** The conversation is over for this device: its keys go, its history stays. */
   end(error?: SubrosaError): void {
     this.endedBy = error;
+    this.#noteTime();
     const lastEpoch = this.#group?.groupContext.epoch;
     this.setRecord({
       status: "ended",
@@ -201,6 +203,7 @@ export class Step {
   /** Writes everything; then the new state, after which {@link runEffects} is due. */
   async commit(): Promise<ConversationState> {
     const changes = this.#changes;
+    if (this.#newEpoch) this.#noteTime();
     if (this.#newEpoch) await this.#noteLeaf();
     if (this.#record !== this.#before.record) changes.push(recordChange(this.#record));
     if (this.#record.status === "ended") {
@@ -237,6 +240,13 @@ export class Step {
         return [device, this.#heard.get(device) ?? this.#activity.get(device) ?? now];
       }),
     );
+  }
+
+  /** Keeps beside the keys how long messages of a direct conversation are kept: the next one goes on with it. */
+  #noteTime(): void {
+    if (this.#group === undefined || this.#record.subject.kind === "group") return;
+    const { disappearAfter } = policyIn(this.#group);
+    if (disappearAfter !== (this.#record.disappearAfter ?? 0)) this.setRecord({ disappearAfter });
   }
 
   /** Keeps the hash of this device's leaf beside its keys: who has lost these can still ask for repair. */
