@@ -160,11 +160,15 @@ export function createCases(it: Define, world: World): void {
     expect(race.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
     const winner = race.findIndex(({ status }) => status === "fulfilled");
     const groupId = (race[winner] as PromiseFulfilledResult<Bytes>).value;
-    const added = winner === 0 ? bob : alice;
+    const [maker, added] = winner === 0 ? [alice, bob] : [bob, alice];
     expect(await world.storage.resolveDirect(slot)).toEqual({ generation: 1, groupId });
     expect((await world.storage.access(groupId, added.deviceId))?.role).toBe(2);
-    expect(await world.storage.listGroups(added.deviceId)).toMatchObject([{ groupId, peer: "alice" }]);
-    expect(await world.storage.listGroups(winner === 0 ? alice.deviceId : bob.deviceId)).toHaveLength(1);
+    for (const [one, { userId: peer }] of [
+      [added, maker],
+      [maker, added],
+    ] as const) {
+      expect(await world.storage.listGroups(one.deviceId)).toMatchObject([{ groupId, peer }]);
+    }
     const next = await make(bob, "alice", 2);
     expect(await world.storage.resolveDirect(slot)).toEqual({ generation: 2, groupId: next });
   });
