@@ -95,6 +95,15 @@ export function blobCases(it: Define, world: World): void {
     expect((await prune(NOW, 10_000, 1000)) < 20).toBe(true);
   });
 
+  it("blobs: keep nothing of an id that was refused, deleted or dropped", async () => {
+    const none = { ...roomy, maxBlobs: 0 };
+    const [refusedId, deleted, left] = [randomBytes(32), await begin(), await begin()] as const;
+    await expect(begin(refusedId, "alice", NOW, none)).rejects.toEqual(refused("quota-exceeded"));
+    await drop(deleted);
+    await prune(NOW + 2000, 10_000, 1000);
+    for (const blobId of [refusedId, deleted, left]) await begin(blobId, "bob", NOW + 2000);
+  });
+
   it("blobs: are their owner's to write and to delete", async () => {
     const blobId = await whole(1);
     await expect(begin(blobId, "eve")).rejects.toEqual(refused("conflict"));

@@ -29,6 +29,15 @@ return 1
 `,
 };
 
+/** Forgets it. Keys: it. Arguments: user. */
+export const DISOWN_BLOB: Script = {
+  name: "disown-blob",
+  source: `
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1
+`,
+};
+
 /** Keys: records. Arguments: blob, now, the most blobs. Reply: a refusal, or "". */
 export const BEGIN_BLOB: Script = {
   name: "begin-blob",
@@ -91,4 +100,11 @@ return ''
 `,
 };
 
-export const BLOB_SCRIPTS: readonly Script[] = [OWN_BLOB, BEGIN_BLOB, PUT_CHUNK, FINISH_BLOB, DROP_BLOB];
+export const BLOB_SCRIPTS: readonly Script[] = [
+  OWN_BLOB,
+  DISOWN_BLOB,
+  BEGIN_BLOB,
+  PUT_CHUNK,
+  FINISH_BLOB,
+  DROP_BLOB,
+];

@@ -1,10 +1,11 @@
 import { type Bytes, copyBytes } from "../../base/bytes.js";
 import { toHex, toUtf8 } from "../../base/encoding.js";
+import { SubrosaError } from "../../base/errors.js";
 import type { RefusalCode } from "../../wire/refusals.js";
 import { MAX_AHEAD } from "../embedded/blobs.js";
 import { refuse } from "../embedded/transaction.js";
 import type { BlobCommand, BlobStorage, ChunkCommand, PruneCommand } from "../storage.js";
-import { BEGIN_BLOB, DROP_BLOB, FINISH_BLOB, OWN_BLOB, PUT_CHUNK } from "./blob-scripts.js";
+import { BEGIN_BLOB, DISOWN_BLOB, DROP_BLOB, FINISH_BLOB, OWN_BLOB, PUT_CHUNK } from "./blob-scripts.js";
 import type { Argument } from "./link.js";
 import type { RecordsLink } from "./records-link.js";
 import type { Script } from "./scripts.js";
@@ -27,8 +28,14 @@ export class Blobs implements BlobStorage {
   }
 
   async begin(command: BlobCommand): Promise<void> {
-    await this.#own(command);
+    // First what is counted: ids that are noted without it nobody would bound.
     await this.#run(BEGIN_BLOB, command, [String(command.now), most(command.quotas.maxBlobs)]);
+    try {
+      await this.#own(command);
+    } catch (error) {
+      if (SubrosaError.is(error) && error.code === "conflict") await this.#run(DROP_BLOB, command, [""]);
+      throw error;
+    }
   }
 
   async put(command: ChunkCommand): Promise<void> {
@@ -50,6 +57,7 @@ export class Blobs implements BlobStorage {
     if ((await this.#ownerOf(command.blobId)) === undefined) return;
     await this.#check(command);
     await this.#run(DROP_BLOB, command, [""]);
+    await this.#disown(command.blobId, Buffer.from(toUtf8(command.userId)));
   }
 
   async chunk(blobId: Bytes, index: number): Promise<Bytes | undefined> {
@@ -73,6 +81,8 @@ export class Blobs implements BlobStorage {
       const time = Number(record.readBigUInt64BE(17));
       if (time <= now - (record[0] === 1 ? retention : uploadTimeout)) {
         await this.#script(DROP_BLOB, tag, copyBytes(id), [record]);
+        const left = await link.command(tag, ["HEXISTS", names.key(RECORDS, tag), id]);
+        if (Number(left) === 0) await this.#disown(copyBytes(id), Buffer.from(tag.slice(2), "hex"));
       }
     }
   }
@@ -94,6 +104,12 @@ export class Blobs implements BlobStorage {
       args: [Buffer.from(toUtf8(userId)), keep],
     });
     if (Number(reply) !== 1) refuse("conflict", "the blob id is taken");
+  }
+
+  async #disown(blobId: Bytes, user: Buffer): Promise<void> {
+    const tag = `b:${toHex(blobId)}`;
+    const key = this.#records.names.key(OWNER, tag);
+    await this.#records.link.write({ tag, script: DISOWN_BLOB, keys: [key], args: [user] });
   }
 
   async #check({ blobId, userId }: BlobCommand): Promise<void> {
