@@ -74,12 +74,12 @@ export class Relay {
    * what Node throws for an address it cannot listen on.
    */
   listen(): Promise<{ url: string; metricsUrl?: string }> {
+    if (this.#closing !== undefined) return Promise.reject(new SubrosaError("closed", "the relay was closed"));
     this.#listening ??= this.#listen();
     return this.#listening;
   }
 
   async #listen(): Promise<{ url: string; metricsUrl?: string }> {
-    if (this.#closing !== undefined) throw new SubrosaError("closed", "the relay was closed");
     const { server, storage, data, metricsPort, metricsHost = "127.0.0.1" } = this.#options;
     assertArgument(server?.listening ?? true, "server: must be listening");
     try {

@@ -115,6 +115,7 @@ describe("connecting", () => {
     const unused = new Relay();
     await unused.close();
     await expect(unused.listen()).rejects.toMatchObject({ code: "closed" });
+    await expect(relay.listen()).rejects.toMatchObject({ code: "closed" });
   });
 });
 
