@@ -39,9 +39,11 @@ export class Attachment {
 
   /** All of it in memory. */
   async bytes(options: TransferOptions = {}): Promise<Uint8Array> {
-    const all = new Uint8Array(this.size);
+    let all = new Uint8Array(0);
     let at = 0;
     for await (const chunk of this.#chunks(options)) {
+      // Only now is the size more than the sender's word.
+      if (at === 0) all = new Uint8Array(this.size);
       all.set(chunk, at);
       at += chunk.length;
     }

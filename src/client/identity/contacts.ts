@@ -1,6 +1,7 @@
 import { type Bytes, equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
+import { SerialQueue } from "../../base/serial-queue.js";
 import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
 import { sha256 } from "../../crypto/hash.js";
@@ -83,6 +84,8 @@ export interface ContactsListener {
 export class Contacts {
   readonly #write: (changes: readonly Change[]) => Promise<void>;
   readonly #byUser = new Map<string, Contact>();
+  /** Changes come one after the other, each made of what the one before left: none undoes another. */
+  readonly #changes = new SerialQueue();
   readonly #listener: ContactsListener;
   /** Users whose offered identity was told of in this process. */
   readonly #announced = new Set<string>();
@@ -134,6 +137,27 @@ export class Contacts {
     return contact !== undefined && equalBytes(contact.pinnedKey, accountKey);
   }
 
+  /** Changes a contact as it stands when it is its turn. */
+  #update(contact: Contact, change: (current: Contact) => Contact): Promise<Contact> {
+    return this.#changes.run(async () => {
+      const changed = change(this.#byUser.get(contact.userId) ?? contact);
+      await this.#put(changed);
+      return changed;
+    });
+  }
+
+  /** Pins the key of a user whom nobody knew before its turn came. */
+  #meet(userId: string, pinnedKey: Bytes): Promise<Contact> {
+    return this.#changes.run(async () => {
+      const known = this.#byUser.get(userId);
+      if (known !== undefined) return known;
+      const number = this.#next++;
+      const contact = { userId, number, pinnedKey, verified: false, listVersion: 0, devices: [] };
+      await this.#put(contact);
+      return contact;
+    });
+  }
+
   async #put(contact: Contact): Promise<void> {
     const isNew = !this.#byUser.has(contact.userId);
     await this.#write([this.#change(contact), ...(isNew ? [this.countChange(1)] : [])]);
@@ -154,22 +178,10 @@ export class Contacts {
     if (expected !== undefined && (await fingerprintOf(userId, accountKey)) !== expected.toLowerCase()) {
       throw new SubrosaError("identity-mismatch", "the account's fingerprint is not the expected one");
     }
-    const known = this.#byUser.get(userId);
-    if (known === undefined) {
-      const contact = {
-        userId,
-        number: this.#next++,
-        pinnedKey: accountKey,
-        verified: false,
-        listVersion: 0,
-        devices: [],
-      };
-      await this.#put(contact);
-      return contact;
-    }
+    const known = this.#byUser.get(userId) ?? (await this.#meet(userId, accountKey));
     if (equalBytes(known.pinnedKey, accountKey)) return known;
     if (known.offeredKey === undefined || !equalBytes(known.offeredKey, accountKey)) {
-      await this.#put({ ...known, offeredKey: accountKey });
+      await this.#update(known, (current) => ({ ...current, offeredKey: accountKey }));
       await this.#announce(userId, known.pinnedKey, accountKey);
     }
     throw new SubrosaError("identity-changed", "the account key differs from the one known");
@@ -225,9 +237,11 @@ export class Contacts {
     }
     if (list.version === listVersion) return contact;
     const devices = list.devices.map(({ deviceId }) => deviceId);
-    // What was learnt meanwhile of this user stands.
-    const newer = { ...(this.#byUser.get(userId) ?? contact), listVersion: list.version, listHash, devices };
-    await this.#put(newer);
+    const newer = await this.#update(contact, (current) => {
+      // What was learnt meanwhile of this user stands, also a newer list, or that the key is another one now.
+      const isSame = current.listVersion === listVersion && equalBytes(current.pinnedKey, contact.pinnedKey);
+      return isSame ? { ...current, listVersion: list.version, listHash, devices } : current;
+    });
     if (listVersion > 0) this.#announceDevices(contact, newer);
     return newer;
   }
@@ -258,15 +272,14 @@ export class Contacts {
     ) {
       throw new SubrosaError("identity-mismatch", "no identity with this fingerprint was offered");
     }
-    const { offeredKey: _, listHash: __, ...rest } = contact;
-    await this.#put({
+    await this.#update(contact, ({ offeredKey: _, listHash: __, ...rest }) => ({
       ...rest,
       pinnedKey: key,
       verified: false,
       removed: false,
       listVersion: 0,
       devices: [],
-    });
+    }));
     if (contact.removed) this.#listener.met(userId);
   }
 
@@ -279,7 +292,7 @@ export class Contacts {
   async setRemoved(userId: string, removed: boolean): Promise<boolean> {
     const contact = this.#byUser.get(userId);
     if (contact === undefined || (contact.removed ?? false) === removed) return false;
-    await this.#put({ ...contact, removed });
+    await this.#update(contact, (current) => ({ ...current, removed }));
     return true;
   }
 
@@ -287,6 +300,10 @@ export class Contacts {
   async markVerified(userId: string): Promise<void> {
     const contact = this.#byUser.get(userId);
     if (contact === undefined) throw new SubrosaError("unknown-user", "nothing is known of this user yet");
-    await this.#put({ ...contact, verified: true });
+    const { pinnedKey } = contact;
+    await this.#update(contact, (current) => {
+      // What was compared was this key, and no other that was accepted meanwhile.
+      return equalBytes(current.pinnedKey, pinnedKey) ? { ...current, verified: true } : current;
+    });
   }
 }
