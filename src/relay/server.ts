@@ -74,7 +74,8 @@ export class Relay {
    * what Node throws for an address it cannot listen on.
    */
   listen(): Promise<{ url: string; metricsUrl?: string }> {
-    if (this.#closing !== undefined) return Promise.reject(new SubrosaError("closed", "the relay was closed"));
+    if (this.#closing !== undefined)
+      return Promise.reject(new SubrosaError("closed", "the relay was closed"));
     this.#listening ??= this.#listen();
     return this.#listening;
   }
