@@ -1,13 +1,8 @@
 import { createServer } from "node:http";
 import { afterEach, describe, expect, it } from "vitest";
-import {
-  Client,
-  type ClientEvents,
-  type ClientOptions,
-  type EventName,
-  SubrosaError,
-} from "../../src/index.js";
+import { Client, type ClientOptions, SubrosaError } from "../../src/index.js";
 import { type LogRecord, openMemoryStorage, Relay, type RelayOptions } from "../../src/relay.js";
+import { next } from "./next-event.js";
 
 const ends: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -24,21 +19,6 @@ function makeClient(options: ClientOptions): Client {
   const client = new Client(options);
   ends.push(() => client.close());
   return client;
-}
-
-/** The next event that fits, from now on. */
-function next<Name extends EventName>(
-  client: Client,
-  name: Name,
-  fits: (event: ClientEvents[Name]) => boolean = () => true,
-): Promise<ClientEvents[Name]> {
-  return new Promise((resolve) => {
-    const off = client.on(name, (event) => {
-      if (!fits(event)) return;
-      off();
-      resolve(event);
-    });
-  });
 }
 
 describe("messages", () => {

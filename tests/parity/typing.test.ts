@@ -1,23 +1,9 @@
 import { expect, it } from "vitest";
 import { Client, type ClientEvents } from "../../src/index.js";
 import { Relay } from "../../src/relay.js";
+import { next } from "./next-event.js";
 
 type Typing = ClientEvents["typing"];
-
-/** Resolves to the next event that fits. */
-function next<Name extends "typing" | "message" | "invitation" | "presence">(
-  client: Client,
-  name: Name,
-  fits: (event: ClientEvents[Name]) => boolean = () => true,
-): Promise<ClientEvents[Name]> {
-  return new Promise((resolve) => {
-    const off = client.on(name, (event) => {
-      if (!fits(event)) return;
-      off();
-      resolve(event);
-    });
-  });
-}
 
 /** As a person types: says so again and again, since what nobody is there to hear is lost. */
 async function type(client: Client, conversation: string | { group: string }, heard: Promise<unknown>) {
