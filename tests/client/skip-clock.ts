@@ -1,4 +1,6 @@
 import type { Clock } from "../../src/base/clock.js";
+import { whenCryptoIdle } from "../../src/crypto/subtle.js";
+import type { Actor } from "./harness.js";
 
 interface Timer {
   readonly at: number;
@@ -52,4 +54,14 @@ export class SkipClock implements Clock {
       await between();
     }
   }
+}
+
+/** Resolves when what these clients had to do by now is done, and what they sent each other meanwhile has been taken. */
+export async function settle(...actors: readonly Actor[]): Promise<void> {
+  // What was being sealed is on its way before the first answer, and with the others before the second.
+  for (let rounds = 2; rounds > 0; rounds--) {
+    await whenCryptoIdle();
+    await Promise.all(actors.map(({ client }) => client.blocked()));
+  }
+  await whenCryptoIdle();
 }

@@ -9,7 +9,7 @@ import {
   settledMembers,
   startRelay,
 } from "./harness.js";
-import { SkipClock } from "./skip-clock.js";
+import { SkipClock, settle } from "./skip-clock.js";
 import { watchVerifications } from "./verifications.js";
 
 const verified = watchVerifications();
@@ -27,9 +27,6 @@ async function world() {
   const options: ActorOptions = { seams: { clock, random: () => 0.1 } };
   return { clock, relay, signals, options };
 }
-
-/** All that was asked before has been done. */
-const settle = (...actors: Actor[]) => Promise.all(actors.map(({ client }) => client.blocked()));
 
 const typing = (actor: Actor) =>
   actor.all("typing").map(({ userId, group, typing: on }) => `${userId} ${group ?? "direct"} ${on}`);

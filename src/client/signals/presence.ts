@@ -127,6 +127,8 @@ export class Presence {
   #answer(userId: string): void {
     const { clock, random } = this.#context();
     const now = clock.now();
+    // Who has only just come into a conversation is not known to be reached by it.
+    if (!this.#via.has(userId) && this.#blocked !== undefined) this.#choose(this.#blocked);
     const via = this.#via.get(userId);
     const due = via && this.#due.get(via.key);
     let at = now + LOOK;
