@@ -1,20 +1,9 @@
+import { type SyncKey, syncCrypto } from "./sync-crypto.js";
+
 /** The order of P-256 (SEC 2 §2.4.2). */
 const N = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
 
-const METHODS = [
-  "decrypt",
-  "deriveBits",
-  "deriveKey",
-  "digest",
-  "encrypt",
-  "exportKey",
-  "generateKey",
-  "importKey",
-  "sign",
-  "verify",
-] as const;
-
-const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
+type Method = (...args: never[]) => unknown;
 
 /**
  * Puts another `crypto.subtle` in the place of the platform's: results come in the order of the calls, each in a turn of
@@ -23,47 +12,35 @@ const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
  */
 export function orderCrypto(): void {
   const real = globalThis.crypto;
-  const { subtle } = real;
-  const waiting: (() => Promise<void>)[] = [];
-  let running = false;
-
-  async function release(): Promise<void> {
-    running = true;
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      await next();
-      await nextTurn();
-    }
-    running = false;
-  }
-
-  function ordered<T>(result: Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const settled = result.then(
-        (value) => () => resolve(value),
-        (error: unknown) => () => reject(error),
-      );
-      waiting.push(async () => (await settled)());
-      if (!running) void release();
-    });
-  }
-
-  const calls = METHODS.map((method) => {
-    const call = (subtle[method] as (...args: unknown[]) => Promise<unknown>).bind(subtle);
-    const made = method === "sign" ? (...args: unknown[]) => evenSignature(call, args) : call;
-    return [method, (...args: unknown[]) => ordered(made(...args))];
-  });
-  const value = { subtle: Object.fromEntries(calls), getRandomValues: real.getRandomValues.bind(real) };
+  const methods: Readonly<Record<string, Method>> = { ...syncCrypto, sign: evenSignature };
+  const subtle = Object.fromEntries(
+    Object.entries(methods).map(([name, method]) => [name, (...args: never[]) => ordered(method, args)]),
+  );
+  // What the simulation has no use for is missed at once when something asks for it.
+  subtle.deriveKey = () => Promise.reject(new Error("the simulation derives no keys"));
+  const value = { subtle, getRandomValues: real.getRandomValues.bind(real) };
   Object.defineProperty(globalThis, "crypto", { value, configurable: true });
 }
 
+/** Node runs what each immediate resolves to its end before the next. */
+function ordered(method: Method, args: never[]): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    let settle: () => void;
+    try {
+      const result = method(...args);
+      settle = () => resolve(result);
+    } catch (error) {
+      settle = () => reject(error);
+    }
+    setImmediate(settle);
+  });
+}
+
 /** Signs until r and s both take 32 bytes in DER; n − s stands for s as well as s does. */
-async function evenSignature(
-  sign: (...args: unknown[]) => Promise<unknown>,
-  args: unknown[],
-): Promise<unknown> {
+function evenSignature(algorithm: unknown, key: SyncKey, data: Uint8Array): ArrayBuffer {
   for (;;) {
-    const signature = (await sign(...args)) as ArrayBuffer;
-    if ((args[0] as { name?: string }).name !== "ECDSA") return signature;
+    const signature = syncCrypto.sign(algorithm, key, data);
+    if (key.type === "secret") return signature;
     const bytes = new Uint8Array(signature);
     if ((bytes[32] as number) >= 0x80) {
       const s = N - BigInt(`0x${Buffer.from(bytes.subarray(32)).toString("hex")}`);
