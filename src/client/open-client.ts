@@ -1,6 +1,6 @@
 import { asBytes } from "../base/bytes.js";
 import { systemClock } from "../base/clock.js";
-import { SubrosaError } from "../base/errors.js";
+import { assertArgument, SubrosaError } from "../base/errors.js";
 import { randomBytes } from "../crypto/random.js";
 import type { Store } from "../stores/store.js";
 import { webSocketConnector } from "../transport/websocket.js";
@@ -89,7 +89,18 @@ async function load(
     random,
     identity,
     incarnation,
-    token: async () => (typeof token === "function" ? token() : (token ?? "")),
+    token: async () => {
+      try {
+        const value = typeof token === "function" ? await token() : (token ?? "");
+        assertArgument(typeof value === "string", "token: a string");
+        return value;
+      } catch (cause) {
+        const error = new SubrosaError("unauthorized", "the token function failed", { cause });
+        // It is asked again with the next attempt, and nothing else would say why there is no connection.
+        report(error);
+        throw error;
+      }
+    },
     handler: {
       ready: (ready) => void running?.ready(ready).catch(report),
       ended: (end, error) => running?.ended(end, error),

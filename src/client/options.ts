@@ -4,7 +4,7 @@ import type { Store } from "../stores/store.js";
 import type { Connector } from "../transport/transport.js";
 import type { WebSocketConstructor } from "../transport/websocket.js";
 import { assertName } from "../wire/identifiers.js";
-import { assertOptions } from "./arguments.js";
+import { assertNames, assertOptions, type Names } from "./arguments.js";
 import type { TabPlatform } from "./tabs/platform.js";
 
 /** What a client is made from. Only `url` and `userId` are required. */
@@ -75,9 +75,31 @@ export const DEFAULT_TIMEOUT = 10_000;
 /** How long `close()` goes on sending, in milliseconds. */
 export const FLUSH_TIMEOUT = 5_000;
 
+const OPTIONS: Names<ClientOptions> = {
+  url: true,
+  userId: true,
+  token: true,
+  store: true,
+  ack: true,
+  history: true,
+  acceptFromVerified: true,
+  presence: true,
+  limits: true,
+  WebSocket: true,
+};
+
+const LIMITS: Names<ClientLimits> = {
+  maxMessageBytes: true,
+  maxOutbox: true,
+  evictIdleAfter: true,
+  maxUnprocessedBytes: true,
+  maxUsers: true,
+};
+
 /** Throws `invalid-argument` for what can never work. Looks at no global but `URL`. */
 export function checkOptions(options: ClientOptions): void {
   assertArgument(typeof options === "object" && options !== null, "options: an object");
+  assertNames(options, OPTIONS, "options");
   assertName(options.userId, "userId");
   let protocol: string | undefined;
   try {
@@ -95,5 +117,13 @@ export function checkOptions(options: ClientOptions): void {
     "history: true, false, or with a retention in milliseconds",
   );
   assertOptions(ack, "ack");
+  assertNames(ack, { direct: true, group: true }, "ack");
   assertOptions(limits, "limits");
+  assertNames(limits, LIMITS, "limits");
+  for (const [name, value] of Object.entries(limits ?? {})) {
+    assertArgument(
+      value === undefined || (typeof value === "number" && value >= 0),
+      `limits.${name}: a number`,
+    );
+  }
 }

@@ -102,7 +102,7 @@ describe("connect()", () => {
     expect(await fails(bob.client.connect())).toMatchObject({ code: "unauthorized" });
   });
 
-  it("fails with what the token function throws only for that attempt", async () => {
+  it("fails with what the token function throws only for that attempt, and says so", async () => {
     const relay = await startRelay({ authenticate: ({ token }) => token === "good" });
     let calls = 0;
     const alice = makeActor(relay, "alice", {
@@ -110,6 +110,8 @@ describe("connect()", () => {
     });
     await alice.client.connect();
     expect(calls).toBe(3);
+    expect(alice.errors).toEqual(["unauthorized", "unauthorized"]);
+    expect(alice.all("error")[0]?.cause).toMatchObject({ message: "login server down" });
   });
 
   it("rejects when the store is in use, and the first client is not disturbed", async () => {

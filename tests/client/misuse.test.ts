@@ -50,7 +50,13 @@ describe("arguments that make no sense", () => {
     ];
     for (const call of calls) expect(await code(call())).toBe("invalid-argument");
     const { url } = relay;
-    for (const wrong of [{ store: {} }, { store: null }, { ack: null }, { limits: 1 }, { token: 1 }]) {
+    const wrongs = [
+      ...[{ store: {} }, { store: null }, { ack: null }, { limits: 1 }, { token: 1 }],
+      // What is misspelt would be left out.
+      ...[{ stores: memoryStore() }, { ack: { groups: true } }, { limits: { outbox: 1 } }],
+      ...[{ limits: { maxOutbox: "10" } }, { limits: { maxOutbox: Number.NaN } }],
+    ];
+    for (const wrong of wrongs) {
       expect(() => new Client({ url, userId: "carol", ...(wrong as object) })).toThrow(
         expect.objectContaining({ code: "invalid-argument" }),
       );
