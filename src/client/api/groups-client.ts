@@ -1,7 +1,7 @@
 import { assertArgument } from "../../base/errors.js";
 import { assertName } from "../../wire/identifiers.js";
 import { assertConversation, assertOptions } from "../arguments.js";
-import { JOIN_MODES, type JoinMode, MAX_DISAPPEAR_AFTER } from "../conversation/policy.js";
+import { isDisappearTime, JOIN_MODES, type JoinMode } from "../conversation/policy.js";
 import type { PolicyChange } from "../conversation/policy-change.js";
 import type { GroupSummary, MemberSummary } from "../conversations.js";
 import type { ConversationName } from "../delivery/history.js";
@@ -112,7 +112,7 @@ export abstract class GroupsClient extends MessagingClient {
 
   /**
    * Sets for how long messages of a conversation, with a user or of a `{ group }`, are kept by all who are in it, in
-   * milliseconds; 0: without end. Either user of a direct conversation may, and in a group its admins. Throws
+   * milliseconds, from five seconds to a year; 0: without end. Either user of a direct conversation may, and in a group its admins. Throws
    * `not-an-admin`, `unknown-user`, `timeout`.
    */
   async setDisappearing(
@@ -122,10 +122,7 @@ export abstract class GroupsClient extends MessagingClient {
   ): Promise<void> {
     assertConversation(conversation);
     assertArgument(conversation !== this.userId, "conversation: with another user than oneself");
-    assertArgument(
-      Number.isSafeInteger(milliseconds) && milliseconds >= 0 && milliseconds <= MAX_DISAPPEAR_AFTER,
-      "milliseconds: a whole number, at most a year",
-    );
+    assertArgument(isDisappearTime(milliseconds), "milliseconds: 0, or from five seconds to a year");
     const name = typeof conversation === "string" ? conversation : { group: conversation.group };
     await this.wait((core) => core.call("setDisappearing", name, milliseconds), options);
   }

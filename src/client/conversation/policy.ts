@@ -11,6 +11,8 @@ const VERSION = 1;
 /** How many admins, and how many banned users, a group can have. */
 export const MAX_ADMINS = 1024;
 export const MAX_BANNED = 1024;
+/** The shortest time after which messages disappear, in milliseconds: an app that runs has taken them by then. */
+export const MIN_DISAPPEAR_AFTER = 5_000;
 /** The longest time after which messages disappear, in milliseconds: a year. */
 export const MAX_DISAPPEAR_AFTER = 365 * 24 * 3600 * 1000;
 
@@ -86,10 +88,18 @@ function decodePolicy(reader: Reader): Policy {
   return { kind: "group", name, join, admins, banned, disappearAfter: decodeTime(reader) };
 }
 
+/** Whether {@link Policy.disappearAfter} may be this. */
+export function isDisappearTime(time: unknown): time is number {
+  if (time === 0) return true;
+  return (
+    Number.isSafeInteger(time) && Number(time) >= MIN_DISAPPEAR_AFTER && Number(time) <= MAX_DISAPPEAR_AFTER
+  );
+}
+
 /** A time as {@link Policy.disappearAfter} has it. */
 export function decodeTime(reader: Reader): number {
   const time = reader.uint53();
-  return time <= MAX_DISAPPEAR_AFTER ? time : reader.fail("a time longer than a year");
+  return isDisappearTime(time) ? time : reader.fail("not 0, and not from five seconds to a year");
 }
 
 interface Extension {
