@@ -4,6 +4,7 @@ import type { SubrosaError } from "../base/errors.js";
 import type { Change, StoreSession } from "../stores/store.js";
 import type { Conversation } from "./conversation/conversation.js";
 import type { Gossip } from "./conversation/gossip.js";
+import type { Journal } from "./conversation/journal.js";
 import type { Outbox } from "./conversation/outbox.js";
 import type { Delivery } from "./delivery/delivery.js";
 import type { Expiries } from "./delivery/expiries.js";
@@ -37,6 +38,7 @@ export interface Context {
   readonly contacts: Contacts;
   readonly keyPackages: KeyPackages;
   readonly outbox: Outbox;
+  readonly journal: Journal;
   readonly delivery: Delivery;
   readonly failures: Failures;
   readonly history: History;

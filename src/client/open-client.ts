@@ -8,6 +8,7 @@ import type { Context } from "./context.js";
 import { Gossip } from "./conversation/gossip.js";
 import { Inbox } from "./conversation/inbox.js";
 import { Invitations } from "./conversation/invitations.js";
+import { Journal } from "./conversation/journal.js";
 import { askAgain } from "./conversation/orphans.js";
 import { Outbox } from "./conversation/outbox.js";
 import { OwnRequests } from "./conversation/own-requests.js";
@@ -151,6 +152,7 @@ async function load(
     contacts,
     keyPackages,
     outbox,
+    journal: new Journal(() => context, options.limits),
     delivery,
     failures,
     history,

@@ -52,6 +52,16 @@ export interface ClientLimits {
    * is read later, from the place reached.
    */
   readonly maxUnprocessedBytes?: number;
+  /**
+   * How many own messages are kept to be sent again should the relay lose them, until all are known to have them or for
+   * 30 days; default 10,000. Beyond that the oldest go, a quarter at a time.
+   */
+  readonly maxKeptMessages?: number;
+  /**
+   * How many bytes these may take in the store, and how many what changed in groups, which is kept for the same; default
+   * 64 MiB each. The newest change of each group stays.
+   */
+  readonly maxKeptBytes?: number;
   /** How many users of a relay with an open directory are followed; default 100,000. */
   readonly maxUsers?: number;
 }
@@ -94,6 +104,8 @@ const LIMITS: Names<ClientLimits> = {
   evictIdleAfter: true,
   maxUnprocessedBytes: true,
   maxUsers: true,
+  maxKeptMessages: true,
+  maxKeptBytes: true,
 };
 
 /** Throws `invalid-argument` for what can never work. Looks at no global but `URL`. */

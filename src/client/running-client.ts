@@ -8,7 +8,6 @@ import { acquaint } from "./conversation/acquaintance.js";
 import type { Conversation } from "./conversation/conversation.js";
 import type { Inbox } from "./conversation/inbox.js";
 import type { Invitations } from "./conversation/invitations.js";
-import { pruneJournal } from "./conversation/journal.js";
 import type { OwnRequests } from "./conversation/own-requests.js";
 import { Recreation } from "./conversation/recreation.js";
 import type { Registry } from "./conversation/registry.js";
@@ -151,7 +150,7 @@ export class RunningClient {
       this.context.background(this.#keepHouse());
     });
     await pruneSeen(this.context);
-    await pruneJournal(this.context);
+    await this.context.journal.prune();
     await pruneSent(this.context);
     if (this.#retention !== undefined) await this.context.removal.prune(this.#retention);
     await pruneSpools(this.context);

@@ -1,31 +1,7 @@
-import { cp, rm } from "node:fs/promises";
 import { expect, it } from "vitest";
 import { memoryStore } from "../../src/stores/memory.js";
-import {
-  type Actor,
-  connectAll,
-  connected,
-  eventually,
-  makeGroup,
-  startRelay,
-  temporaryFolder,
-} from "./harness.js";
-
-const numbered = (name: string, count: number) => Array.from({ length: count }, (_, i) => `${name} ${i}`);
-
-/** A relay whose data can be set back to an earlier day. */
-async function relayWithBackup() {
-  const data = await temporaryFolder();
-  const backup = await temporaryFolder();
-  const relay = await startRelay({ data });
-  const copy = async (from: string, to: string) => {
-    await relay.stop();
-    await rm(to, { recursive: true, force: true });
-    await cp(from, to, { recursive: true });
-    await relay.start();
-  };
-  return { relay, backUp: () => copy(data, backup), restore: () => copy(backup, data) };
-}
+import { type Actor, connectAll, connected, eventually, makeGroup } from "./harness.js";
+import { numbered, relayWithBackups, sent } from "./relay-backup.js";
 
 const once = (actor: Actor, texts: readonly string[]) => {
   for (const text of texts) {
@@ -38,7 +14,7 @@ const once = (actor: Actor, texts: readonly string[]) => {
 };
 
 it("yesterday's backup of the relay: handshakes are put back, then messages; nothing is missing, nothing comes twice", async () => {
-  const { relay, backUp, restore } = await relayWithBackup();
+  const { relay, backUp, restore } = await relayWithBackups();
   const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
   const store = memoryStore();
   let carol = await connected(relay, "carol", { store });
@@ -86,15 +62,8 @@ it("yesterday's backup of the relay: handshakes are put back, then messages; not
   }
 });
 
-/** Waits until so many of the actor's messages are in the relay's log. */
-const sent = (actor: Actor, count: number) =>
-  actor.until(() => {
-    const ids = actor.all("receipt").flatMap((one) => (one.state === "sent" ? one.ids : []));
-    return ids.length >= count || undefined;
-  });
-
 it("messages of several runs of one client all come back, in their order", async () => {
-  const { relay, backUp, restore } = await relayWithBackup();
+  const { relay, backUp, restore } = await relayWithBackups();
   const stores = { alice: memoryStore(), bob: memoryStore() };
   let alice = await connected(relay, "alice", { store: stores.alice });
   let bob = await connected(relay, "bob", { store: stores.bob });
@@ -116,7 +85,7 @@ it("messages of several runs of one client all come back, in their order", async
 });
 
 it("what was sent before somebody joined does not come to them by it", async () => {
-  const { relay, backUp, restore } = await relayWithBackup();
+  const { relay, backUp, restore } = await relayWithBackups();
   const stores = { alice: memoryStore(), bob: memoryStore() };
   let alice = await connected(relay, "alice", { store: stores.alice });
   let bob = await connected(relay, "bob", { store: stores.bob });

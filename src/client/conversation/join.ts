@@ -20,7 +20,6 @@ import { checkLeaves } from "./commit-rules.js";
 import type { Conversation } from "./conversation.js";
 import { nameHash } from "./directory-names.js";
 import { isLogInDoubt } from "./entering.js";
-import { keepHandshake } from "./journal.js";
 import {
   authenticate,
   isSameDevice,
@@ -342,7 +341,9 @@ async function adopt(
   const handshake = { cursor: pointer.at, welcome: EMPTY, time: context.clock.now() };
   const all = [
     ...changes,
-    ...(content === undefined ? [] : [keepHandshake(pointer.groupId, { ...handshake, content })]),
+    ...(content === undefined
+      ? []
+      : [context.journal.keepHandshake(pointer.groupId, { ...handshake, content })]),
     ...context.keyPackages.used(bundle.ref),
     { delete: layout.pointer(pointer.groupId) },
   ];

@@ -5,12 +5,17 @@ import type { Change, StoreSession } from "../../stores/store.js";
 import { decodeEntryContent, type EntryContent, encodeEntryContent } from "../../wire/entries.js";
 import { type Cursor, decodeCursor, decodeName, encodeCursor, encodeName } from "../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH } from "../../wire/protocol.js";
-import type { Context } from "../context.js";
+import type { Context, Effect } from "../context.js";
 import { DAY, layout } from "../layout.js";
+import type { ClientLimits } from "../options.js";
 import { type Content, decodeContent, encodeContent } from "./content.js";
+import { Shelf } from "./shelf.js";
 
 /** How long handshake entries and sent messages are kept: as long as a relay keeps entries. */
 const KEPT_FOR = 30 * DAY;
+/** How many messages, and how many bytes of each, unless the `limits` option says otherwise. */
+const DEFAULT_MAX_MESSAGES = 10_000;
+const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 
 /** A handshake entry as it stood in the log. All of it is what the relay has too. */
 export interface KeptHandshake {
@@ -64,13 +69,50 @@ function decodeMessage(reader: Reader): KeptMessage {
   return { order, seq, time, entryId, content, ...(expected !== undefined && { expected }) };
 }
 
-/** The change that keeps a handshake entry. */
-export function keepHandshake(groupId: Bytes, kept: KeptHandshake): Change {
-  return { put: layout.handshake(groupId, kept.cursor.seq), value: encode(encodeHandshake, kept) };
-}
+/** What is kept to be put back where a relay loses it. */
+export class Journal {
+  readonly #handshakes: Shelf;
+  readonly #messages: Shelf;
 
-export function keepMessage(groupId: Bytes, kept: KeptMessage): Change {
-  return { put: layout.keptMessage(groupId, kept.content.id), value: encode(encodeMessage, kept) };
+  constructor(
+    context: () => Context,
+    {
+      maxKeptMessages: maxCount = DEFAULT_MAX_MESSAGES,
+      maxKeptBytes: maxBytes = DEFAULT_MAX_BYTES,
+    }: ClientLimits = {},
+  ) {
+    // The newest handshake of each group stays: it is where to read from.
+    this.#handshakes = new Shelf(context, layout.handshakes, {
+      keepFor: KEPT_FOR,
+      maxBytes,
+      sparesLast: true,
+      ageOf: (value) => {
+        const { time } = decode(decodeHandshake, value);
+        return { time, order: time };
+      },
+    });
+    this.#messages = new Shelf(context, layout.kept, {
+      keepFor: KEPT_FOR,
+      maxBytes,
+      maxCount,
+      ageOf: (value) => decode(decodeMessage, value),
+    });
+  }
+
+  /** The change that keeps a handshake entry. */
+  keepHandshake(groupId: Bytes, kept: KeptHandshake): Effect {
+    return this.#handshakes.put(layout.handshake(groupId, kept.cursor.seq), encode(encodeHandshake, kept));
+  }
+
+  keepMessage(groupId: Bytes, kept: KeptMessage): Effect {
+    return this.#messages.put(layout.keptMessage(groupId, kept.content.id), encode(encodeMessage, kept));
+  }
+
+  /** Forgets what no relay has any more either, and what is too much. */
+  async prune(): Promise<void> {
+    await this.#handshakes.prune();
+    await this.#messages.prune();
+  }
 }
 
 /** A message has arrived where it was to go. */
@@ -88,23 +130,4 @@ export async function keptHandshakes(store: StoreSession, groupId: Bytes): Promi
 export async function keptMessages(store: StoreSession, groupId: Bytes): Promise<KeptMessage[]> {
   const found = await store.list(layout.keptOf(groupId));
   return found.map(([, value]) => decode(decodeMessage, value)).sort((a, b) => a.order - b.order);
-}
-
-/** Forgets what no relay has any more either. The newest handshake of each group stays: it is where to read from. */
-export async function pruneJournal(context: Context): Promise<void> {
-  const oldest = context.clock.now() - KEPT_FOR;
-  const old: Change[] = [];
-  let group = "";
-  let last: { readonly key: string; readonly time: number } | undefined;
-  for (const [key, value] of await context.store.list(layout.handshakes)) {
-    const { time } = decode(decodeHandshake, value);
-    const of = key.slice(0, key.lastIndexOf("/"));
-    if (last !== undefined && of === group && last.time < oldest) old.push({ delete: last.key });
-    group = of;
-    last = { key, time };
-  }
-  for (const [key, value] of await context.store.list(layout.kept)) {
-    if (decode(decodeMessage, value).time < oldest) old.push({ delete: key });
-  }
-  if (old.length > 0) await context.write(old);
 }

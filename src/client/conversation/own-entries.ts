@@ -11,7 +11,7 @@ import { ownLeaves } from "./commit-rules.js";
 import type { Content } from "./content.js";
 import { announceEnd, groupField } from "./effects.js";
 import type { Intent, Sealed } from "./intent.js";
-import { forgetMessage, type KeptMessage, keepMessage, keptMessages } from "./journal.js";
+import { forgetMessage, type KeptMessage, keptMessages } from "./journal.js";
 import { isMessage } from "./outbox.js";
 import { mergeCommit } from "./receive.js";
 import { renamed } from "./renaming.js";
@@ -71,7 +71,7 @@ function noteSent(
     ...(expected !== undefined && { expected }),
   };
   const { sent, change } = noteFate(context, step, content, "sent");
-  step.change(keepMessage(step.record.groupId, kept), change);
+  step.change(context.journal.keepMessage(step.record.groupId, kept), change);
   const id = toHex(content.id);
   step.sent.set(id, sent);
   const by = context.identity.userId;

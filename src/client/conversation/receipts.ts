@@ -146,6 +146,7 @@ export async function noteReceipts(
 ): Promise<void> {
   const self = context.identity.userId;
   const ids = new Set(receipts.flatMap((one) => (one.of === self ? one.ids.map(toHex) : [])));
+  const others = step.group ? usersOf(step.group).filter((userId) => userId !== self) : [];
   const changed: Record<ReceiptKind, string[]> = { delivered: [], read: [] };
   const found = await Promise.all(
     [...ids].map(async (id) => [id, await lookUpSent(context.store, id)] as const),
@@ -160,6 +161,7 @@ export async function noteReceipts(
     if (news.length === 0) continue;
     for (const kind of news) changed[kind].push(id);
     note(step, id, sent, {
+      others,
       delivered: isNew("delivered") ? [...ticks.delivered, by] : ticks.delivered,
       read: type === "read" && isNew("read") ? [...ticks.read, by] : ticks.read,
     });
@@ -171,13 +173,25 @@ export async function noteReceipts(
   }
 }
 
-function note(step: Step, id: string, sent: SentMessage, ticks: Ticks): void {
+function note(
+  step: Step,
+  id: string,
+  sent: SentMessage,
+  { others, ...ticks }: Ticks & { readonly others: readonly string[] },
+): void {
   step.ticks.set(id, ticks);
   // There is nobody else who could miss it.
-  if (sent.peer !== undefined && sent.groupId) step.change(forgetMessage(sent.groupId, id));
+  if (sent.groupId && hasArrived(step, sent, others, ticks)) step.change(forgetMessage(sent.groupId, id));
   // Nor will anybody say more of it, or ask.
   if (sent.peer !== undefined && !sent.listed && ticks.read.length > 0) step.change(...forgetSent(id));
   else step.change(ticksChange(id, ticks));
+}
+
+/** Whether everybody who is still there and was meant to have it says so. */
+function hasArrived(step: Step, sent: SentMessage, others: readonly string[], ticks: Ticks): boolean {
+  if (sent.peer !== undefined) return true;
+  const delivered = new Set(ticks.delivered);
+  return others.every((user) => delivered.has(user) || !isFor(step, sent, user));
 }
 
 /** Whether a message went to this member of the step's conversation. */

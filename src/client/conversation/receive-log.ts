@@ -8,7 +8,6 @@ import { EntryKind, isHandshake } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
 import { announceEnd } from "./effects.js";
 import type { Intent, Sealed } from "./intent.js";
-import { keepHandshake } from "./journal.js";
 import { contentDigests, nextCursor } from "./log-digest.js";
 import { receiveOwn, unseal } from "./own-entries.js";
 import { receiveEntry } from "./receive.js";
@@ -115,5 +114,6 @@ async function keepOwn(context: Context, step: Step, sealed: Sealed, at: Cursor)
 
 function keep(context: Context, step: Step, content: EntryContent, cursor: Cursor, welcome = EMPTY): void {
   if (step.record.status === "ended" || step.record.subject.kind === "direct") return;
-  step.change(keepHandshake(step.record.groupId, { cursor, content, welcome, time: context.clock.now() }));
+  const kept = { cursor, content, welcome, time: context.clock.now() };
+  step.change(context.journal.keepHandshake(step.record.groupId, kept));
 }

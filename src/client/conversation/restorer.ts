@@ -7,7 +7,7 @@ import { EntryKind, isHandshake } from "../../wire/protocol.js";
 import type { Context, Effect } from "../context.js";
 import { layout } from "../layout.js";
 import type { Conversation } from "./conversation.js";
-import { type KeptHandshake, keepHandshake, keptHandshakes, keptMessages } from "./journal.js";
+import { type KeptHandshake, keptHandshakes, keptMessages } from "./journal.js";
 import { contentDigest } from "./log-digest.js";
 import { failKept, unseal } from "./own-entries.js";
 import type { Restoration } from "./record.js";
@@ -133,7 +133,7 @@ export class Restorer {
     }
     const moved = { ...next, cursor: at };
     if (next.cursor.seq !== at.seq) step.change({ delete: layout.handshake(groupId, next.cursor.seq) });
-    step.change(keepHandshake(groupId, moved));
+    step.change(this.#context.journal.keepHandshake(groupId, moved));
     step.setRecord({ restoration: { ...restoration, matched: matched + 1 } });
     step.after(() => {
       this.#kept = kept.map((one) => (one === next ? moved : one));
