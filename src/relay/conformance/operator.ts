@@ -42,7 +42,7 @@ export function operatorCases(it: Define, world: World): void {
     const found = await users();
     expect(found.map(({ userId }) => userId)).toEqual([...names].sort());
     expect(found[0]).toEqual(await world.storage.account(found[0]?.userId ?? ""));
-    for (const after of ["?", "", "a b", "x:1"]) {
+    for (const after of ["?", "", "a b", "x:1", "0:99999999999999999999"]) {
       // A storage may take a place for one that is behind all users.
       const page = await world.storage.listUsers({ after, limit: 2 }).catch((error: unknown) => error);
       if (page instanceof Error) expect(page).toEqual(refused("malformed"));

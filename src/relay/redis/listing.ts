@@ -73,5 +73,7 @@ export class Listing {
 function placeIn(text: string): ScanPlace {
   const [, server, cursor] =
     /^(\d{1,4}):(\d{1,20})$/.exec(text) ?? refuse("malformed", "no place in this list");
+  // Redis counts in 64 bits and fails for more.
+  if (BigInt(cursor as string) >= 2n ** 64n) refuse("malformed", "no place in this list");
   return { server: Number(server), cursor: cursor as string };
 }
