@@ -14,6 +14,8 @@ import { type Actor, connectAll, connected, makeActor, makeGroup, startRelay } f
 import { keyPackageOf, RawMember } from "../client/raw-member.js";
 import { TamperedConnector } from "../client/tamper.js";
 
+const DAY = 86_400_000;
+
 /** Alice (admin), bob, and mallory, who keeps to no rule, in one group. */
 async function world() {
   const relay = await startRelay();
@@ -133,7 +135,7 @@ describe("C15 a malicious or buggy commit", () => {
 
 describe("C21 clocks that differ", () => {
   const off = (ms: number) => ({ now: () => Date.now() + ms, after: systemClock.after });
-  const YEAR = 365 * 86_400_000;
+  const YEAR = 365 * DAY;
 
   it.each([
     ["a year ahead", YEAR],
@@ -170,16 +172,18 @@ describe("C21 clocks that differ", () => {
   it("a lifetime that has passed since does not matter to who reads the log, or joins, later", async () => {
     let ahead = 0;
     const clock = { now: () => Date.now() + ahead, after: systemClock.after };
-    const relay = await startRelay({ clock });
+    // Neither the relay's retention nor idle members are what is looked at here.
+    const relay = await startRelay({ clock, limits: { retention: 365 * DAY } });
     const seams = { clock, random: () => 0.1 };
+    const limits = { evictIdleAfter: Number.POSITIVE_INFINITY };
     const stores = { alice: memoryStore(), bob: memoryStore() };
-    const alice = await connected(relay, "alice", { seams, store: stores.alice });
+    const alice = await connected(relay, "alice", { seams, limits, store: stores.alice });
     const bob = await connected(relay, "bob", { seams, store: stores.bob });
     await makeGroup("team", [alice, bob]);
     await bob.client.close();
     await alice.client.sendGroupMessage("team", "for later");
-    // Every key package in the tree has expired; the relay's retention is not what is looked at here.
-    ahead = 120 * 86_400_000;
+    // Every key package in the tree has expired.
+    ahead = 120 * DAY;
     const carol = await connected(relay, "carol", { seams });
     await alice.client.invite("team", "carol");
     await (await carol.event("invitation")).accept();
