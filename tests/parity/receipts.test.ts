@@ -141,7 +141,7 @@ async function crowd(size: number, ack: { group: boolean }) {
   const names = Array.from({ length: size }, (_, at) => `member ${String(at).padStart(2, "0")}`);
   const all = await connectAll(relay, names, { ack, history: true });
   const [alice, ...others] = all as [Actor, ...Actor[]];
-  await alice.client.createGroup("team");
+  await alice.client.createGroup("team", { join: "open" });
   await Promise.all(others.map(({ userId }) => alice.client.invite("team", userId, { timeout: 60_000 })));
   await Promise.all(others.map(async (other) => (await other.event("invitation")).accept()));
   await settledMembers("team", all);
