@@ -2,7 +2,7 @@
  * Runs everything that proves this package: `node tests/run.mjs [suite…] [--verify]`.
  * Each runner prints its own report; the last line sums them: `N passed, N failed`.
  * `--verify` adds the linter and the type checker. With CI=true a suite that cannot run here is a failure.
- * Two run at a time, one for each core: what runs beside another is printed when it is done.
+ * Two run at a time, one for each core: one prints as it goes, the other when it is done.
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -22,34 +22,30 @@ const bin = (name) => join(root, "node_modules", ".bin", name);
 
 /** A command that passes or fails as one. */
 const check = (name, program, ...args) => ({ name, program, args });
-/** A vitest project, counted by its own report. */
-const vitest = (name, config, { engine, wrapper = [] } = {}) => ({
-  name,
-  engine,
-  report: join(reports, `${name}.json`),
-  program: wrapper[0] ?? bin("vitest"),
-  args: [
-    ...wrapper.slice(1),
-    ...(wrapper.length > 0 ? [bin("vitest")] : []),
-    ...["run", "--config", config, "--project", name],
-    ...["--reporter=default", "--reporter=json", `--outputFile.json=${join(reports, `${name}.json`)}`],
-  ],
-});
+/** A vitest project, or a part of its files, counted by its own report. */
+function vitest(name, config, { engine, wrapper = [], part } = {}) {
+  const report = join(reports, `${name}${part ? `-${part.replace("/", "-of-")}` : ""}.json`);
+  const args = ["run", "--config", config, "--project", name, ...(part ? [`--shard=${part}`] : [])];
+  const [program, ...rest] = [...wrapper, bin("vitest")];
+  const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
+  return { name, part, engine, report, program, args: [...rest, ...args, ...reporters] };
+}
 
 const UNIT = "tests/vitest.config.ts";
 const BROWSERS = "tests/browsers/vitest.config.ts";
 const SUITES = [
   check("build", bin("tsup")),
-  vitest("node", UNIT),
+  ...["1/4", "2/4", "3/4", "4/4"].map((part) => vitest("node", UNIT, { part })),
+  // The longest first, so that both cores are done at about the same time.
+  vitest("e2e", UNIT, { engine: "chromium" }),
+  vitest("redis", UNIT, { engine: "redis" }),
   vitest("happy-dom", UNIT),
   vitest("vectors", UNIT),
   vitest("simulation", UNIT),
   vitest("package", UNIT),
-  vitest("redis", UNIT, { engine: "redis" }),
   vitest("chromium", BROWSERS, { engine: "chromium" }),
   vitest("firefox", BROWSERS, { engine: "firefox" }),
   vitest("webkitgtk", BROWSERS, { engine: "webkitgtk", wrapper: ["xvfb-run", "-a"] }),
-  vitest("e2e", UNIT, { engine: "chromium" }),
 ];
 const VERIFY = [
   check("lint", bin("biome"), "check", "--config-path=.biome.json", "--error-on-warnings", "."),
@@ -115,7 +111,7 @@ function readReport(path) {
 
 async function runSuite(suite, print) {
   const say = print ?? ((text) => process.stdout.write(text));
-  say(`\n== ${suite.name}\n`);
+  say(`\n== ${labelOf(suite)}\n`);
   const missing = suite.engine ? missingPrograms(suite.engine) : [];
   if (missing.length > 0) {
     say(`${suite.name}: ${inCi ? "FAILED" : "SKIPPED"}, not installed: ${missing.join(", ")}\n`);
@@ -134,9 +130,9 @@ async function runSuite(suite, print) {
   return counts;
 }
 
-/** Runs suites one after the other; `quiet`: prints each only when it is done, since others print meanwhile. */
-async function runLane(suites, results, quiet) {
-  for (const suite of suites) {
+/** Takes suites from the queue until it is empty; `quiet`: prints each only when it is done, since others print meanwhile. */
+async function runLane(queue, results, quiet) {
+  for (let suite = queue.shift(); suite !== undefined; suite = queue.shift()) {
     let text = "";
     const started = performance.now();
     const counts = await runSuite(suite, quiet ? (part) => (text += part) : undefined);
@@ -158,19 +154,21 @@ async function main() {
   const build = chosen.filter(({ name }) => name === "build");
   // The other suites use what this builds.
   await Promise.all([runLane(build, results, false), runLane(verify, results, true)]);
-  const rest = chosen.filter((suite) => !results.has(suite));
-  const longest = rest.filter(({ name }) => name === "node");
-  const others = rest.filter(({ name }) => name !== "node");
-  await Promise.all([runLane(longest, results, false), runLane(others, results, longest.length > 0)]);
+  const queue = chosen.filter((suite) => !results.has(suite));
+  await Promise.all([runLane(queue, results, false), runLane(queue, results, true)]);
 
   const total = { passed: 0, failed: 0, skipped: 0 };
   const lines = suites.map((suite) => {
     const { counts, seconds } = results.get(suite);
     for (const key of Object.keys(total)) total[key] += counts[key];
-    return `${suite.name.padEnd(10)} ${formatCounts(counts)} (${seconds.toFixed(1)} s)`;
+    return `${labelOf(suite).padEnd(10)} ${formatCounts(counts)} (${seconds.toFixed(1)} s)`;
   });
   console.log(`\n${lines.join("\n")}\n${formatCounts(total)}`);
   return total.failed === 0;
+}
+
+function labelOf({ name, part }) {
+  return part ? `${name} ${part}` : name;
 }
 
 function formatCounts({ passed, failed, skipped }) {
