@@ -22,7 +22,10 @@ import type { GuardedStore } from "./recovery/guarded-store.js";
 import { ifConnected } from "./reporting.js";
 import type { Roster } from "./roster.js";
 import { FollowedChannels } from "./signals/followed-channels.js";
+import { within } from "./waiting.js";
 
+/** How long the relay may take to let all logs be followed before what else waits goes on, in milliseconds. */
+const FOLLOWED_WITHIN = 5_000;
 /** Milliseconds between two looks for what is too old, or due. */
 const HOUSEKEEPING = 6 * 3600 * 1000;
 
@@ -120,7 +123,11 @@ export class RunningClient {
     context.contacts.announce();
     context.failures.tellLeft();
     context.signals.ready(ready);
-    await Promise.all([this.logs.subscribe(), this.ownRequests.resume().catch(ignore)]);
+    // A log that the relay does not answer for keeps nothing else waiting.
+    const followed = Promise.all([this.logs.subscribe(), this.ownRequests.resume().catch(ignore)]);
+    await within(followed, context.clock, FOLLOWED_WITHIN).catch((error: unknown) => {
+      if (!SubrosaError.is(error) || error.code !== "timeout") throw error;
+    });
     if (session !== this.#session) return;
     for (const { state } of this.registry.all()) {
       if (state.record.status === "repairing") this.repair(state.record.groupId);

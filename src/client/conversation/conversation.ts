@@ -11,6 +11,7 @@ import { UNKNOWN_LEAF } from "./additions.js";
 import { nameHash } from "./directory-names.js";
 import { announceEnd } from "./effects.js";
 import { entering } from "./entering.js";
+import { Following } from "./following.js";
 import type { Action, Intent } from "./intent.js";
 import { leavesOf } from "./leaves.js";
 import { endWithConversation, sendAgain } from "./own-entries.js";
@@ -26,9 +27,6 @@ import { Step } from "./step.js";
 const BATCH = 32;
 /** How long acks are gathered, in milliseconds. */
 const ACK_DELAY = 50;
-/** How long a log is left alone after the relay sent something senseless, in milliseconds. */
-const REREAD_DELAY = 1_000;
-const MAX_REREAD_DELAY = 10_000;
 /** How many messages in a row that cannot be read are too many, and how long the next may be waited for. */
 const UNREADABLE_RUN = 3;
 const DOUBT_DELAY = 15_000;
@@ -49,12 +47,8 @@ export class Conversation {
   #state: ConversationState;
   /** How often this device came into the conversation, counted in this process. */
   entered = 0;
-  #subscribed = false;
-  /** The log's head as far as the relay has named it. */
-  #head = 0;
+  readonly #following: Following;
   #cancelAck: (() => void) | undefined;
-  #cancelReread: (() => void) | undefined;
-  #rereadDelay = REREAD_DELAY;
   /** The relay has ended the log once without its entries saying why. */
   #endDoubted = false;
   #cancelDoubt: (() => void) | undefined;
@@ -66,6 +60,7 @@ export class Conversation {
     this.#state = state;
     this.#sender = new Sender(context, this);
     this.#restorer = new Restorer(context, this);
+    this.#following = new Following(context, this);
   }
 
   get state(): ConversationState {
@@ -80,14 +75,17 @@ export class Conversation {
     return toHex(this.#state.record.groupId);
   }
 
-  /** Whether the log has been read to its end in this session. */
-  get #isRead(): boolean {
-    return this.#subscribed && this.#state.place.cursor.seq >= this.#head;
+  get position(): number {
+    return this.#state.place.cursor.seq;
+  }
+
+  get isStale(): boolean {
+    return this.#sender.isStale;
   }
 
   /** Whether this device and the log are where the others are: only then is anything sealed. */
   get isCurrent(): boolean {
-    return this.#isRead && this.#state.record.restoration === undefined;
+    return this.#following.isRead && this.#state.record.restoration === undefined;
   }
 
   /** Whether a leaf of the user bears this account key. */
@@ -146,26 +144,34 @@ export class Conversation {
     // A crash may have come between the end of the conversation and that of what waited in it.
     if (record.status === "ended") return this.sweep();
     if (record.status === "creating") return;
+    // What was pushed before is processed first, so that the cursor is not behind what comes.
+    await this.#queue.idle();
+    const answered = this.#following.ask();
     try {
-      // What was pushed before is processed first, so that the cursor is not behind what comes.
-      await this.#queue.idle();
-      this.#head = 0;
-      const { head } = await this.#context.relay.request("subscribe", {
-        log: this.log,
-        cursor: this.#state.place.cursor,
-      });
+      const { cursor } = this.#state.place;
+      const { head } = await this.#context.relay.request("subscribe", { log: this.log, cursor });
+      if (head.seq < cursor.seq)
+        throw new SubrosaError(
+          "protocol-error",
+          "the relay names an end of a log before what was read of it",
+        );
       this.#follow(head.seq);
     } catch (error) {
       await this.#subscribeFailed(error);
+    } finally {
+      answered();
     }
   }
 
   #follow(head: number): void {
-    this.#subscribed = true;
     this.#absentSince = undefined;
-    // Entries may have come with the answer, before this is told of it.
-    this.#head = Math.max(this.#head, head);
+    this.#following.begin(head);
     this.#proceed();
+  }
+
+  /** The relay has answered something of what it takes to follow the log. */
+  heard(): void {
+    this.#following.heard();
   }
 
   async #subscribeFailed(error: unknown): Promise<void> {
@@ -188,7 +194,7 @@ export class Conversation {
         return this.#loseKeys(code);
       default:
         this.#context.report(error);
-        this.#readAgain();
+        this.#following.readAgain();
     }
   }
 
@@ -209,13 +215,12 @@ export class Conversation {
     const now = this.#context.clock.now();
     this.#absentSince ??= now;
     if (now - this.#absentSince >= ABSENCE) return this.lose();
-    this.#readAgain();
+    this.#following.readAgain();
   }
 
   /** The session ended: nothing is current until the next. */
   disconnected(): void {
-    this.#subscribed = false;
-    this.#rereadDelay = REREAD_DELAY;
+    this.#following.disconnected();
     this.#sender.disconnected();
     this.#restorer.stop();
   }
@@ -231,7 +236,7 @@ export class Conversation {
       const work = await entering(this.#context, this.#state, state, this.intents());
       await this.#context.write([...work.changes, ...changes]);
       this.#state = state;
-      this.#subscribed = false;
+      this.#following.end();
       this.#sender.disconnected();
       this.entered++;
       for (const effect of work.effects) effect();
@@ -265,14 +270,20 @@ export class Conversation {
 
   /** Takes in entries that the relay sent, in order; resolves when they are done with. */
   async receive(entries: readonly LogEntry[]): Promise<void> {
-    this.#head = Math.max(this.#head, entries.at(-1)?.seq ?? 0);
+    this.#following.arrived(entries.at(-1)?.seq ?? 0);
     if (entries.length > 0) this.#endDoubted = false;
     const batches: Promise<void>[] = [];
     for (let at = 0; at < entries.length; at += BATCH) {
       const batch = entries.slice(at, at + BATCH);
       batches.push(
-        this.step((step) => receiveEntries(this.#context, step, batch, this.#receiving)).then(
-          () => this.#received(),
+        this.step(async (step) => {
+          const { cursor } = step.place;
+          await receiveEntries(this.#context, step, batch, this.#receiving);
+          return step.place.cursor !== cursor;
+        }).then(
+          (isNew) => {
+            if (isNew) this.#received();
+          },
           (error: unknown) => this.#unreceived(error),
         ),
       );
@@ -283,7 +294,7 @@ export class Conversation {
   /** The relay says that the log is over for this device. */
   async ended(reason: EndReason): Promise<void> {
     await this.#queue.idle();
-    this.#subscribed = false;
+    this.#following.end();
     // What the log itself said has been processed: an end that it does not explain is the relay's doing.
     const { status, groupId } = this.#state.record;
     if (status === "ended") return;
@@ -310,21 +321,11 @@ export class Conversation {
       this.#context.outdated(error);
       return;
     }
-    // What came behind something that could not be taken in makes no sense by itself.
-    if (!this.#subscribed && SubrosaError.is(error) && error.code === "protocol-error") return;
     // What comes of a subscription before this device came in anew, or before the last nonsense, says nothing.
-    if (!this.#subscribed) return;
+    if (!this.#following.isSubscribed) return;
     this.#context.report(error);
-    this.#subscribed = false;
-    this.#readAgain();
-  }
-
-  /** Reads the log anew after a while, which grows as long as that comes to nothing. */
-  #readAgain(): void {
-    const delay = this.#rereadDelay;
-    this.#rereadDelay = Math.min(2 * delay, MAX_REREAD_DELAY);
-    this.#cancelReread?.();
-    this.#cancelReread = this.#context.clock.after(delay, () => this.#context.background(this.subscribe()));
+    this.#following.end();
+    this.#following.readAgain();
   }
 
   readonly #receiving = {
@@ -334,7 +335,7 @@ export class Conversation {
   };
 
   #received(): void {
-    this.#rereadDelay = REREAD_DELAY;
+    this.#following.readOn();
     this.#cancelAck ??= this.#context.clock.after(ACK_DELAY, () => {
       this.#cancelAck = undefined;
       this.#context.relay.ack(this.log, this.#state.place.cursor);
@@ -366,7 +367,7 @@ export class Conversation {
     if (this.#state.record.restoration === undefined) {
       this.#context.gossip.compare(this);
       this.flush();
-    } else if (this.#isRead) this.#context.background(this.#restorer.proceed());
+    } else if (this.#following.isRead) this.#context.background(this.#restorer.proceed());
   }
 
   #endIntents(step: Step): void {
@@ -386,7 +387,7 @@ export class Conversation {
 
   stop(): void {
     this.#cancelAck?.();
-    this.#cancelReread?.();
+    this.#following.stop();
     this.#cancelDoubt?.();
     this.#restorer.stop();
     this.#sender.stop();

@@ -38,11 +38,11 @@ export async function receiveEntries(
   if (!isWhole || (entries[0]?.seq ?? first) > first) {
     throw new SubrosaError("protocol-error", "the relay left out entries of a log");
   }
-  const digests = await contentDigests(entries);
-  for (const [index, entry] of entries.entries()) {
+  const fresh = entries.filter(({ seq }) => seq >= first);
+  const digests = await contentDigests(fresh);
+  for (const [index, entry] of fresh.entries()) {
     if (isOver()) return;
     const { cursor } = step.place;
-    if (entry.seq <= cursor.seq) continue;
     const digest = digests[index] as Awaited<(typeof digests)[number]>;
     const next = await nextCursor(receiving.log(), cursor, digest);
     await receiveOne(context, step, entry, digest, next, receiving);

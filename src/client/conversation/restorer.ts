@@ -109,6 +109,8 @@ export class Restorer {
     } catch (error) {
       if (!SubrosaError.is(error) || (error.code !== "cursor-mismatch" && error.code !== "gap")) throw error;
       return undefined;
+    } finally {
+      this.#conversation.heard();
     }
   }
 

@@ -73,6 +73,12 @@ export class Sender {
     this.#gathering.stop();
   }
 
+  /** Whether the relay has named a newer handshake entry than has been read. */
+  get isStale(): boolean {
+    const { handshake } = this.#conversation.state.place;
+    return this.#staleAfter !== undefined && handshake.seq <= this.#staleAfter.seq;
+  }
+
   disconnected(): void {
     this.#inFlight.clear();
     this.#conflicts = 0;
@@ -111,7 +117,7 @@ export class Sender {
     if (status === "ended") return conversation.sweep();
     if (!this.#context.relay.isReady || !conversation.isCurrent || state.group === undefined) return;
     if (status !== "active" && status !== "invited") return;
-    if (this.#staleAfter !== undefined && state.place.handshake.seq <= this.#staleAfter.seq) return;
+    if (this.isStale) return;
     this.#staleAfter = undefined;
 
     const intents = conversation.intents();
@@ -341,18 +347,12 @@ export class Sender {
         return this.#unseal(intent, sealed);
       case "conflict":
         // An honest relay says so at most once: the next entry id is another.
-        if (this.#conflicts++ > 0) {
-          this.#later(RETRY_DELAY, () => this.#context.background(this.#unseal(intent, sealed)));
-          return;
-        }
-        return this.#unseal(intent, sealed);
+        if (this.#conflicts++ === 0) return this.#unseal(intent, sealed);
+        return this.#later(RETRY_DELAY, () => this.#context.background(this.#unseal(intent, sealed)));
       case "cursor-mismatch":
         return this.#conversation.subscribe();
       default:
-        if (!isFinal(error)) {
-          this.#later(RETRY_DELAY);
-          return;
-        }
+        if (!isFinal(error)) return this.#later(RETRY_DELAY);
         this.#commitFailed(intent);
         await this.#conversation.step((step) => {
           if (this.#holds(intent, sealed)) fail(this.#context, step, intent, error);

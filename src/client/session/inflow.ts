@@ -49,6 +49,10 @@ export class Inflow {
     });
   }
 
+  isCut(log: LogId): boolean {
+    return this.#cuts.has(keyOf(log));
+  }
+
   /** Call when a log is asked for; the result is to be called when the relay has answered, before what it then sends. */
   subscribing(log: LogId): () => void {
     const cut = this.#cuts.get(keyOf(log));

@@ -138,9 +138,14 @@ export class RelaySession {
     this.#link.close();
   }
 
-  /** Ends the session, and takes it up again after a while: what it was about could not be done here. */
+  /** Ends the session, and takes it up again after a while: what it was about could not be done. */
   interrupt(error: SubrosaError): void {
-    this.#link.drop(BROKEN, "nothing can be taken in now", error);
+    this.#link.drop(BROKEN, "nothing comes of it now", error);
+  }
+
+  /** Whether a log was cut off because too much of it came. */
+  isCut(log: LogId): boolean {
+    return this.#inflow.isCut(log);
   }
 
   /**
