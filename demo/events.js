@@ -118,9 +118,12 @@ function listenToIdentities(session, on) {
     conversation.verified = false;
     announce(`The identity of ${userId} has changed`);
   });
-  on("equivocation", ({ group, from }) => {
-    const text = `${from} sees another history of this group than you. Either the relay deceives one of you, or ${from} does: compare what you see in person.`;
-    session.group(group).addNote(text, { bad: true });
+  on("equivocation", ({ group, userId, from }) => {
+    const what = group === undefined ? `other devices of ${userId}` : "another history of this group";
+    const text = `${from} sees ${what} than you. Either the relay deceives one of you, or ${from} does: compare what you see in person.`;
+    if (group !== undefined) session.group(group).addNote(text, { bad: true });
+    else if (userId === session.me) toast(text, { bad: true });
+    else session.direct(userId).addNote(text, { bad: true });
   });
 }
 

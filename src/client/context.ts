@@ -2,6 +2,7 @@ import type { Bytes } from "../base/bytes.js";
 import type { Clock } from "../base/clock.js";
 import type { SubrosaError } from "../base/errors.js";
 import type { Change, StoreSession } from "../stores/store.js";
+import type { AccountWatch } from "./conversation/account-watch.js";
 import type { Conversation } from "./conversation/conversation.js";
 import type { Gossip } from "./conversation/gossip.js";
 import type { Journal } from "./conversation/journal.js";
@@ -52,6 +53,7 @@ export interface Context {
   /** After how many milliseconds of silence an admin's client removes a member. */
   readonly evictIdleAfter: number;
   readonly gossip: Gossip;
+  readonly accounts: AccountWatch;
   readonly signals: Signals;
   readonly emit: <Name extends EventName>(name: Name, event: RaisedEvents[Name]) => void;
   /** Whether another group than this one has the name here. */

@@ -137,19 +137,29 @@ export interface ClientEvents {
   deviceAdded: { readonly userId: string; readonly deviceId: string };
   deviceRemoved: { readonly userId: string; readonly deviceId: string };
   /**
-   * A member says that the group has another history than this device knows: `epoch` is `own` here and `theirs` there
-   * (epoch authenticators of RFC 9420 §8.7, 64 hexadecimal digits). Either the relay shows two members different logs
-   * (or has lost data and let members go on from different places), or that member lies, so that nothing stops by it:
-   * who compares by other means which it is can remove the member, or leave the relay. Once for each group, epoch and
-   * member; both hashes stay in the store for 400 days.
+   * A member says that things are otherwise than this device knows: a `group` has another history (`epoch` is `own`
+   * here and `theirs` there: epoch authenticators of RFC 9420 §8.7), or a user of a shared conversation has another
+   * device list (`own`, of `ownVersion`, is the newest that this device knows, `theirs`, of `version`, the one named:
+   * SHA-256 of the signed lists; a newer one was asked for, and the relay did not show it). Hashes are
+   * 64 hexadecimal digits. Either the relay shows two members different things (or has lost data, and let members go on
+   * from different places), or the account has signed two lists, or the member lies, so that nothing stops by it: who
+   * compares by other means which it is can remove the member, or leave the relay. Of one's own list it says that
+   * somebody else has this account's key. Once for each member and epoch or own list; both hashes stay in the store for
+   * 400 days.
    */
   equivocation: {
-    readonly group: string;
     readonly from: string;
-    readonly epoch: number;
     readonly own: string;
     readonly theirs: string;
-  };
+  } & (
+    | { readonly group: string; readonly epoch: number }
+    | {
+        readonly group?: undefined;
+        readonly userId: string;
+        readonly version: number;
+        readonly ownVersion: number;
+      }
+  );
   /**
    * The store was damaged, or an older copy of this device's state (`outdated`), and was put in order when it was
    * opened. `newDevice`: this device has another id and key, and its conversations are joined anew by themselves.

@@ -71,9 +71,13 @@ export const layout = {
   epochHeads: "epoch-head/",
   epochHeadsOf: (groupId: Uint8Array) => `epoch-head/${toHex(groupId)}/`,
   epochHead: (groupId: Uint8Array, epoch: bigint) => `epoch-head/${toHex(groupId)}/${epoch}`,
-  /** That members have named another history than this device has. */
+  /** That members have named another history, or another device list, than this device has. */
   equivocations: "equivocation/",
   equivocation: (groupId: Uint8Array, epoch: bigint) => `equivocation/${toHex(groupId)}/${epoch}`,
+  listEquivocation: (tag: string) => `equivocation/list/${tag}`,
+  /** What is to be found out about accounts. */
+  questions: "question/",
+  question: (tag: string) => `question/${tag}`,
   requests: "request/",
   request: (groupId: Uint8Array, requestId: Uint8Array) => `request/${toHex(groupId)}/${toHex(requestId)}`,
   boxes: "box/",

@@ -5,6 +5,7 @@ import { randomBytes } from "../crypto/random.js";
 import type { Store } from "../stores/store.js";
 import { webSocketConnector } from "../transport/websocket.js";
 import type { Context } from "./context.js";
+import { AccountWatch } from "./conversation/account-watch.js";
 import { Gossip } from "./conversation/gossip.js";
 import { Inbox } from "./conversation/inbox.js";
 import { Invitations } from "./conversation/invitations.js";
@@ -115,32 +116,34 @@ async function load(
     },
     maxUnprocessedBytes: options.limits?.maxUnprocessedBytes,
   });
-  const [contacts, keyPackages, outbox, delivery, failures, history, registered] = await Promise.all([
-    Contacts.load(store, write, {
-      met: (userId) => roster.met(userId),
-      identityChanged: (userId, pinned, offered) =>
-        handler.emit("identityChanged", { userId, pinned, offered }),
-      deviceAdded: (userId, deviceId) => handler.emit("deviceAdded", { userId, deviceId }),
-      deviceRemoved: (userId, deviceId) => handler.emit("deviceRemoved", { userId, deviceId }),
-    }),
-    KeyPackages.load(store, write, identity),
-    Outbox.load(store, clock.now(), options.limits?.maxOutbox),
-    Delivery.load(store, {
-      write,
-      isKnown: (userId, accountKey) => running?.context.contacts.isPinned(userId, accountKey) ?? false,
-      named: (stored) => (running === undefined ? stored : running.registry.asListed(stored)),
-      list: (stored) => running?.context.history.add(stored, conversationOf(stored, stored.from)) ?? [],
-    }),
-    Failures.load(store, () => context),
-    History.load(store, {
-      enabled: (options.history ?? false) !== false,
-      userId: options.userId,
-      nameOf: (groupId) => running?.registry.nameOf(groupId),
-      randomId,
-      now: () => clock.now(),
-    }),
-    store.get(layout.registered),
-  ]);
+  const [contacts, keyPackages, outbox, delivery, failures, history, accounts, registered] =
+    await Promise.all([
+      Contacts.load(store, write, {
+        met: (userId) => roster.met(userId),
+        identityChanged: (userId, pinned, offered) =>
+          handler.emit("identityChanged", { userId, pinned, offered }),
+        deviceAdded: (userId, deviceId) => handler.emit("deviceAdded", { userId, deviceId }),
+        deviceRemoved: (userId, deviceId) => handler.emit("deviceRemoved", { userId, deviceId }),
+      }),
+      KeyPackages.load(store, write, identity),
+      Outbox.load(store, clock.now(), options.limits?.maxOutbox),
+      Delivery.load(store, {
+        write,
+        isKnown: (userId, accountKey) => running?.context.contacts.isPinned(userId, accountKey) ?? false,
+        named: (stored) => (running === undefined ? stored : running.registry.asListed(stored)),
+        list: (stored) => running?.context.history.add(stored, conversationOf(stored, stored.from)) ?? [],
+      }),
+      Failures.load(store, () => context),
+      History.load(store, {
+        enabled: (options.history ?? false) !== false,
+        userId: options.userId,
+        nameOf: (groupId) => running?.registry.nameOf(groupId),
+        randomId,
+        now: () => clock.now(),
+      }),
+      AccountWatch.load(store, identity, () => context),
+      store.get(layout.registered),
+    ]);
   const tags = new PrivateTags(store, write);
   const context: Context = {
     store,
@@ -169,6 +172,7 @@ async function load(
       () => context,
       () => running?.registry.all() ?? [],
     ),
+    accounts,
     signals: new Signals(
       () => context,
       () => running?.registry,

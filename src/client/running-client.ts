@@ -6,6 +6,7 @@ import { pruneSpools } from "./attachments/transfers.js";
 import type { Context } from "./context.js";
 import { acquaint } from "./conversation/acquaintance.js";
 import type { Conversation } from "./conversation/conversation.js";
+import { pruneEquivocations } from "./conversation/equivocations.js";
 import type { Inbox } from "./conversation/inbox.js";
 import type { Invitations } from "./conversation/invitations.js";
 import type { OwnRequests } from "./conversation/own-requests.js";
@@ -123,6 +124,7 @@ export class RunningClient {
     context.contacts.announce();
     context.failures.tellLeft();
     context.signals.ready(ready);
+    context.accounts.resume();
     // A log that the relay does not answer for keeps nothing else waiting.
     const followed = Promise.all([this.logs.subscribe(), this.ownRequests.resume().catch(ignore)]);
     await within(followed, context.clock, FOLLOWED_WITHIN).catch((error: unknown) => {
@@ -161,7 +163,7 @@ export class RunningClient {
     await pruneSent(this.context);
     if (this.#retention !== undefined) await this.context.removal.prune(this.#retention);
     await pruneSpools(this.context);
-    await this.context.gossip.prune();
+    await pruneEquivocations(this.context);
     for (const conversation of this.registry.all()) conversation.flush();
   }
 
@@ -268,6 +270,7 @@ export class RunningClient {
     this.#cancelHousekeeping?.();
     this.recreation.stop();
     this.context.signals.stop();
+    this.context.accounts.stop();
     for (const conversation of this.registry.all()) conversation.stop();
     this.context.expiries.stop();
     this.context.relay.close();

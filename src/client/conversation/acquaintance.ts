@@ -26,6 +26,7 @@ export async function acquaint(context: Context, group: GroupState): Promise<Rea
     }),
   );
   context.delivery.recheck();
+  context.accounts.resume();
   return strangers;
 }
 

@@ -3,9 +3,9 @@ import { fromUtf8, toUtf8 } from "../../base/encoding.js";
 import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
 import { decodeName, encodeName } from "../../wire/identifiers.js";
-import { DIGEST_LENGTH, GROUP_ID_LENGTH } from "../../wire/protocol.js";
 import type { Body } from "../attachments/body.js";
 import { type AttachmentReference, decodeReference, encodeReference } from "../attachments/reference.js";
+import { decodeHearsay, encodeHearsay, type Hearsay, NOTHING } from "./hearsay.js";
 import { MAX_DISAPPEAR_AFTER } from "./policy.js";
 
 /** The version of what stands inside an application message. */
@@ -13,17 +13,6 @@ const VERSION = 1;
 export const MESSAGE_ID_LENGTH = 16;
 /** How many messages one receipt can name. */
 export const MAX_RECEIPT_IDS = 1024;
-
-/** How many groups one message can tell of. */
-export const MAX_HEADS = 64;
-
-/** An epoch of a group. */
-export interface Head {
-  readonly groupId: Bytes;
-  readonly epoch: bigint;
-  /** RFC 9420 §8.7: members with the same one have seen the same history. */
-  readonly authenticator: Bytes;
-}
 
 /** Messages of one user that another has received, or read. */
 export interface Received {
@@ -51,8 +40,6 @@ export type Content =
       readonly sentAt: number;
       readonly receipts: readonly Received[];
     }
-  /** Where groups stand that everybody in the conversation is in, as the sender knows them. */
-  | { readonly type: "heads"; readonly id: Bytes; readonly sentAt: number; readonly heads: readonly Head[] }
   /** Says nothing: it makes a conversation begin anew, so that the other side can send what was lost. */
   | { readonly type: "hello"; readonly id: Bytes; readonly sentAt: number }
   /** An admin deletes the group. */
@@ -64,7 +51,6 @@ const TYPES = {
   delivered: 3,
   close: 4,
   hello: 5,
-  heads: 6,
   read: 7,
   attachment: 8,
 } as const;
@@ -105,10 +91,6 @@ export function encodeContent(writer: Writer, content: Content): void {
     case "delivered":
     case "read":
       return void writer.vector(content.receipts, encodeReceived);
-    case "heads":
-      return void writer.vector(content.heads, (w, { groupId, epoch, authenticator }) =>
-        w.fixed(groupId).u64(epoch).fixed(authenticator),
-      );
     case "hello":
     case "close":
       return;
@@ -134,8 +116,6 @@ export function decodeContent(reader: Reader): Content {
       if (count > MAX_RECEIPT_IDS) reader.fail("too many receipts");
       return { type: type === TYPES.read ? "read" : "delivered", id, sentAt, receipts };
     }
-    case TYPES.heads:
-      return { type: "heads", id, sentAt, heads: reader.vector(decodeHead, MAX_HEADS) };
     case TYPES.hello:
       return { type: "hello", id, sentAt };
     case TYPES.close:
@@ -161,17 +141,15 @@ function decodeReceived(reader: Reader): Received {
   return { of, ids: reader.vector((r) => r.fixed(MESSAGE_ID_LENGTH), MAX_RECEIPT_IDS) };
 }
 
-function decodeHead(reader: Reader): Head {
-  const groupId = reader.fixed(GROUP_ID_LENGTH);
-  return { groupId, epoch: reader.u64(), authenticator: reader.fixed(DIGEST_LENGTH) };
+/** The bytes of a message: what it says, and what is told along with it. */
+export function contentBytes(content: Content, hearsay: Hearsay = NOTHING): Bytes {
+  return encode((writer) => {
+    encodeContent(writer, content);
+    encodeHearsay(writer, hearsay);
+  }, undefined);
 }
 
-/** The bytes of a content. */
-export function contentBytes(content: Content): Bytes {
-  return encode(encodeContent, content);
-}
-
-/** The content of bytes; throws `malformed`. */
-export function contentOf(bytes: Uint8Array): Content {
-  return decode(decodeContent, bytes);
+/** What the bytes of a message say; throws `malformed`. */
+export function contentOf(bytes: Uint8Array): { readonly content: Content; readonly hearsay: Hearsay } {
+  return decode((reader) => ({ content: decodeContent(reader), hearsay: decodeHearsay(reader) }), bytes);
 }

@@ -1,17 +1,14 @@
-import { type Bytes, equalBytes } from "../../base/bytes.js";
+import { equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SerialQueue } from "../../base/serial-queue.js";
-import { decode, type Reader } from "../../codec/reader.js";
-import { encode, type Writer } from "../../codec/writer.js";
 import { epochAuthenticator, type GroupState } from "../../mls/group/index.js";
 import type { Change } from "../../stores/store.js";
-import { decodeName, encodeName } from "../../wire/identifiers.js";
-import { DIGEST_LENGTH } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
-import { DAY, layout } from "../layout.js";
-import { type Head, MAX_HEADS, MESSAGE_ID_LENGTH } from "./content.js";
+import { layout } from "../layout.js";
 import type { Conversation } from "./conversation.js";
-import type { Action, Intent } from "./intent.js";
+import { noteClaims } from "./equivocations.js";
+import { type Head, type Hearsay, type ListHead, MAX_HEADS, MAX_LISTS, NOTHING } from "./hearsay.js";
+import type { Sealed } from "./intent.js";
 import { type Leaf, leavesOf } from "./leaves.js";
 import type { ConversationState } from "./state.js";
 import type { Step } from "./step.js";
@@ -20,39 +17,8 @@ import type { Step } from "./step.js";
 const KEPT_EPOCHS = 1024n;
 /** What one member says of a group that this device cannot compare yet: the last of it, in memory. */
 const MAX_HEARD = MAX_HEADS;
-/** How long it is kept that a member named another history. */
-const EVIDENCE_KEPT_FOR = 400 * DAY;
-
-/** That members named another history of a group than this device has. */
-export interface Equivocation {
-  /** What the epoch is here; 32 bytes each. */
-  readonly own: Bytes;
-  readonly claims: readonly {
-    readonly from: string;
-    readonly theirs: Bytes;
-    /** Milliseconds since 1970 when it was heard. */
-    readonly time: number;
-  }[];
-}
-
-function encodeEquivocation(writer: Writer, { own, claims }: Equivocation): void {
-  writer.u8(1).fixed(own);
-  writer.vector(claims, (w, { from, theirs, time }) => {
-    encodeName(w, from);
-    w.fixed(theirs).uint53(time);
-  });
-}
-
-export function decodeEquivocation(reader: Reader): Equivocation {
-  if (reader.u8() !== 1) reader.fail("unknown version of equivocation");
-  const own = reader.fixed(DIGEST_LENGTH);
-  const claims = reader.vector((r) => ({
-    from: decodeName(r),
-    theirs: r.fixed(DIGEST_LENGTH),
-    time: r.uint53(),
-  }));
-  return { own, claims };
-}
+/** A message with more bytes carries nothing besides: it may be as large as messages can be. */
+const MAX_CARRIER_BYTES = 16 * 1024;
 
 /** The changes with which the epoch that a commit ends stays known, for as many commits as {@link KEPT_EPOCHS}. */
 export function keepHead(ended: GroupState): Change[] {
@@ -62,28 +28,45 @@ export function keepHead(ended: GroupState): Change[] {
   return [kept, { delete: layout.epochHead(groupId, epoch - KEPT_EPOCHS) }];
 }
 
-const accountsIn = new WeakMap<GroupState["tree"], ReadonlySet<string>>();
+const accountsIn = new WeakMap<GroupState["tree"], ReadonlyMap<string, Leaf>>();
 
 const accountOf = ({ userId, accountKey }: Pick<Leaf, "userId" | "accountKey">) =>
   `${toHex(accountKey)} ${userId}`;
 
-function accountsOf(group: GroupState): ReadonlySet<string> {
-  const accounts = accountsIn.get(group.tree) ?? new Set(leavesOf(group).map(accountOf));
+/** The accounts in a group, each with one of its leaves. */
+function accountsOf(group: GroupState): ReadonlyMap<string, Leaf> {
+  const accounts =
+    accountsIn.get(group.tree) ?? new Map(leavesOf(group).map((leaf) => [accountOf(leaf), leaf]));
   accountsIn.set(group.tree, accounts);
   return accounts;
 }
 
-type SendIntent = Intent & { readonly action: Extract<Action, { type: "send" }> };
+/** What a message carries besides, and by what it is known afterwards that this was told: what of, and where it stands. */
+export interface Aside {
+  readonly hearsay: Hearsay;
+  readonly topics: ReadonlyMap<string, string>;
+}
+
+const NO_ASIDE: Aside = { hearsay: NOTHING, topics: new Map() };
+
+/** Where a list stands in a conversation: who came in since has not heard of it. */
+const standOf = ({ record }: Pick<ConversationState, "record">, version: number) =>
+  `${record.grownAt} ${version}`;
 
 /**
- * Tells members of a group which history of it this device has, in other conversations that they share, and compares
- * what they tell: a relay that shows two members different logs would have to do so in all of these at once.
+ * Tells members of a conversation, along with messages that are sent anyway, what device lists this device knows of its
+ * accounts, and which history it has of other groups that they share; and compares what they tell. A relay that shows
+ * two of them different lists or logs would have to keep them apart everywhere at once.
  */
 export class Gossip {
   readonly #context: () => Context;
   readonly #conversations: () => readonly Conversation[];
-  /** By conversation, the epoch of each other group that was told there in this process. */
-  readonly #told = new Map<string, Map<string, bigint>>();
+  /** By conversation, where each topic stood when it was told there in this process. */
+  readonly #told = new Map<string, Map<string, string>>();
+  /** Steps in which something was told already. */
+  readonly #telling = new WeakSet<Step>();
+  /** What messages carry that may not be taken yet. */
+  readonly #carried = new WeakMap<Sealed, readonly string[]>();
   /** By group and member, what was heard and not compared yet. */
   readonly #heard = new Map<string, Map<string, Head[]>>();
   readonly #queue = new SerialQueue();
@@ -93,53 +76,90 @@ export class Gossip {
     this.#conversations = conversations;
   }
 
-  /** Messages about to be sealed in a conversation, behind what is to be told in it of others. */
-  before(step: Step, messages: readonly SendIntent[]): readonly SendIntent[] {
-    const rest = messages.filter(({ action }) => action.content.type !== "heads");
-    for (const intent of messages) {
-      if (rest.includes(intent)) continue;
-      // It did not get out in time. Who reads here may be others now, and what there is to say is something else.
-      step.endIntent(intent);
-      this.#told.delete(step.key);
-    }
-    const heads = this.#toTell(step);
-    if (heads.length === 0) return rest;
-    const { outbox, randomId, clock } = this.#context();
-    const content = { type: "heads", id: randomId(MESSAGE_ID_LENGTH), sentAt: clock.now(), heads } as const;
-    const { intent } = outbox.add({ groupId: step.record.groupId }, { type: "send", content });
-    return [intent as SendIntent, ...rest];
+  /** What goes along with a message of so many bytes that is sealed on a step: what nobody was told of here. */
+  aside(step: Step, bytes: number): Aside {
+    const { group } = step;
+    if (group === undefined || bytes > MAX_CARRIER_BYTES || this.#telling.has(step)) return NO_ASIDE;
+    this.#telling.add(step);
+    const topics = new Map<string, string>();
+    const hearsay = { heads: this.#heads(step, group, topics), lists: this.#lists(step, group, topics) };
+    return { hearsay, topics };
+  }
+
+  /** A message carries it: once that is durable, it is told. */
+  told(step: Step, sealed: Sealed, { topics }: Aside): void {
+    if (topics.size === 0) return;
+    this.#carried.set(sealed, [...topics.keys()]);
+    step.after(() => this.#note(step, topics));
+  }
+
+  /** A message was not taken as it was sealed, so that nobody was told what it carried. */
+  untold(step: Step, sealed: Sealed | undefined): void {
+    const topics = sealed && this.#carried.get(sealed);
+    if (topics) step.after(() => topics.forEach((topic) => void this.#told.get(step.key)?.delete(topic)));
+  }
+
+  #note({ key }: Step, topics: Iterable<readonly [string, string]>): void {
+    const told = this.#told.get(key) ?? new Map<string, string>();
+    this.#told.set(key, told);
+    for (const [topic, stand] of topics) told.set(topic, stand);
   }
 
   /** Groups that everybody in this conversation is in, and whose present epoch nobody was told of here. */
-  #toTell({ record, group }: Pick<ConversationState, "record" | "group">): Head[] {
-    if (group === undefined) return [];
-    const told = this.#told.get(toHex(record.groupId));
+  #heads({ record, key: here }: Step, group: GroupState, topics: Map<string, string>): Head[] {
+    const told = this.#told.get(here);
     const heads: Head[] = [];
     for (const { key, state, isCurrent } of this.#conversations()) {
       const other = state.group;
       if (other === undefined || !isCurrent || !isCompared(state) || other === group) continue;
       const { groupId, epoch } = other.groupContext;
-      if (told?.get(key) === epoch || equalBytes(groupId, record.groupId)) continue;
+      if (told?.get(key) === `${epoch}` || equalBytes(groupId, record.groupId)) continue;
       // A group's id is not for people who are not in it.
       const accounts = accountsOf(other);
-      if (![...accountsOf(group)].every((account) => accounts.has(account))) continue;
+      if (![...accountsOf(group).keys()].every((account) => accounts.has(account))) continue;
       heads.push({ groupId, epoch, authenticator: epochAuthenticator(other) });
+      topics.set(key, `${epoch}`);
       if (heads.length === MAX_HEADS) break;
     }
     return heads;
   }
 
-  /** A message was sealed in a conversation: what it tells is told. */
-  told(groupId: Bytes, { content }: SendIntent["action"]): void {
-    if (content.type !== "heads") return;
-    const key = toHex(groupId);
-    const told = this.#told.get(key) ?? new Map<string, bigint>();
-    this.#told.set(key, told);
-    for (const head of content.heads) told.set(toHex(head.groupId), head.epoch);
+  /** The lists of the accounts in this conversation that nobody was told of here, this device by others included. */
+  #lists(step: Step, group: GroupState, topics: Map<string, string>): ListHead[] {
+    const told = this.#told.get(step.key);
+    const lists: ListHead[] = [];
+    for (const [account, leaf] of accountsOf(group)) {
+      const known = this.#context().accounts.known(leaf);
+      if (known?.hash === undefined) continue;
+      const stand = standOf(step, known.version);
+      if (told?.get(account) === stand) continue;
+      lists.push({ leaf: leaf.leafIndex, version: known.version, hash: known.hash });
+      topics.set(account, stand);
+      if (lists.length === MAX_LISTS) break;
+    }
+    return lists;
+  }
+
+  /** A message in a conversation, of this epoch of it, carries something besides. */
+  async hear(step: Step, group: GroupState, sender: Leaf, { heads, lists }: Hearsay): Promise<void> {
+    if (heads.length > 0) step.after(() => this.#hearHeads(sender, heads));
+    const { accounts } = this.#context();
+    for (const { leaf: index, version, hash } of lists) {
+      const leaf = leavesOf(group).find(({ leafIndex }) => leafIndex === index);
+      if (leaf === undefined) continue;
+      const known = accounts.known(leaf);
+      // Who says less may not have heard of it yet.
+      if (known !== undefined && version < known.version) continue;
+      if (known?.hash !== undefined && version === known.version && equalBytes(hash, known.hash)) {
+        // All have heard it, and need not be told once more.
+        const topic = [accountOf(leaf), standOf(step, version)] as const;
+        step.after(() => this.#note(step, [topic]));
+      } else await accounts.claimed(step, leaf, { from: sender.userId, version, hash });
+    }
   }
 
   /** Somebody says where groups stand. Only a member is believed, and only about a group that this user is in. */
-  hear(from: Pick<Leaf, "userId" | "accountKey">, heads: readonly Head[]): void {
+  #hearHeads(from: Pick<Leaf, "userId" | "accountKey">, heads: readonly Head[]): void {
     const groups = new Map(this.#conversations().map((conversation) => [conversation.key, conversation]));
     const touched = new Set<Conversation>();
     for (const head of heads) {
@@ -178,34 +198,24 @@ export class Gossip {
   }
 
   async #compare(conversation: Conversation, group: GroupState, from: string, head: Head): Promise<void> {
-    const { store, clock, write, emit } = this.#context();
+    const context = this.#context();
     const { groupId, epoch, authenticator: theirs } = head;
     const isPresent = epoch === group.groupContext.epoch;
     // Of epochs before this device came in, or came back, it has nothing to compare with.
-    const own = isPresent ? epochAuthenticator(group) : await store.get(layout.epochHead(groupId, epoch));
+    const own = isPresent
+      ? epochAuthenticator(group)
+      : await context.store.get(layout.epochHead(groupId, epoch));
     if (own === undefined || equalBytes(own, theirs)) return;
-    const name = layout.equivocation(groupId, epoch);
-    const stored = await store.get(name);
-    const claims = stored === undefined ? [] : decode(decodeEquivocation, stored).claims;
-    if (claims.some((claim) => claim.from === from)) return;
-    const found = { own, claims: [...claims, { from, theirs, time: clock.now() }] };
-    await write([{ put: name, value: encode(encodeEquivocation, found) }]);
+    const claim = { from, at: Number(epoch), theirs };
+    const { changes, news } = await noteClaims(context, layout.equivocation(groupId, epoch), { own }, [
+      claim,
+    ]);
+    if (news.length === 0) return;
+    await context.write(changes);
     const { subject } = conversation.state.record;
     if (subject.kind === "direct") return;
     const hashes = { own: toHex(own), theirs: toHex(theirs) };
-    emit("equivocation", { group: subject.name, from, epoch: Number(epoch), ...hashes });
-  }
-
-  /** Forgets evidence that is old. */
-  async prune(): Promise<void> {
-    const { store, clock, write } = this.#context();
-    const oldest = clock.now() - EVIDENCE_KEPT_FOR;
-    const old: Change[] = [];
-    for (const [key, value] of await store.list(layout.equivocations)) {
-      const { claims } = decode(decodeEquivocation, value);
-      if (claims.every(({ time }) => time < oldest)) old.push({ delete: key });
-    }
-    if (old.length > 0) await write(old);
+    context.emit("equivocation", { group: subject.name, from, epoch: claim.at, ...hashes });
   }
 }
 

@@ -106,6 +106,7 @@ function hide(context: Context, step: Step): void {
 /** The bytes of an intent are void; it is sealed anew, under the same message id. */
 export function unseal(context: Context, step: Step, intent: Intent): void {
   dropOwnLeave(step, intent);
+  context.gossip.untold(step, intent.sealed);
   step.change(context.outbox.seal(intent, undefined));
 }
 
@@ -134,6 +135,7 @@ export function failKept(
 /** An intent came to nothing; whoever waits for it, or sent it, is told why. */
 export function fail(context: Context, step: Step, intent: Intent, error: SubrosaError): void {
   dropOwnLeave(step, intent);
+  context.gossip.untold(step, intent.sealed);
   const { action } = intent;
   if (action.type === "send" && isMessage(action)) {
     const { changes, tell } = context.failures.add(action.content.id, error.code, groupField(step).group);

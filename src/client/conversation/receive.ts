@@ -123,7 +123,8 @@ async function receiveApplication(
       rule: "epoch authenticator",
     });
   }
-  const content = contentOf(result.content);
+  const { content, hearsay } = contentOf(result.content);
+  await context.gossip.hear(step, group, sender, hearsay);
   if ((content.type === "close") !== (entry.kind === EntryKind.close)) {
     throw new SubrosaError("invalid-message", "content and entry differ", { rule: "close" });
   }
@@ -139,9 +140,6 @@ async function receiveApplication(
       deliver(context, step, sender, content);
       break;
     case "hello":
-      break;
-    case "heads":
-      step.after(() => context.gossip.hear(sender, content.heads));
       break;
     case "delivered":
     case "read":

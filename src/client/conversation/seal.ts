@@ -33,7 +33,7 @@ import { isAdmin, isBanned, isSamePolicy, type Policy, policyExtension } from ".
 import { policyIn } from "./state.js";
 import type { Step } from "./step.js";
 
-/** Encrypts a message on a step; the intent then holds the bytes to send. */
+/** Encrypts a message on a step, with what is to be told along with it; the intent then holds the bytes to send. */
 export async function sealMessage(
   context: Context,
   step: Step,
@@ -41,7 +41,10 @@ export async function sealMessage(
 ): Promise<Sealed> {
   const group = step.group as GroupState;
   const { content } = intent.action;
-  const { state, message, changes } = await protectApplication(group, contentBytes(content), {
+  const bare = contentBytes(content);
+  const aside = context.gossip.aside(step, bare.length);
+  const bytes = aside.topics.size > 0 ? contentBytes(content, aside.hearsay) : bare;
+  const { state, message, changes } = await protectApplication(group, bytes, {
     signer: context.identity.device,
     authenticatedData: messageAuthenticatedData(epochAuthenticator(group)),
     padding: paddedLength,
@@ -50,6 +53,7 @@ export async function sealMessage(
   const kind = content.type === "close" ? EntryKind.close : EntryKind.application;
   const sealed = await seal(context, step, { kind, payload: message });
   step.change(context.outbox.seal(intent, sealed));
+  context.gossip.told(step, sealed, aside);
   return sealed;
 }
 

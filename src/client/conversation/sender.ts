@@ -268,18 +268,16 @@ export class Sender {
       // So may have what comes first: a commit that was read meanwhile has unsealed what was under way.
       const messages = this.#nextMessages();
       if (messages.length === 0) return;
-      const all = this.#context.gossip.before(step, messages);
-      for (const intent of all.slice(0, room)) {
+      for (const intent of messages.slice(0, room)) {
         if (bytes >= MAX_IN_FLIGHT_BYTES) break;
         bytes += (await sealMessage(this.#context, step, intent)).payload.length;
         sealed.push(intent);
       }
-      isAll = sealed.length === all.length;
+      isAll = sealed.length === messages.length;
       step.countSent(sealed.length);
     });
     if (isAll) this.#gathering.sealed(sealed);
     for (const intent of sealed) {
-      this.#context.gossip.told(this.#conversation.state.record.groupId, intent.action);
       if (intent.sealed !== undefined) this.#send(intent, intent.sealed);
     }
     if (sealed.length > 0 && !isAll) this.#again = true;
