@@ -184,8 +184,8 @@ describe("a banned user", () => {
     const request = await alice.event("joinRequest");
     await alice.client.ban("team", "bob");
     expect(await codeOf(request.approve())).toBe("banned");
-    await request.reject();
     expect(await asked).toBe("banned");
+    await request.reject();
     expect(await alice.client.members("team")).toEqual([{ userId: "alice", admin: true }]);
   });
 });
@@ -299,6 +299,23 @@ describe("the name of a group", () => {
     await eventually(async () => (await back.client.groups())[0]?.name === "crew");
     await alice.client.sendGroupMessage("crew", "welcome");
     expect(await back.message("welcome")).toMatchObject({ group: "crew" });
+  });
+
+  it("is told to who asked to join under the old one, as an invitation", async () => {
+    const relay = await startRelay();
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+    await alice.client.createGroup("team");
+    const joined = codeOf(bob.client.joinGroup("team"));
+    const request = await alice.event("joinRequest");
+    await alice.client.renameGroup("team", "crew");
+    await request.approve();
+    expect(await joined).toBe("unknown-group");
+    const invitation = await bob.event("invitation");
+    expect(invitation).toMatchObject({ group: "crew", from: "alice" });
+    expect(await bob.client.groups()).toEqual([]);
+    await invitation.accept();
+    await settledMembers("crew", [alice, bob]);
+    for (const actor of [alice, bob]) expect(actor.errors).toEqual([]);
   });
 
   it("stays what it was for a member who has another group of the new name", async () => {

@@ -1,7 +1,10 @@
 import { describe, expect, it } from "vitest";
 import type { Bytes } from "../../src/base/bytes.js";
+import { SubrosaError } from "../../src/base/errors.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { type JoinMode, memoryStore } from "../../src/index.js";
+import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
+import { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
 import type { Connection, Connector } from "../../src/transport/transport.js";
 import { webSocketConnector } from "../../src/transport/websocket.js";
 import type { LogEntry } from "../../src/wire/entries.js";
@@ -88,4 +91,30 @@ describe("join requests", () => {
       expect(alice.errors).toEqual([]);
     },
   );
+
+  it("that were refused are refused again when the relay has lost them and they come once more", async () => {
+    const kv = new MemoryKv();
+    const relay = await startRelay({ storage: new EmbeddedStorage(kv) });
+    let isReachable = true;
+    const connector: Connector = {
+      connect: async (...args) => {
+        if (!isReachable) throw new SubrosaError("connection-failed", "unplugged");
+        return webSocketConnector().connect(...args);
+      },
+    };
+    const alice = await connected(relay, "alice");
+    const bob = await connected(relay, "bob", { seams: { connector } });
+    await alice.client.createGroup("team");
+    const before = new MemoryKv();
+    await before.write(new Map(kv.range("", "\u{ffff}")));
+    const joined = bob.client.joinGroup("team");
+    const request = await alice.event("joinRequest");
+    isReachable = false;
+    await relay.restart({ storage: new EmbeddedStorage(before) });
+    await alice.until(() => alice.all("connect").length === 2);
+    await request.reject();
+    isReachable = true;
+    await expect(joined).rejects.toMatchObject({ code: "join-rejected" });
+    expect(alice.all("joinRequest")).toHaveLength(1);
+  });
 });

@@ -143,6 +143,7 @@ export class JoinRequests {
   async #receive(entries: readonly LogEntry[]): Promise<void> {
     const digests = await contentDigests(entries);
     const taken: { id: string; request: JoinRequest }[] = [];
+    const again: Extract<LogEntry, { form: "full" }>["content"][] = [];
     const changes: Change[] = [];
     let cursor = this.#cursor ?? START;
     for (const [index, entry] of entries.entries()) {
@@ -154,7 +155,12 @@ export class JoinRequests {
       try {
         const name = layout.request(this.#groupId, entry.content.entryId);
         // Signed with its id, so that what the relay says again is known by it, answered or not.
-        if ((await this.#context.store.get(name)) !== undefined) continue;
+        const known = await this.#context.store.get(name);
+        if (known !== undefined) {
+          // The relay has lost the answer, or the request that it answers and that has been sent again.
+          if (known.length === 0 && this.#following === "answering") again.push(entry.content);
+          continue;
+        }
         const request = await this.#checked(entry.content.payload, entry.content.entryId);
         const concerns = request.replaces !== undefined || this.#isOwnDevice(request);
         if (this.#following !== "answering" && !concerns) continue;
@@ -171,6 +177,16 @@ export class JoinRequests {
     this.#cursor = cursor;
     this.#context.relay.ack(this.log, cursor);
     for (const { id, request } of taken) this.#show(id, request);
+    for (const { entryId, payload } of again) this.#context.background(this.#refuseAgain(entryId, payload));
+  }
+
+  /** What was refused is refused again; who was admitted, is a member, or was removed since. */
+  async #refuseAgain(requestId: Bytes, payload: Bytes): Promise<void> {
+    const { group, access } = this.conversation.state;
+    const request = decode(decodeJoinRequest, payload);
+    if (group === undefined || request.replaces !== undefined) return;
+    const present = presentDevices(group, access, this.#context.identity.deviceId);
+    if (!present.has(toHex(request.deviceId))) await this.#reject(requestId, request);
   }
 
   /** A request whose signature and key package are the requesting account's; throws otherwise. */
@@ -299,6 +315,8 @@ export class JoinRequests {
     try {
       await this.conversation.perform(expected === undefined ? action : { ...action, expected });
     } catch (error) {
+      // Who was banned meanwhile is refused.
+      if (SubrosaError.is(error) && error.code === "banned") await this.#reject(requestId, request);
       if (!SubrosaError.is(error) || error.code !== "already-a-member") throw error;
     }
     await this.#forget(requestId);
@@ -325,7 +343,12 @@ export class JoinRequests {
     if (group === undefined) return;
     const others = leavesOf(group).filter(({ deviceId }) => !equalBytes(deviceId, request.deviceId));
     const rank = others.findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex);
-    const admit = () => this.#attempt(toHex(requestId), this.#approve(requestId, request));
+    // Who was banned meanwhile is refused.
+    const refused = (error: unknown) => {
+      if (!SubrosaError.is(error) || error.code !== "banned") throw error;
+      return this.#reject(requestId, request);
+    };
+    const admit = () => this.#attempt(toHex(requestId), this.#approve(requestId, request).catch(refused));
     if (rank === 0) admit();
     else this.#context.clock.after(TURN * Math.min(rank, 20), admit);
   }

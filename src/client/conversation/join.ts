@@ -143,7 +143,9 @@ export async function joinByPointer(
   const repairs = known !== undefined && isRepairedBy(context, known, signer);
   // A repair is what this device asked for, or what the log has shown; anything else is an invitation.
   const isRepair = repairs && (isFresh || known.record.repair?.readded === true);
-  const isWanted = known?.record.status === "repairing" ? isRepair : asked?.name !== undefined;
+  // Nor is it what was asked for if it has been renamed since.
+  const isAsked = policy.kind === "group" && asked?.name === policy.name;
+  const isWanted = known?.record.status === "repairing" ? isRepair : isAsked;
   if (policy.kind === "group" && policy.join !== "open" && !isAdmin(policy, by) && !repairs) {
     return {
       type: "dropped",
@@ -252,7 +254,6 @@ async function joinNamed(
   if (
     !isName(policy.name) ||
     !(isBound || (await isNameOf(context, policy.name, pointer.groupId))) ||
-    (asked?.name !== undefined && asked.name !== policy.name && asked.name !== listed) ||
     (bound !== undefined && !isBound && !succeeds)
   ) {
     return {

@@ -196,9 +196,11 @@ export class OwnRequests {
     }
   }
 
-  joined(conversation: Conversation): void {
-    this.#requests.delete(conversation.key);
-    this.#settle(conversation.key);
+  joined({ key, state }: Conversation): void {
+    this.#requests.delete(key);
+    const isRenamed = state.record.status === "invited";
+    const error = new SubrosaError("unknown-group", "the group has another name by now: see the invitation");
+    this.#settle(key, isRenamed ? error : undefined);
   }
 
   failed(groupId: Uint8Array, error: SubrosaError): void {
