@@ -19,6 +19,8 @@ export interface Call {
   readonly user: string;
   readonly name: string;
   outcome: "open" | "done" | "never known" | ErrorCode;
+  /** At which of the world's steps it ended. */
+  endedAt: number;
 }
 
 /** One run of a client's process. */
@@ -38,6 +40,12 @@ export interface Life extends Process {
   closing: boolean;
 }
 
+/** When an app heard something: in which of its lives, and after what else. */
+export interface Heard {
+  readonly life: number;
+  readonly order: number;
+}
+
 const never = new Promise<never>(() => {});
 
 /** A user's device: its disk, and the processes that run on it one after the other. */
@@ -55,8 +63,8 @@ export class Device {
   readonly ghosts = new Set<Life>();
   lives = 0;
   /** Everything its app got, over all lives. */
-  readonly taken: (Message & { readonly life: number })[] = [];
-  readonly events: { readonly name: EventName; readonly event: unknown; readonly life: number }[] = [];
+  readonly taken: (Message & Heard)[] = [];
+  readonly events: ({ readonly name: EventName; readonly event: unknown } & Heard)[] = [];
   /** Ids of messages that a process left for the next one to hand over again. */
   readonly pendingAtDeath = new Set<string>();
 
@@ -72,11 +80,11 @@ export class Device {
   }
 
   /** What frozen processes do from now on has no effect, and what their apps hear nobody counts. */
-  #detachGhosts(): void {
+  #detachGhosts(steps: number): void {
     for (const ghost of this.ghosts) {
       if (!ghost.attached) continue;
       ghost.attached = false;
-      for (const call of ghost.calls) call.outcome = "never known";
+      for (const call of ghost.calls) Object.assign(call, { outcome: "never known", endedAt: steps });
       this.notePending();
     }
   }
@@ -94,7 +102,7 @@ export class Device {
         this.holder = life();
         await durable("open", () => {
           this.place.owner++;
-          this.#detachGhosts();
+          this.#detachGhosts(world.steps);
         });
         const place = this.place;
         const owner = place.owner;
@@ -110,7 +118,7 @@ export class Device {
               if (place.owner !== owner && !world.planted.ownerUnchecked)
                 throw new SubrosaError("store-in-use", "another owner has opened the store");
               apply(place, changes);
-              world.truth.noteStore(this.user, changes);
+              world.truth.noteStore(this.user, changes, world.clock.now);
             }),
           close: async () => {
             if (this.holder === life()) this.holder = undefined;

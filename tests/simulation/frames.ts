@@ -23,6 +23,11 @@ export function repeatable(before: readonly Uint8Array[], frame: Uint8Array): re
 /** A frame in a trace: what it is and how long. */
 export function describe(frame: Uint8Array<ArrayBuffer>, direction: "up" | "down"): string {
   const decoded = direction === "up" ? decodeClientFrame(frame) : decodeRelayFrame(frame);
-  const name = decoded.type === "request" ? decoded.name : decoded.type;
+  const name =
+    decoded.type === "request"
+      ? decoded.name
+      : decoded.type === "refuse"
+        ? `${decoded.type} ${decoded.code}`
+        : decoded.type;
   return `${name} ${frame.length}`;
 }

@@ -1,6 +1,8 @@
 import type { ErrorCode } from "../../src/base/errors.js";
 import type { InvitationEvent, JoinRequestEvent } from "../../src/client/events.js";
+import { ADMINISTRATION, administer, isAdministration } from "./administration.js";
 import type { Call, Life } from "./device.js";
+import { type Deletion, deleteMessages, KEEPING, markRead, TIMES } from "./keeping.js";
 import type { World } from "./world.js";
 
 /** A message that an app sent. */
@@ -9,6 +11,8 @@ export interface Sent {
   readonly to?: string;
   readonly group?: string;
   readonly text: string;
+  /** At which of the world's steps. */
+  readonly at: number;
   readonly call: Call;
   /** Known once the promise has resolved: from then on it must not be lost. */
   id: string | undefined;
@@ -27,6 +31,8 @@ export const OPERATIONS = [
   "remove",
   "leave",
   "delete group",
+  ...ADMINISTRATION,
+  ...KEEPING,
   "close client",
   "start client",
 ] as const;
@@ -36,15 +42,15 @@ export const LEGITIMATE: Readonly<Record<string, readonly ErrorCode[]>> = {
   connect: [],
   send: ["not-a-member"],
   create: ["name-taken", "timeout", "connection-failed"],
-  join: ["unknown-group", "join-rejected", "already-a-member", "timeout", "not-a-member"],
+  join: ["unknown-group", "join-rejected", "banned", "already-a-member", "timeout", "not-a-member"],
   invite: [
     "not-an-admin",
     "not-a-member",
     "already-a-member",
     "unknown-user",
     "no-key-package",
+    "banned",
     "timeout",
-
     "connection-failed",
   ],
   remove: ["not-an-admin", "not-a-member", "timeout"],
@@ -52,27 +58,48 @@ export const LEGITIMATE: Readonly<Record<string, readonly ErrorCode[]>> = {
   delete: ["not-an-admin", "not-a-member", "timeout"],
   accept: ["not-a-member"],
   reject: ["not-a-member"],
-  approve: ["not-an-admin", "not-a-member", "already-a-member", "timeout", "unknown-user"],
+  approve: ["not-an-admin", "not-a-member", "already-a-member", "banned", "timeout", "unknown-user"],
+  promote: ["not-an-admin", "not-a-member", "timeout"],
+  demote: ["not-an-admin", "not-a-member", "last-admin", "timeout"],
+  ban: ["not-an-admin", "not-a-member", "timeout"],
+  unban: ["not-an-admin", "not-a-member", "timeout"],
+  rename: ["not-an-admin", "not-a-member", "name-taken", "timeout"],
+  "join mode": ["not-an-admin", "not-a-member", "timeout"],
+  // The other may never have been there.
+  "limit time": ["not-an-admin", "not-a-member", "timeout", "unknown-user"],
+  // Who left, or calls the group by a name it has no more.
+  "mark read": ["not-a-member"],
+  "delete messages": [],
   refuse: ["not-an-admin", "not-a-member", "unknown-group", "connection-failed"],
 };
 
 /** What the apps of one run do: the seed decides it step by step. */
 export class History {
   readonly sends: Sent[] = [];
+  readonly deletions: Deletion[] = [];
   readonly done = new Map<string, number>();
   readonly #world: World;
   readonly #users: readonly string[];
   readonly #groups: readonly string[];
+  /** Names that a group can get. */
+  readonly #names: readonly string[];
   readonly #manner: Manner;
   readonly #agreeable: number;
   #texts = 0;
   /** From now on every request and invitation gets a yes at once. */
   healing = false;
 
-  constructor(world: World, users: readonly string[], groups: readonly string[], manner: Manner) {
+  constructor(
+    world: World,
+    users: readonly string[],
+    groups: readonly string[],
+    names: readonly string[],
+    manner: Manner,
+  ) {
     this.#world = world;
     this.#users = users;
     this.#groups = groups;
+    this.#names = names;
     this.#manner = manner;
     this.#agreeable = 0.6 + world.random.next() * 0.4;
     world.app = (client, life) => {
@@ -122,7 +149,8 @@ export class History {
           : await client.sendGroupMessage(target.group, text);
       if (life.alive && life.attached) sent.id = id;
     });
-    const sent: Sent = { from: life.device.user, ...target, text, call, id: undefined };
+    const at = this.#world.steps;
+    const sent: Sent = { from: life.device.user, ...target, text, at, call, id: undefined };
     this.sends.push(sent);
   }
 
@@ -155,7 +183,8 @@ export class History {
       if (down.length > 0) world.start(random.pick(down));
       return;
     }
-    const group = random.pick(this.#groups);
+    const open = this.#names.filter((name) => world.truth.openLogNamed(name) !== undefined);
+    const group = random.pick(open.length > 0 && random.chance(0.8) ? open : this.#groups);
     const members = this.#membersOf(group);
     const inside = running.filter((life) => members.includes(life.device.user));
     const outside = running.filter((life) => !members.includes(life.device.user));
@@ -170,7 +199,37 @@ export class History {
     };
     this.done.set(operation, (this.done.get(operation) ?? 0) + 1);
     world.note(`do ${operation}`);
+    if (isAdministration(operation)) {
+      const log = world.truth.openLogNamed(group);
+      const admins = log?.admins(world.truth.creatorOf(log)) ?? new Set();
+      const able = inside.filter((life) => admins.has(life.device.user));
+      const life = among(able.length > 0 ? able : inside);
+      const one = random.chance(0.15) ? life.device.user : other(life, members);
+      administer(world, life, {
+        operation,
+        group,
+        one,
+        anybody: random.pick(this.#users),
+        names: this.#names,
+      });
+      return;
+    }
     switch (operation) {
+      case "limit time of direct": {
+        const life = random.pick(running);
+        const [to, time] = [other(life), random.pick(TIMES)];
+        world.call(life, "limit time", (client) => client.setDisappearing(to, time));
+        return;
+      }
+      case "mark read":
+        markRead(world, random.pick(running));
+        return;
+      case "delete messages": {
+        const life = random.pick(running);
+        const conversation = random.chance(0.5) ? other(life) : { group };
+        this.deletions.push(deleteMessages(world, life, conversation));
+        return;
+      }
       case "direct message": {
         const life = random.pick(running);
         this.send(life, { to: other(life) });

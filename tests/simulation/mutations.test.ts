@@ -36,4 +36,9 @@ describe("the oracle sees a planted bug", { timeout: 120_000 }, () => {
     expect(await seedThatShows(1, RUNS, options, /has an entry twice/)).toBeDefined();
     expect(await seedThatShows(1, RUNS, options, /undecryptable|protocol-error/)).toBeDefined();
   });
+
+  it("it is not noted who has said what of a message", async () => {
+    const options = { planted: { forgets: (key: string) => key.startsWith(layout.ticksOf("")) } };
+    expect(await seedThatShows(1, RUNS, options, /was told twice/)).toBeDefined();
+  });
 });

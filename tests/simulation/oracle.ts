@@ -1,16 +1,22 @@
 import { toHex } from "../../src/base/encoding.js";
 import type { ErrorCode, SubrosaError } from "../../src/base/errors.js";
+import { decodeIntent } from "../../src/client/conversation/intent.js";
 import { usersOf } from "../../src/client/conversation/leaves.js";
 import { loadState, policyIn } from "../../src/client/conversation/state.js";
-import type { Receipt } from "../../src/client/events.js";
+import type { ClientEvents, EventName } from "../../src/client/events.js";
 import { layout } from "../../src/client/layout.js";
+import { decode } from "../../src/codec/reader.js";
 import { epochAuthenticator } from "../../src/mls/group/index.js";
 import { bytesOf, keys } from "../../src/relay/embedded/keys.js";
-import { accessRecord } from "../../src/relay/embedded/records.js";
+import { accessRecord, directRecord } from "../../src/relay/embedded/records.js";
 import type { StoreSession } from "../../src/stores/store.js";
 import { NEWCOMER } from "./base.js";
-import type { Device } from "./device.js";
+import type { Call, Device } from "./device.js";
 import { type History, LEGITIMATE, type Sent } from "./history.js";
+import { failedReceipts, firstTaken, isLossy } from "./oracle-common.js";
+import { deletionProblems, Gone } from "./oracle-deletions.js";
+import { nameProblems, policyProblems } from "./oracle-policy.js";
+import { receiptProblems } from "./oracle-receipts.js";
 import type { Accepted, LogTruth, Membership } from "./truth.js";
 import type { World } from "./world.js";
 
@@ -24,18 +30,24 @@ export async function problemsOf(world: World, history: History): Promise<string
       ...badDeliveries(device),
     );
   }
-  problems.push(...directProblems(world, history), ...groupProblems(world, history));
-  for (const log of world.truth.logs.values()) problems.push(...(await disagreements(world, log)));
+  const gone = new Gone(world, history);
+  problems.push(...directProblems(world, history, gone), ...groupProblems(world, history, gone));
+  problems.push(...receiptProblems(world, history, gone), ...deletionProblems(world));
+  for (const log of world.truth.logs.values()) {
+    if (!isSuperseded(world, log) && !isOrphaned(world, log))
+      problems.push(...(await disagreements(world, log)));
+    problems.push(...policyProblems(world, log));
+  }
   return problems;
 }
 
-/** The relay has lost data in this run: order is not promised then, and a message may have come before it was lost. */
-const isLossy = ({ truth, devices }: World) =>
-  truth.lost.length > 0 || [...devices.values()].some(({ setBack }) => setBack);
+/** What a device says that was set back: that it noticed, and that it has not got what its app got before. */
+const SET_BACK: readonly Call["outcome"][] = ["store-outdated", "invalid-argument"];
 
-function badCalls({ calls }: World): string[] {
-  return calls.flatMap(({ user, name, outcome }) => {
+function badCalls(world: World): string[] {
+  return world.calls.flatMap(({ user, name, outcome }) => {
     if (outcome === "done" || outcome === "never known") return [];
+    if (world.device(user).setBack && SET_BACK.includes(outcome)) return [];
     // Another process has it open, or the app has closed it.
     if (outcome === "store-in-use" || outcome === "closed") return [];
     return LEGITIMATE[name]?.includes(outcome as never) ? [] : [`${user}: ${name} ended with ${outcome}`];
@@ -45,11 +57,21 @@ function badCalls({ calls }: World): string[] {
 function leftovers(world: World, device: Device): string[] {
   return [layout.intents, layout.pointers, layout.joins, layout.pending, layout.failures].flatMap((prefix) =>
     device.place.under(prefix).flatMap(([key]) => {
+      const groupId = groupOf(device, prefix, key);
+      const log = groupId === undefined ? undefined : world.truth.logs.get(groupId);
       // A request to join a group that was deleted meanwhile is answered by nobody.
-      if (prefix === layout.joins && world.truth.logs.get(key.slice(prefix.length))?.isClosed) return [];
+      if (log !== undefined && (isOrphaned(world, log) || (prefix === layout.joins && log.isClosed)))
+        return [];
       return [`${device.user} is left with ${key}`];
     }),
   );
+}
+
+function groupOf({ place }: Device, prefix: string, key: string): string | undefined {
+  if (prefix === layout.joins) return key.slice(prefix.length);
+  if (prefix !== layout.intents) return undefined;
+  const { target } = decode(decodeIntent, place.values.get(key) as Uint8Array);
+  return "groupId" in target ? toHex(target.groupId) : undefined;
 }
 
 /** Errors that say of something asked for that it came too late or has to be asked for again, not that anything is wrong. */
@@ -63,6 +85,9 @@ const TOO_LATE: readonly ErrorCode[] = [
   "name-taken",
 ];
 
+/** Events that say that something is wrong. */
+const ALARMING: readonly EventName[] = ["error", "undecryptable", "identityChanged", "equivocation"];
+
 /** What is said when a relay has lost data. */
 const LOST: readonly ErrorCode[] = ["data-lost", "cursor-mismatch", "store-outdated"];
 
@@ -75,9 +100,13 @@ function cameBack({ truth }: World, user: string): boolean {
 
 function badEvents(device: Device, lossy: boolean, mayHaveGap: boolean): string[] {
   return device.events.flatMap(({ name, event }) => {
-    if (name !== "error" && name !== "undecryptable" && name !== "identityChanged") return [];
-    if (name === "undecryptable" && mayHaveGap && (event as { reason: ErrorCode }).reason === "gap")
-      return [];
+    if (!ALARMING.includes(name)) return [];
+    // Of two histories that there were, some know one and some the other.
+    if (name === "equivocation" && lossy) return [];
+    const { reason, missed } = event as ClientEvents["undecryptable"];
+    if (name === "undecryptable" && mayHaveGap && reason === "gap") return [];
+    // Who was repaired is told how much went by.
+    if (name === "undecryptable" && lossy && missed !== undefined) return [];
     const { code, message, rule, cause } = event as SubrosaError;
     if (name === "error" && (TOO_LATE.includes(code) || (lossy && LOST.includes(code)))) return [];
     const text = name === "error" ? `${code} ${message} ${rule ?? ""} ${cause ?? ""}` : JSON.stringify(event);
@@ -102,23 +131,8 @@ function badDeliveries(device: Device): string[] {
   return problems;
 }
 
-/** What a device's app got, each message once, in the order in which it first came. */
-function firstTaken(device: Device) {
-  const seen = new Set<string>();
-  return device.taken.filter(({ id }) => !seen.has(id) && seen.add(id));
-}
-
-function failedReceipts(device: Device): Map<string, string> {
-  const failed = new Map<string, string>();
-  for (const { name, event } of device.events) {
-    const { state, ids, code } = event as Receipt;
-    if (name === "receipt" && state === "failed") for (const id of ids) failed.set(id, code ?? "?");
-  }
-  return failed;
-}
-
-/** Whatever a user sent to another arrives, once and in order: nothing excuses a direct message. */
-function directProblems(world: World, history: History): string[] {
+/** Whatever a user sent to another arrives, once and in order, unless one of them had it deleted. */
+function directProblems(world: World, history: History, gone: Gone): string[] {
   const problems: string[] = [];
   const byPair = new Map<string, Sent[]>();
   for (const sent of history.sends) {
@@ -141,7 +155,10 @@ function directProblems(world: World, history: History): string[] {
       one.group === undefined && one.from === from ? [one.content as string] : [],
     );
     const failed = failedReceipts(world.device(from));
-    const excused = ({ id }: Sent) => to === NEWCOMER && failed.get(id ?? "") === "unknown-user";
+    const excused = ({ id = "" }: Sent) =>
+      (to === NEWCOMER && failed.get(id) === "unknown-user") ||
+      gone.mayFail(from, id, failed.get(id)) ||
+      gone.mayMiss(to as string, id);
     const expected = sends
       .filter((sent) => (sent.id !== undefined && !excused(sent)) || got.includes(sent.text))
       .map(({ text }) => text);
@@ -151,6 +168,7 @@ function directProblems(world: World, history: History): string[] {
       const code = id === undefined ? undefined : failed.get(id);
       // Nobody can write to a user who has not been there yet.
       if (code === "unknown-user" && to === NEWCOMER) continue;
+      if (gone.mayFail(from, id ?? "", code) && !got.includes(text)) continue;
       if (code !== undefined) problems.push(`${from}: ${text} failed with ${code}`);
     }
   }
@@ -177,7 +195,7 @@ function acceptedMessages(world: World): Map<string, Placed[]> {
   return accepted;
 }
 
-function groupProblems(world: World, history: History): string[] {
+function groupProblems(world: World, history: History, gone: Gone): string[] {
   const problems: string[] = [];
   const { truth } = world;
   const accepted = acceptedMessages(world);
@@ -186,9 +204,11 @@ function groupProblems(world: World, history: History): string[] {
   );
   const textOf = new Map([...truth.messages].map(([text, id]) => [id, text]));
   for (const [id, places] of accepted) {
-    if (places.length > 1) problems.push(`${textOf.get(id)} was accepted ${places.length} times`);
+    // What was not known to have arrived is sent again in the next conversation of two users.
+    if (places.length > 1 && !isLossy(world))
+      problems.push(`${textOf.get(id)} was accepted ${places.length} times`);
   }
-  problems.push(...sendProblems(world, history, accepted, memberships));
+  problems.push(...sendProblems(world, history, accepted, memberships, gone));
   for (const device of world.devices.values()) {
     const taken = firstTaken(device).filter(({ group }) => group !== undefined);
     const order = new Map(taken.map(({ id }, at) => [id, at]));
@@ -205,7 +225,8 @@ function groupProblems(world: World, history: History): string[] {
       for (const one of all) {
         if (one.user !== device.user || device.setBack || !isShown(world, log, one)) continue;
         const cameBack = all.some(({ user, from }) => user === one.user && from >= one.until);
-        const found = receptionProblems(device, log, one, accepted, order, textOf, isLossy(world), cameBack);
+        const lossy = isLossy(world);
+        const found = receptionProblems(device, log, one, accepted, order, textOf, lossy, cameBack, gone);
         problems.push(...found);
       }
     }
@@ -238,6 +259,7 @@ function receptionProblems(
   textOf: ReadonlyMap<string, string>,
   lossy: boolean,
   cameBack: boolean,
+  gone: Gone,
 ): string[] {
   const problems: string[] = [];
   const bySender = new Map<string, { id: string; seq: number }[]>();
@@ -245,6 +267,7 @@ function receptionProblems(
     for (const place of places) {
       const { entry } = place;
       if (place.log !== log || entry.user === device.user || !isFor(one, device.user, entry)) continue;
+      if (order.get(id) === undefined && gone.mayMiss(device.user, id)) continue;
       bySender.set(entry.user, [...(bySender.get(entry.user) ?? []), { id, seq: entry.seq }]);
     }
   }
@@ -277,6 +300,7 @@ function sendProblems(
   history: History,
   accepted: ReadonlyMap<string, readonly Placed[]>,
   memberships: ReadonlyMap<LogTruth, readonly Membership[]>,
+  gone: Gone,
 ): string[] {
   const problems: string[] = [];
   const last = new Map<string, number>();
@@ -293,11 +317,12 @@ function sendProblems(
         problems.push(`${from}'s ${text} was accepted out of order`);
       last.set(key, place.entry.seq);
     } else if (id !== undefined) {
+      if (gone.mayFail(from, id, code)) continue;
       // Legitimate only for who was removed, left, or had its group deleted.
+      const groupId = world.truth.facts.get(id)?.groupId;
       const ended = [...memberships].some(
         ([log, all]) =>
-          world.truth.nameOf(log) === group &&
-          all.some(({ user, end }) => user === from && end !== undefined),
+          log.groupId === groupId && all.some(({ user, end }) => user === from && end !== undefined),
       );
       if (code === undefined) problems.push(`${from}'s ${text} was lost on its way into ${group}`);
       else if (!isLossy(world) && (code !== "not-a-member" || !ended))
@@ -305,6 +330,20 @@ function sendProblems(
     }
   }
   return problems;
+}
+
+/** Whether nobody is left in a group who knows its keys: all who are in it were set back. */
+function isOrphaned(world: World, log: LogTruth): boolean {
+  const members = log.memberships(world.truth.creatorOf(log)).filter(({ end }) => end === undefined);
+  return members.length > 0 && members.every(({ user }) => world.device(user).setBack);
+}
+
+/** Whether two users have begun a direct conversation anew since: what is left of this one nobody has to follow. */
+function isSuperseded(world: World, { groupId, group }: LogTruth): boolean {
+  if (group.direct === undefined) return false;
+  const prefix = keys.direct(new Uint8Array(0));
+  const bindings = [...world.kv.range(prefix, `${prefix}\u{ffff}`)];
+  return !bindings.some(([, value]) => toHex(directRecord.decode(value).groupId) === groupId);
 }
 
 /** Members are in the same epoch of the same group, at the end of its log; nobody else is in it. */
@@ -316,7 +355,9 @@ async function disagreements(world: World, log: LogTruth): Promise<string[]> {
     ? []
     : log.memberships(truth.creatorOf(log)).flatMap(({ user, end }) => (end === undefined ? [user] : []));
   const last = log.entries.at(-1);
-  const expected = `at ${last?.seq ?? 0} ${last?.digest.slice(0, 8) ?? "00000000"} with ${[...members].sort()}`;
+  // The leaf of a device in whose place another came stays until somebody removes it, also when its user has left.
+  const sure = (users: readonly string[]) => [...users].filter((one) => !world.device(one).setBack).sort();
+  const expected = `at ${last?.seq ?? 0} ${last?.digest.slice(0, 8) ?? "00000000"} with ${sure(members)}`;
   const epochs = new Set<string>();
   for (const device of world.devices.values()) {
     const { place, user } = device;
@@ -337,10 +378,12 @@ async function disagreements(world: World, log: LogTruth): Promise<string[]> {
       continue;
     }
     const { cursor } = state.place;
-    const view = `at ${cursor.seq} ${toHex(cursor.digest).slice(0, 8)} with ${usersOf(state.group).sort()}`;
+    const view = `at ${cursor.seq} ${toHex(cursor.digest).slice(0, 8)} with ${sure(usersOf(state.group))}`;
     if (view !== expected) problems.push(`${user} has ${name} ${view}, not ${expected}`);
     const policy = JSON.stringify(policyIn(state.group));
     epochs.add(`${toHex(epochAuthenticator(state.group)).slice(0, 8)} ${policy}`);
+    if (epochs.size === 1 && !log.isClosed && !isLossy(world))
+      problems.push(...nameProblems(world, log, policyIn(state.group)));
   }
   if (epochs.size > 1) problems.push(`members of ${name} do not agree: ${[...epochs].join(" / ")}`);
   if (!log.isClosed) problems.push(...accessProblems(world, log, members, name));
@@ -356,7 +399,8 @@ function accessProblems(world: World, log: LogTruth, members: readonly string[],
     .filter(({ until }) => until === undefined)
     .map(({ userId }) => userId)
     .sort();
-  const users = [...new Set(allowed)];
-  const wanted = [...members].sort();
+  const isSure = (user: string) => !world.device(user).setBack;
+  const users = [...new Set(allowed)].filter(isSure);
+  const wanted = members.filter(isSure).sort();
   return users.join() === wanted.join() ? [] : [`the relay lets [${users}] into ${name}, not [${wanted}]`];
 }

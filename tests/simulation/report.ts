@@ -11,8 +11,12 @@ const print = (line: string) => process.stdout.write(`${line}\n`);
 /** How somebody repeats one run. */
 export const howToRepeat = (seed: number) => `SIM_SEED=${seed} SIM_RUNS=1 npm run test:simulation`;
 
-/** Runs one seed after the other, says what went wrong in which, and sums up. */
-export async function runSeeds(title: string, seeds: readonly number[]): Promise<readonly RunResult[]> {
+/** Runs one seed after the other, says what went wrong in which, and sums up; with `each`, also what went well. */
+export async function runSeeds(
+  title: string,
+  seeds: readonly number[],
+  each = false,
+): Promise<readonly RunResult[]> {
   const results: RunResult[] = [];
   let said = performance.now();
   for (const seed of seeds) {
@@ -23,7 +27,8 @@ export async function runSeeds(title: string, seeds: readonly number[]): Promise
       for (const problem of result.problems.slice(0, SHOWN)) print(`  ${problem}`);
       if (process.env.SIM_TRACE !== undefined) print([...result.logs, ...result.trace].join("\n"));
     }
-    if (performance.now() - said < PROGRESS) continue;
+    if (each) print(inOneLine(result));
+    if (each || performance.now() - said < PROGRESS) continue;
     said = performance.now();
     print(`${title}: ${results.length} of ${seeds.length} runs, ${failed(results).length} failed`);
   }
@@ -33,6 +38,11 @@ export async function runSeeds(title: string, seeds: readonly number[]): Promise
 
 export const failed = (results: readonly RunResult[]) =>
   results.filter(({ problems }) => problems.length > 0);
+
+function inOneLine({ seed, problems, clients, operations, messages, steps }: RunResult): string {
+  const outcome = problems.length === 0 ? "ok" : "FAILED";
+  return `seed ${seed}: ${clients} clients, ${operations} operations, ${messages} messages, ${steps} steps: ${outcome}`;
+}
 
 function summary(title: string, results: readonly RunResult[]): string {
   const sum = (value: (result: RunResult) => number) => results.reduce((total, one) => total + value(one), 0);

@@ -1,10 +1,14 @@
 import { toHex } from "../../src/base/encoding.js";
 import { nameHash } from "../../src/client/conversation/directory-names.js";
+import { decodeConversationRecord } from "../../src/client/conversation/record.js";
 import { layout } from "../../src/client/layout.js";
+import { decode } from "../../src/codec/reader.js";
+import type { ADMINISTRATION } from "./administration.js";
 import { NEWCOMER, USERS, worldOf } from "./base.js";
-import type { Life } from "./device.js";
+import type { Device, Life } from "./device.js";
 import { FAULTS, type FaultKind, Faults } from "./faults.js";
 import { History, type Manner } from "./history.js";
+import { markRead } from "./keeping.js";
 import { problemsOf } from "./oracle.js";
 import { Random } from "./random.js";
 import type { Pace, Planted, World } from "./world.js";
@@ -25,15 +29,17 @@ export interface RunResult {
 
 export interface RunOptions {
   readonly planted?: Planted;
-  /** Whether the relay is backed up now and then, and comes back with an old backup. */
+  /** Whether the relay is backed up now and then, and comes back with an old backup; else the seed says. */
   readonly backups?: boolean;
-  /** Whether devices are set back to older copies of themselves. */
+  /** Whether devices are set back to older copies of themselves; else the seed says. */
   readonly oldDisks?: boolean;
   /** Faults that are to happen as often as this, whatever the seed says. */
   readonly rates?: Partial<Record<FaultKind, number>>;
 }
 
 const GROUPS = ["reds", "blues", "greens"];
+/** What a group can be called that is renamed, beside the names of others. */
+const OTHER_NAME = "greys";
 /** Longer than any delay of a client but the longest between two attempts to connect. */
 const HEALING = 15_000;
 const HEALING_LIMIT = 240_000;
@@ -59,12 +65,16 @@ export async function runSeed(seed: number, options: RunOptions = {}): Promise<R
     ...(options.planted && { planted: options.planted }),
   });
   const groups = GROUPS.slice(0, 1 + random.below(3));
-  for (const group of groups) world.truth.names.set(toHex(await nameHash(group)), group);
-  const history = new History(world, users, groups, mannerOf(random));
+  const names = [...groups, OTHER_NAME];
+  for (const name of names) world.truth.names.set(toHex(await nameHash(name)), name);
+  world.options = { history: random.chance(0.85), ack: { direct: true, group: random.chance(0.5) } };
+  const history = new History(world, users, groups, names, mannerOf(random));
   for (const user of users) if (random.chance(0.9)) world.start(user);
   if (random.chance(0.6)) await assemble(world, users, groups);
   faults.enabled = true;
-  await play(world, users, history, paceOf(random), 8 + random.below(40), options);
+  const loss = random.weighted({ none: 7, backups: 2, oldDisks: 1 });
+  const { backups = loss === "backups", oldDisks = loss === "oldDisks" } = options;
+  await play(world, users, history, paceOf(random), 8 + random.below(40), { backups, oldDisks });
   await heal(world, users, history);
   const problems = await problemsOf(world, history);
   for (const { life } of world.devices.values()) if (life !== undefined) world.kill(life);
@@ -109,8 +119,27 @@ function mannerOf(random: Random): Manner {
     remove: some(1.2),
     leave: some(1),
     "delete group": some(0.4),
+    ...administrationOf(random),
+    "mark read": some(2),
+    "delete messages": random.chance(0.4) ? some(0.8) : 0,
+    "limit time of direct": random.chance(0.25) ? 0.5 : 0,
     "close client": some(0.7),
     "start client": some(1),
+  };
+}
+
+/** In some histories nobody administers anything, in some it is what happens most. */
+function administrationOf(random: Random): Pick<Manner, (typeof ADMINISTRATION)[number]> {
+  const much = random.chance(0.25) ? 0 : 0.2 + 1.5 * random.next();
+  const some = (weight: number) => (random.chance(0.75) ? weight * much * (0.3 + random.next()) : 0);
+  return {
+    promote: some(1),
+    demote: some(0.8),
+    ban: some(0.8),
+    unban: some(0.6),
+    "rename group": some(0.6),
+    "change join mode": some(0.6),
+    "limit time of group": random.chance(0.4) ? some(0.5) : 0,
   };
 }
 
@@ -126,10 +155,17 @@ function paceOf(random: Random): Pace {
   };
 }
 
-/** Gathers a group before anything goes wrong, as there would be one in a history that has been going on for long. */
+/** Gathers groups before anything goes wrong, as there would be some in a history that has been going on for long. */
 async function assemble(world: World, users: readonly string[], groups: readonly string[]): Promise<void> {
+  await assembleOne(world, users, groups[0] as string);
+  // People in two groups tell each other of the one in the other.
+  for (const group of groups.slice(1)) {
+    if (world.random.chance(0.5)) await assembleOne(world, shuffled(world.random, users), group);
+  }
+}
+
+async function assembleOne(world: World, users: readonly string[], group: string): Promise<void> {
   const { random } = world;
-  const [group = "reds"] = groups;
   const join = random.weighted({ approval: 3, open: 2, closed: 1 });
   const settle = () => world.settle(2_000, 0, () => true);
   await settle();
@@ -152,9 +188,11 @@ async function play(
   history: History,
   pace: Pace,
   operations: number,
-  { backups = false, oldDisks = false }: RunOptions,
+  losses: { readonly backups: boolean; readonly oldDisks: boolean },
 ): Promise<void> {
   const { random, faults } = world;
+  // Each at most once in a run: what is lost while the loss before is being mended, nobody promises.
+  let { backups, oldDisks } = losses;
   for (let left = operations, idle = 0; left > 0 && idle < 50; ) {
     const extra = [
       () => {
@@ -179,10 +217,16 @@ async function play(
       }
       for (const ghost of device.ghosts) if (random.chance(0.05)) world.thaw(ghost);
       if (oldDisks && random.chance(0.004)) device.copy = device.place.copy();
-      if (oldDisks && random.chance(0.002) && world.setBack(device)) faults.count("device's disk set back");
+      if (oldDisks && random.chance(0.002) && world.setBack(device)) {
+        faults.count("device's disk set back");
+        oldDisks = false;
+      }
     }
-    if (backups && random.chance(0.01)) world.backUp();
-    if (backups && random.chance(0.005) && world.restore()) faults.count("relay's old backup restored");
+    if (losses.backups && random.chance(0.01)) world.backUp();
+    if (backups && random.chance(0.005) && world.restore()) {
+      faults.count("relay's old backup restored");
+      backups = false;
+    }
     if (world.relay === undefined) {
       if (random.chance(0.1)) world.startRelay();
     } else if (faults.strikes("relay killed at rest")) world.killRelay();
@@ -211,22 +255,33 @@ async function heal(world: World, users: readonly string[], history: History): P
     world.start(user);
   }
   await world.settle(HEALING_LIMIT, HEALING, () => isSettled(world, users));
+  for (const user of users) {
+    const { life } = world.device(user);
+    if (life !== undefined) markRead(world, life);
+  }
   // Some answers come with a new session only.
   for (const cable of world.cables) world.cut(cable);
   await world.settle(HEALING_LIMIT, HEALING, () => isSettled(world, users));
   for (const user of users) for (const ghost of world.device(user).ghosts) world.kill(ghost);
   for (const log of world.truth.logs.values()) {
-    const group = world.truth.nameOf(log);
     if (log.isClosed) continue;
     for (const { user, end } of log.memberships(world.truth.creatorOf(log))) {
       const { life } = world.device(user);
       if (end !== undefined || life === undefined) continue;
       const to = log.group.direct?.find((other) => other !== user);
+      const group = calledBy(world.device(user), log.groupId);
       if (to !== undefined) history.send(life, { to });
       else if (group !== undefined) history.send(life, { group });
     }
   }
   await world.settle(HEALING_LIMIT, HEALING, () => isSettled(world, users));
+}
+
+/** What a device calls a group; undefined if its app does not see it. */
+function calledBy({ place }: Device, groupId: string): string | undefined {
+  const stored = place.values.get(`${layout.conversations}${groupId}`) as Uint8Array | undefined;
+  const record = stored && decode(decodeConversationRecord, stored);
+  return record?.status === "active" && record.subject.kind === "group" ? record.subject.name : undefined;
 }
 
 function isSettled(world: World, users: readonly string[]): boolean {

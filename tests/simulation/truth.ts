@@ -1,8 +1,16 @@
 import { toHex } from "../../src/base/encoding.js";
-import { decodeIntent, type Intent } from "../../src/client/conversation/intent.js";
-import { decodeConversationRecord, decodePlace, type Status } from "../../src/client/conversation/record.js";
+import type { Content } from "../../src/client/conversation/content.js";
+import { decodeIntent, type Intent, type Target } from "../../src/client/conversation/intent.js";
+import {
+  decodeConversationRecord,
+  decodeEpochRecord,
+  decodePlace,
+  type Status,
+} from "../../src/client/conversation/record.js";
+import { decodeStoredMessage } from "../../src/client/delivery/pending-message.js";
 import { layout } from "../../src/client/layout.js";
-import { decode } from "../../src/codec/reader.js";
+import { decode, type Reader } from "../../src/codec/reader.js";
+import { decodeGroupContext, type GroupContext } from "../../src/mls/structs/group-context.js";
 import { bytesOf, keys } from "../../src/relay/embedded/keys.js";
 import type { KvChanges } from "../../src/relay/embedded/kv.js";
 import {
@@ -14,9 +22,19 @@ import {
 } from "../../src/relay/embedded/records.js";
 import type { SealedChange } from "../../src/stores/records.js";
 import type { AccessChange } from "../../src/wire/entries.js";
-import { EntryKind, LogKind } from "../../src/wire/protocol.js";
+import { EntryKind, LogKind, Role } from "../../src/wire/protocol.js";
 
 const PLACES = layout.place(new Uint8Array(0));
+
+type Text = Extract<Content, { type: "text" }>;
+
+/** Of the engine's record of an epoch, what all members have alike. */
+function contextOf(reader: Reader): GroupContext {
+  reader.u8();
+  const context = decodeGroupContext(reader);
+  reader.fixed(reader.remaining);
+  return context;
+}
 
 /** An entry as the relay took it. */
 export interface Accepted {
@@ -43,7 +61,8 @@ export interface Membership {
 /** A group's log as it really was, and what follows from it. */
 export class LogTruth {
   readonly groupId: string;
-  readonly group: GroupRecord;
+  /** As the relay has it now. */
+  group: GroupRecord;
   readonly entries: Accepted[] = [];
 
   constructor(groupId: string, group: GroupRecord) {
@@ -80,6 +99,37 @@ export class LogTruth {
     }
     return all;
   }
+
+  /** Users whom the relay takes for admins. */
+  admins(creator: string): Set<string> {
+    const admins = new Map([[toHex(this.group.creator), creator]]);
+    for (const { access } of this.entries) {
+      for (const change of access) {
+        const device = toHex(change.deviceId);
+        if (change.type !== "remove" && change.role === Role.admin) admins.set(device, change.userId);
+        else admins.delete(device);
+      }
+    }
+    return new Set(admins.values());
+  }
+}
+
+/** An epoch of a group as a device stored it. */
+export interface StoredEpoch {
+  readonly user: string;
+  /** The last handshake entry that the device had processed then. */
+  readonly handshake: number;
+  readonly context: GroupContext;
+}
+
+/** What is known of a message from its sender's outbox. */
+export interface MessageFacts {
+  /** Where it was to go; undefined while there was no conversation. */
+  readonly groupId: string | undefined;
+  /** When it was sent, in milliseconds since 1970. */
+  readonly sentAt: number;
+  /** How long each device keeps it once it has it, in milliseconds. */
+  readonly keptFor: number;
 }
 
 /** A conversation that a device took up, and whether its app ever got to see it. */
@@ -100,7 +150,14 @@ export class Truth {
   readonly sealed = new Map<string, { readonly user: string; readonly intent: Intent }>();
   /** The ids of messages, by their texts. */
   readonly messages = new Map<string, string>();
+  readonly facts = new Map<string, MessageFacts>();
   readonly taken: Taken[] = [];
+  /** When a device stored a message for its app, by user and id. */
+  readonly received = new Map<string, number>();
+  /** Messages that a user's app said it has read: user and id. */
+  readonly read = new Set<string>();
+  /** Epochs as devices stored them, by group, user and last handshake entry. */
+  readonly #epochs = new Map<string, Omit<StoredEpoch, "context"> & { groupId: string; value: Uint8Array }>();
   /** How far each user's device has come in which log. */
   readonly #places = new Map<string, number>();
   /** What an honest relay's log never does. */
@@ -108,15 +165,19 @@ export class Truth {
 
   /** Logs as they were when the relay lost a part of them. */
   readonly lost: LogTruth[] = [];
+  hasLost = false;
 
   /** The relay has only what is in a backup: what came later never was. */
   rewind(backup: ReadonlyMap<string, Uint8Array>): void {
+    this.hasLost = true;
     for (const [groupId, log] of [...this.logs]) {
       const before = new LogTruth(groupId, log.group);
       before.entries.push(...log.entries);
       this.lost.push(before);
       const id = Uint8Array.from(Buffer.from(groupId, "hex"));
-      if (!backup.has(keys.group(id))) this.logs.delete(groupId);
+      const group = backup.get(keys.group(id));
+      if (group === undefined) this.logs.delete(groupId);
+      else log.group = groupRecord.decode(group);
       const head = backup.get(keys.head({ kind: LogKind.group, id }));
       log.entries.length = head === undefined ? 0 : headRecord.decode(head).seq;
     }
@@ -126,8 +187,12 @@ export class Truth {
     for (const [key, value] of changes) {
       if (value === undefined) continue;
       const id = toHex(bytesOf(key, 1, 33));
-      if (key[0] === "g" && !this.logs.has(id))
-        this.logs.set(id, new LogTruth(id, groupRecord.decode(value)));
+      if (key[0] === "g") {
+        const group = groupRecord.decode(value);
+        const log = this.logs.get(id);
+        if (log === undefined) this.logs.set(id, new LogTruth(id, group));
+        else log.group = group;
+      }
       if (key[0] === "x") this.users.set(toHex(bytesOf(key, 33, 49)), accessRecord.decode(value).userId);
     }
     for (const [key, value] of changes) {
@@ -162,7 +227,7 @@ export class Truth {
     });
   }
 
-  noteStore(user: string, changes: readonly SealedChange[]): void {
+  noteStore(user: string, changes: readonly SealedChange[], now: number): void {
     const puts = new Map<string, Uint8Array>();
     for (const change of changes)
       if (change.kind === "put") puts.set(change.key, change.record as Uint8Array);
@@ -175,9 +240,17 @@ export class Truth {
         const intent = decode(decodeIntent, value);
         const { action } = intent;
         if (action.type === "send" && action.content.type === "text") {
-          this.messages.set(action.content.text, toHex(action.content.id));
+          this.#noteMessage(intent.target, action.content);
         }
         if (intent.sealed !== undefined) this.sealed.set(toHex(intent.sealed.entryId), { user, intent });
+      } else if (key.startsWith(layout.pending)) {
+        this.received.set(`${user} ${decode(decodeStoredMessage, value).id}`, now);
+      } else if (key.startsWith(layout.epochs)) {
+        const groupId = key.slice(layout.epochs.length);
+        const place = puts.get(`${PLACES}${groupId}`);
+        const handshake = place === undefined ? undefined : decode(decodePlace, place).handshake.seq;
+        if (handshake === undefined) continue;
+        this.#epochs.set(`${groupId} ${user} ${handshake}`, { user, groupId, handshake, value });
       } else if (key.startsWith(layout.conversations)) {
         const { groupId, status } = decode(decodeConversationRecord, value);
         const id = toHex(groupId);
@@ -192,6 +265,25 @@ export class Truth {
         this.taken.push({ user, groupId: id, at, endedAt: undefined, statuses: [status] });
       }
     }
+  }
+
+  #noteMessage(target: Target, { id, text, sentAt, disappearAfter }: Text): void {
+    const name = toHex(id);
+    this.messages.set(text, name);
+    this.facts.set(name, {
+      groupId: "groupId" in target ? toHex(target.groupId) : this.facts.get(name)?.groupId,
+      sentAt,
+      keptFor: disappearAfter ?? Number.POSITIVE_INFINITY,
+    });
+  }
+
+  /** Every epoch of a group that some device was in. */
+  epochsOf(groupId: string): StoredEpoch[] {
+    const stored = [...this.#epochs.values()].filter((one) => one.groupId === groupId);
+    return stored.map(({ user, handshake, value }) => {
+      const { epoch } = decode(decodeEpochRecord, value);
+      return { user, handshake, context: decode(contextOf, epoch) };
+    });
   }
 
   /** Group names by the hash under which the relay knows them. */

@@ -1,5 +1,7 @@
 import { SubrosaError } from "../../src/base/errors.js";
 import { Client } from "../../src/client/client.js";
+import type { EventName, Receipt } from "../../src/client/events.js";
+import type { ClientOptions } from "../../src/client/options.js";
 import { cryptoInFlight } from "../../src/crypto/subtle.js";
 import type { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
 import type { Connector } from "../../src/transport/transport.js";
@@ -33,6 +35,8 @@ interface Parked {
   readonly run: () => void;
 }
 
+const HEARD: readonly EventName[] = [...EVENTS, "groupUpdated", "messagesDeleted"];
+
 /** What an app does with a new client, beside taking its messages. */
 export type App = (client: Client, life: Life) => void;
 
@@ -57,6 +61,9 @@ export class World {
   #backup: Map<string, Uint8Array<ArrayBuffer>> | undefined;
   relay: RelayProcess | undefined;
   app: App = () => {};
+  /** What the apps ask of their clients. */
+  options: Pick<ClientOptions, "ack" | "history"> = { history: true };
+  #heard = 0;
   readonly #cables = new Set<Cable>();
   #parked: Parked[] = [];
   #held: { readonly of: Life; readonly run: () => void }[] = [];
@@ -112,7 +119,7 @@ export class World {
     };
     device.life = life;
     life.client = new Client(
-      { url: "ws://relay.test", userId: user, history: true, store: device.store(this, () => life) },
+      { url: "ws://relay.test", userId: user, ...this.options, store: device.store(this, () => life) },
       {
         clock: this.clock.of(life),
         random: () => this.random.next(),
@@ -120,20 +127,31 @@ export class World {
         connector: this.#connector(life),
       },
     );
-    for (const name of EVENTS) {
+    for (const name of HEARD) {
       life.client.on(name, (event: unknown) => {
         if (!life.alive || !life.attached) return;
-        device.events.push({ name, event, life: life.number });
+        device.events.push({ name, event, life: life.number, order: this.#heard++ });
         this.note(`event ${user} ${name} ${(event as { code?: string }).code ?? ""}`);
+        if (name === "receipt") this.#checkReceipt(user, event as Receipt);
       });
     }
     life.client.on("message", (message) => {
       if (!life.alive || !life.attached) return;
-      device.taken.push({ ...message, life: life.number });
+      device.taken.push({ ...message, life: life.number, order: this.#heard++ });
       if (this.faults.delays("app holding a message")) return this.hold(life);
     });
     this.app(life.client, life);
     this.call(life, "connect", (client) => client.connect());
+  }
+
+  /** A receiver never says that it has, or has read, what it has not. */
+  #checkReceipt(user: string, { state, by, ids }: Receipt): void {
+    if (state !== "delivered" && state !== "read") return;
+    const { received, read } = this.truth;
+    const has = (id: string) => received.has(`${by} ${id}`) && (state !== "read" || read.has(`${by} ${id}`));
+    const wrong = ids.filter((id) => !has(id));
+    if (wrong.length > 0)
+      this.problems.push(`${user} heard of ${by} that [${wrong}] is ${state}, but it is not`);
   }
 
   /** A promise that the scheduler resolves some time. */
@@ -142,12 +160,14 @@ export class World {
   }
 
   call(life: Life, name: string, run: (client: Client) => Promise<unknown>): Call {
-    const call: Call = { user: life.device.user, name, outcome: "open" };
+    const endedAt = Number.POSITIVE_INFINITY;
+    const call: Call = { user: life.device.user, name, outcome: "open", endedAt };
     this.calls.push(call);
     life.calls.add(call);
     const end = (outcome: Call["outcome"]) => {
       life.calls.delete(call);
-      if (life.alive && life.attached) call.outcome = outcome;
+      this.note(`call ${call.user} ${name} ${outcome}`);
+      if (life.alive && life.attached) Object.assign(call, { outcome, endedAt: this.steps });
     };
     run(life.client).then(
       () => end("done"),
@@ -167,7 +187,7 @@ export class World {
     life.alive = false;
     this.#parked = this.#parked.filter((parked) => parked.of !== life);
     this.#held = this.#held.filter((held) => held.of !== life);
-    for (const call of life.calls) call.outcome = "never known";
+    for (const call of life.calls) Object.assign(call, { outcome: "never known", endedAt: this.steps });
     for (const cable of life.cables) this.faults.count("frame lost", cable.clientDied(this.random));
     device.ghosts.delete(life);
     if (device.holder === life) device.holder = undefined;
