@@ -208,6 +208,7 @@ async function load(
     rejected: (rejection) => void ownRequests.rejected(rejection).catch(report),
     userRemoved: (userId) => roster.removed(userId),
     notice: ({ text, sentAt }) => handler.emit("notice", { text, sentAt }),
+    accountChanged: (userId) => accounts.hinted(userId),
   });
   running = new RunningClient({
     context,

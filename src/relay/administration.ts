@@ -6,15 +6,16 @@ import { sha256 } from "../crypto/hash.js";
 import { randomBytes } from "../crypto/random.js";
 import type { EntryContent } from "../wire/entries.js";
 import { assertName, encodeName, groupNameInput } from "../wire/identifiers.js";
-import { fingerprintInput } from "../wire/identity.js";
+import { type Account, fingerprintInput } from "../wire/identity.js";
 import {
   encodeNotice,
-  encodeUserRemoved,
+  encodeUserNamed,
   isNoticeText,
   MAX_NOTICE_BYTES,
   type Notice,
 } from "../wire/operator.js";
 import { ENTRY_ID_LENGTH, EntryKind, GROUP_ID_LENGTH } from "../wire/protocol.js";
+import type { GroupMembership } from "../wire/requests.js";
 import type { RelayLimits } from "./limits.js";
 import { quotasOf } from "./operations.js";
 import type { Page, PageCommand, RelayStorage } from "./storage.js";
@@ -68,6 +69,8 @@ const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1000;
 /** Inboxes that one step writes to. */
 const BATCH = 256;
+/** How many devices are told that a user has another account key; those of its direct conversations before others. */
+const MAX_HINTED = 10_000;
 
 function pageCommand({ after, limit = DEFAULT_LIMIT }: ListPage): PageCommand {
   assertArgument(Number.isInteger(limit) && limit > 0 && limit <= MAX_LIMIT, `limit: 1 to ${MAX_LIMIT}`);
@@ -121,7 +124,7 @@ export class Administration {
       encodeName(writer, userId);
       writer.fixed(account.accountKey);
     }, undefined);
-    const payload = encode(encodeUserRemoved, { userId });
+    const payload = encode(encodeUserNamed, { userId });
     await this.#deposit(await this.#companions(userId, account.deviceList.list.devices), {
       kind: EntryKind.userRemoved,
       entryId: await first16(id),
@@ -135,20 +138,38 @@ export class Administration {
     return removed;
   }
 
-  /** The devices of others that share a conversation with these. */
-  async #companions(userId: string, devices: readonly { readonly deviceId: Bytes }[]): Promise<Bytes[]> {
+  /**
+   * Before another account key takes the place of this account's. Resolves to what tells those who share a conversation
+   * with it afterwards: they ask for the account then, and believe nothing of this by itself.
+   */
+  async replacing({ userId, deviceList }: Account): Promise<() => Promise<unknown>> {
+    const companions = await this.#companions(userId, deviceList.list.devices, MAX_HINTED);
+    const payload = encode(encodeUserNamed, { userId });
+    const entryId = randomBytes(ENTRY_ID_LENGTH);
+    return () => this.#deposit(companions, { kind: EntryKind.accountChanged, entryId, payload });
+  }
+
+  /** The devices of others that share a conversation with these, those of direct ones first. */
+  async #companions(
+    userId: string,
+    devices: readonly { readonly deviceId: Bytes }[],
+    limit = Number.POSITIVE_INFINITY,
+  ): Promise<Bytes[]> {
     const { storage } = this.#parts;
-    const groups = new Map<string, Bytes>();
+    const groups = new Map<string, GroupMembership>();
     for (const { deviceId } of devices) {
-      for (const { groupId } of await storage.listGroups(deviceId)) groups.set(toHex(groupId), groupId);
+      for (const group of await storage.listGroups(deviceId)) groups.set(toHex(group.groupId), group);
     }
+    const all = [...groups.values()];
+    const isDirect = ({ peer }: GroupMembership) => peer !== undefined;
     const companions = new Map<string, Bytes>();
-    for (const groupId of groups.values()) {
+    for (const { groupId } of [...all.filter(isDirect), ...all.filter((group) => !isDirect(group))]) {
+      if (companions.size >= limit) break;
       for (const member of await storage.members(groupId)) {
         if (member.userId !== userId) companions.set(toHex(member.deviceId), member.deviceId);
       }
     }
-    return [...companions.values()];
+    return [...companions.values()].slice(0, limit);
   }
 
   async #deposit(devices: readonly Bytes[], content: EntryContent): Promise<number> {

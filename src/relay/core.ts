@@ -4,6 +4,7 @@ import { toHex } from "../base/encoding.js";
 import { SubrosaError } from "../base/errors.js";
 import { randomBytes } from "../crypto/random.js";
 import { encodeRelayFrame } from "../wire/frames.js";
+import type { Account } from "../wire/identity.js";
 import { CloseCode } from "../wire/protocol.js";
 import type { RefusalCode } from "../wire/refusals.js";
 import { Allowances } from "./abuse/allowances.js";
@@ -87,6 +88,8 @@ export interface RelayServices {
   entered(session: Session, sender: Sender): void;
   /** A user is new. */
   registered(userId: string): void;
+  /** Another account key is about to take the place of this account's: resolves to what tells of it once it has. */
+  replacing(account: Account): Promise<() => void>;
   left(session: Session, sender: Sender | undefined): void;
 }
 
@@ -159,6 +162,10 @@ export class RelayCore {
       registered: (userId) => {
         const news = { type: "directory", created: [userId], removed: [] } as const;
         if (isOpen) void this.#spread(news).catch(report);
+      },
+      replacing: async (account) => {
+        const tell = await this.administration.replacing(account);
+        return () => void tell().catch(report);
       },
       left: (session, sender) => this.#left(session, sender),
     };

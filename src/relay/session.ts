@@ -236,8 +236,10 @@ export class Session implements Reader, RequestHost {
       const known = await storage.account(sender.userId);
       if (known === undefined) allowances.register(this.address);
       const replaces = await replacedKey(accountKeys, account, known);
+      const replaced = replaces && known && (await this.#services.replacing(known));
       const admission = { account, deviceId, incarnation, incarnationTag, now: now() };
       const admitted = await storage.admit({ ...admission, ...(replaces && { replaces }) });
+      replaced?.();
       if (this.#state !== "authenticating") return;
       this.#services.entering(sender);
       this.#cancelTimer();

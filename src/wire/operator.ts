@@ -83,12 +83,12 @@ function decodeUserPage(reader: Reader): UserPage {
   return next === undefined ? { users } : { users, next };
 }
 
-/** The payload of a `userRemoved` entry. */
-export function encodeUserRemoved(writer: Writer, { userId }: { readonly userId: string }): void {
+/** The payload of `userRemoved` and `accountChanged` entries. */
+export function encodeUserNamed(writer: Writer, { userId }: { readonly userId: string }): void {
   encodeName(writer, userId);
 }
 
-export function decodeUserRemoved(reader: Reader): { userId: string } {
+export function decodeUserNamed(reader: Reader): { userId: string } {
   return { userId: decodeName(reader) };
 }
 

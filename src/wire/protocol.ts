@@ -42,6 +42,8 @@ export const EntryKind = {
   userRemoved: 18,
   /** Inbox: a notice from the operator. Written by the relay only. */
   notice: 19,
+  /** Inbox: another account key has taken the place of that of a user with whom the device shares a conversation. */
+  accountChanged: 20,
   /** Request box: a join request. */
   joinRequest: 32,
 } as const;

@@ -204,4 +204,34 @@ describe("the policy for account keys", () => {
       (await back.client.safetyNumber("bob")).digits,
     );
   });
+
+  it("warns those who share a conversation with the user though it writes to nobody, at once or when they come", async () => {
+    const relay = await startRelay({ accountKeys: () => true });
+    const [alice, bob, dave] = await connectAll(relay, ["alice", "bob", "dave"]);
+    const store = memoryStore();
+    const carol = await connected(relay, "carol", { store });
+    await alice.client.sendDirectMessage("bob", "with the old key");
+    await bob.message("with the old key");
+    await makeGroup("team", [alice, carol]);
+    // Who shares nothing with alice any more is told nothing.
+    await dave.client.safetyNumber("alice");
+    await carol.client.close();
+    const pinned = await fingerprint(bob, "alice");
+
+    const back = await connected(relay, "alice");
+    const changed = await bob.event("identityChanged");
+    const { items } = await relay.running.users();
+    const offered = items.find(({ userId }) => userId === "alice")?.fingerprint as string;
+    expect(changed).toEqual({ userId: "alice", pinned, offered });
+    const later = await connected(relay, "carol", { store });
+    expect(await later.event("identityChanged")).toMatchObject({ userId: "alice", offered });
+    expect(back.all("receipt")).toEqual([]);
+
+    await bob.client.acceptIdentity("alice", offered);
+    await bob.client.sendDirectMessage("alice", "to the new key");
+    await back.message("to the new key");
+    await dave.client.sendDirectMessage("bob", "hello");
+    await bob.message("hello");
+    for (const actor of [dave, bob]) expect(actor.all("identityChanged").length).toBe(actor === bob ? 1 : 0);
+  });
 });

@@ -13,7 +13,7 @@ import {
   type Rejection,
 } from "../../wire/entries.js";
 import { type Cursor, decodeCursor, encodeCursor, type LogId, START } from "../../wire/identifiers.js";
-import { decodeNotice, decodeUserRemoved, type Notice } from "../../wire/operator.js";
+import { decodeNotice, decodeUserNamed, type Notice } from "../../wire/operator.js";
 import { EntryKind, LogKind } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
 import { layout } from "../layout.js";
@@ -42,6 +42,8 @@ export interface InboxHandler {
   /** What the operator did, or says. */
   userRemoved(userId: string): void;
   notice(notice: Notice): void;
+  /** What is written of it that a user is said to have another account key. */
+  accountChanged(userId: string): Promise<Change[]>;
 }
 
 function isUnopened(result: JoinResult): result is JoinResult & { readonly error: SubrosaError } {
@@ -171,8 +173,11 @@ export class Inbox {
           changes.push(...this.#handler.answered(rejection));
           effects.push(() => this.#handler.rejected(rejection));
         } else if (kind === EntryKind.userRemoved) {
-          const { userId } = decode(decodeUserRemoved, payload);
+          const { userId } = decode(decodeUserNamed, payload);
           effects.push(() => this.#handler.userRemoved(userId));
+        } else if (kind === EntryKind.accountChanged) {
+          const { userId } = decode(decodeUserNamed, payload);
+          changes.push(...(await this.#handler.accountChanged(userId)));
         } else if (kind === EntryKind.notice) {
           const notice = decode(decodeNotice, payload);
           effects.push(() => this.#handler.notice(notice));
