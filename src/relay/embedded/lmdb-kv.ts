@@ -40,6 +40,7 @@ export class LmdbKv implements Kv {
   /** Counts who opened the folder to write logs; undefined for those who do not. */
   #owner: number | undefined;
   #life: LifeSign | undefined;
+  #isClosed = false;
 
   private constructor(database: Lmdb) {
     this.#database = database;
@@ -112,11 +113,13 @@ export class LmdbKv implements Kv {
   }
 
   get(key: string): Bytes | undefined {
+    this.#assertOpen();
     const value = this.#database.getBinary(toKey(key));
     return value === undefined ? undefined : copyBytes(value);
   }
 
   *range(start: string, end: string): Iterable<readonly [string, Bytes]> {
+    this.#assertOpen();
     for (const { key, value } of this.#database.getRange({ start: toKey(start), end: toKey(end) })) {
       yield [Buffer.from(key).toString("latin1"), copyBytes(value)];
     }
@@ -128,6 +131,7 @@ export class LmdbKv implements Kv {
   }
 
   async write(changes: KvChanges): Promise<void> {
+    this.#assertOpen();
     await this.#commit(() => {
       if (this.#owner !== undefined && this.#currentOwner() !== this.#owner) {
         throw new SubrosaError("store-in-use", "another relay has opened this folder");
@@ -151,6 +155,7 @@ export class LmdbKv implements Kv {
   }
 
   sizes(): Readonly<Record<string, number>> {
+    this.#assertOpen();
     const stats = this.#database.getStats() as {
       entryCount: number;
       lastPageNumber: number;
@@ -164,7 +169,13 @@ export class LmdbKv implements Kv {
     await this.#database.backup(folder, true);
   }
 
+  /** What is read while LMDB closes makes it throw from a timer, which ends the process. */
+  #assertOpen(): void {
+    if (this.#isClosed) throw new SubrosaError("closed", "the storage is closed");
+  }
+
   async close(): Promise<void> {
+    this.#isClosed = true;
     await this.#database.close();
     await this.#life?.stop();
   }

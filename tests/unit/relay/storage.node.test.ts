@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { LmdbKv } from "../../../src/relay/embedded/lmdb-kv.js";
 import { backupLmdb, openLmdbStorage, openMemoryStorage } from "../../../src/relay/embedded/open.js";
 import type { RelayStorage } from "../../../src/relay/storage.js";
 import type { Account } from "../../../src/wire/identity.js";
@@ -56,6 +57,24 @@ describe("LMDB", () => {
     expect(tries.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
     for (const one of tries) if (one.status === "fulfilled") await one.value.close();
     await copy.close();
+    await rm(folder, { recursive: true });
+  });
+
+  it("answers nobody while it closes, and ends no process by what it is still asked", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "subrosa-relay-"));
+    const kv = await LmdbKv.open(folder, "owner");
+    await kv.write(new Map([["a", new Uint8Array(1)]]));
+    const thrown: unknown[] = [];
+    const note = (error: unknown) => void thrown.push(error);
+    process.on("uncaughtException", note);
+    const closed = kv.close();
+    const late = [() => kv.get("a"), () => [...kv.range("a", "z")], () => kv.sizes()];
+    for (const ask of late) expect(ask).toThrow(expect.objectContaining({ code: "closed" }));
+    await closed;
+    // LMDB gives up what it read with in the next turn.
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    process.off("uncaughtException", note);
+    expect(thrown).toEqual([]);
     await rm(folder, { recursive: true });
   });
 });
