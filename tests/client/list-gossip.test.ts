@@ -15,11 +15,12 @@ import type { LogEntry } from "../../src/wire/entries.js";
 import { type Account, deviceListToBeSigned, encodeSignedDeviceList } from "../../src/wire/identity.js";
 import { EntryKind } from "../../src/wire/protocol.js";
 import type { BodyOf } from "../../src/wire/requests.js";
-import { accountOf, RawClient, type TestUser } from "../relay/raw-client.js";
+import { accountOf, makeUser, RawClient, type TestUser } from "../relay/raw-client.js";
 import {
   type Actor,
   connectAll,
   connected,
+  eventually,
   makeActor,
   makeGroup,
   startRelay,
@@ -188,6 +189,41 @@ describe("a newer device list of somebody in the conversation", () => {
     const later = makeActor(relay, "bob", { store, seams: { connector, random: () => 0.1 } });
     await later.client.connect();
     expect(await later.event("equivocation")).toMatchObject({ userId: "carol", from: "alice", version: 2 });
+  });
+
+  it("of somebody who has just come in is not forgotten before that one is known", async () => {
+    const relay = await startRelay();
+    const carol = await makeUser("carol");
+    const first = await accountOf(carol);
+    (await RawClient.connect(relay.url, carol)).socket.close();
+    await register(relay, carol, await successorOf(carol, first));
+    const { connector } = lying(() => first);
+    const [alice, bob] = [
+      await connected(relay, "alice"),
+      await connected(relay, "bob", { seams: { connector, random: () => 0.1 } }),
+    ];
+    await makeGroup("team", [alice, bob]);
+    let held: Bytes | undefined;
+    const asked = new Set<number>();
+    connector.tamper = {
+      ...connector.tamper,
+      fromClient: (frame) => {
+        if (frame.type === "request" && frame.name === "fetchAccount" && held === undefined)
+          asked.add(frame.id);
+        return undefined;
+      },
+      fromRelay: (frame, bytes) => {
+        if (frame.type !== "reply" || !asked.delete(frame.id)) return undefined;
+        held = bytes.slice();
+        return [];
+      },
+    };
+    await alice.client.invite("team", "carol");
+    await say(alice, bob, "she has two devices");
+    await eventually(() => held !== undefined, "the answer that comes late");
+    expect(alarms(bob)).toEqual([]);
+    connector.inject(held as unknown as Bytes);
+    expect(await bob.event("equivocation")).toMatchObject({ userId: "carol", from: "alice", version: 2 });
   });
 });
 

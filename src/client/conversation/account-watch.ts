@@ -123,7 +123,11 @@ export class AccountWatch {
     const { contacts, identity } = context;
     const known = this.known({ userId, accountKey });
     // Somebody new may not be known yet; who is known by another key is somebody else.
-    if (known === undefined && (userId === identity.userId || contacts.get(userId) !== undefined)) return;
+    if (known === undefined) {
+      if (userId === identity.userId || contacts.get(userId) !== undefined) return;
+      // Nor may it ever be: there is room left for those who are.
+      if (this.#questions.size >= MAX_QUESTIONS / 2) return;
+    }
     if (known?.hash !== undefined) {
       const noted = await notedClaims(context, await this.#evidence(known.hash));
       if (noted.some(({ from }) => from === claim.from)) return;
