@@ -6,7 +6,7 @@ import type { World } from "./world.js";
 export const KEEPING = ["mark read", "delete messages", "limit time of direct"] as const;
 
 /** Times after which messages disappear, in milliseconds: during a run, perhaps during it, after it, never. */
-export const TIMES = [3_000, 60_000, 24 * 3600 * 1000, 0] as const;
+export const TIMES = [5_000, 60_000, 24 * 3600 * 1000, 0] as const;
 
 /** Messages that an app had deleted on its device: some, or whatever there was of its groups or of the talk with a user. */
 export interface Deletion {
