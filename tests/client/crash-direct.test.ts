@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
-import { acquainted, enumerateTwice, failureTests, registered, type Scene } from "./crash-scenes.js";
+import { enumerateTwice, failureTests } from "./crash-enumeration.js";
+import { acquainted, registered, type Scene } from "./crash-scenes.js";
 
 const direct = [{ members: ["alice", "bob"] }];
 const both = ["alice", "bob"];

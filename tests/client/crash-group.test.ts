@@ -1,9 +1,9 @@
+import { failureTests } from "./crash-enumeration.js";
 import {
   askInVain,
   createClosed,
   createGroup,
   deleteGroup,
-  failureTests,
   grouped,
   invite,
   joinGroup,

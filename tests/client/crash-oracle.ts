@@ -1,31 +1,37 @@
 import { toHex } from "../../src/base/encoding.js";
-import { loadState } from "../../src/client/conversation/state.js";
+import type { DirectPolicy, GroupPolicy } from "../../src/client/conversation/policy.js";
+import { type ConversationState, loadState, policyIn } from "../../src/client/conversation/state.js";
 import type { Message } from "../../src/client/events.js";
 import { layout } from "../../src/client/layout.js";
 import { epochAuthenticator } from "../../src/mls/group/index.js";
 import type { StoreSession } from "../../src/stores/store.js";
-import type { Device, Sent, World } from "./crash-world.js";
+import type { Scene } from "./crash-scenes.js";
+import type { Device, Place, Sent, World } from "./crash-world.js";
 
 /** A conversation that stands when a script is over, and its members. */
 export interface Standing {
   readonly group?: string;
   readonly members: readonly string[];
+  readonly policy?: Partial<GroupPolicy> | Partial<DirectPolicy>;
 }
+
+/** What a scene allows, beside nothing; see there. */
+type Allowance = Pick<Scene, "failing" | "gone" | "troubles">;
 
 /** Everything that is not as it must be once a world has settled. Empty: nothing was lost, repeated or left behind. */
 export async function problemsOf(
   world: World,
   standing: readonly Standing[],
-  failing: readonly string[] = [],
+  { failing = [], gone = {}, troubles = {} }: Allowance = {},
 ): Promise<string[]> {
   const problems = [...world.failures];
   for (const device of world.devices.values()) {
     problems.push(
       ...leftovers(device),
-      ...badEvents(device, failing.includes(device.userId)),
+      ...badEvents(device, failing.includes(device.userId), troubles[device.userId] ?? []),
       ...badDeliveries(device),
     );
-    problems.push(...(await lostOrRepeated(world, device)));
+    problems.push(...(await lostOrRepeated(world, device, gone[device.userId] ?? [])));
   }
   for (const conversation of standing) problems.push(...(await disagreements(world, conversation)));
   return problems;
@@ -37,11 +43,13 @@ function leftovers(device: Device): string[] {
   );
 }
 
-function badEvents(device: Device, failing: boolean): string[] {
+function badEvents(device: Device, failing: boolean, troubles: readonly string[]): string[] {
   return device.events.flatMap(({ name, event }) => {
     if (!failing && name === "receipt" && (event as { state: string }).state === "failed")
       return [`${device.userId}: failed receipt ${JSON.stringify(event)}`];
-    return ["error", "undecryptable", "identityChanged", "equivocation"].includes(name)
+    const { code, reason } = event as { code?: string; reason?: string };
+    return ["error", "undecryptable", "identityChanged", "equivocation"].includes(name) &&
+      !troubles.includes(`${name} ${code ?? reason}`)
       ? [`${device.userId}: ${name} ${event} ${JSON.stringify(event)}`]
       : [];
   });
@@ -66,7 +74,7 @@ function badDeliveries(device: Device): string[] {
 
 type View = Pick<Message, "id" | "from" | "content"> & { readonly group?: string };
 
-async function lostOrRepeated(world: World, device: Device): Promise<string[]> {
+async function lostOrRepeated(world: World, device: Device, gone: readonly string[]): Promise<string[]> {
   const problems: string[] = [];
   const conversations = new Map<string, Sent[]>();
   for (const sent of world.sends) {
@@ -95,7 +103,8 @@ async function lostOrRepeated(world: World, device: Device): Promise<string[]> {
       // What was on the way to the store when the sender died may have been sent or not; the rest must be there.
       const expected = sends
         .map(({ text }) => text)
-        .filter((text) => !maybe.has(text) || texts.includes(text));
+        .filter((text) => !maybe.has(text) || texts.includes(text))
+        .filter((text) => view === "app" || !gone.includes(text));
       if (texts.join() !== expected.join()) {
         problems.push(`${device.userId}'s ${view} has [${texts}] of ${from}, not [${expected}]`);
       }
@@ -109,18 +118,20 @@ async function lostOrRepeated(world: World, device: Device): Promise<string[]> {
   return problems;
 }
 
+/** The conversations that a device has stored. */
+export function statesIn(place: Place): Promise<ConversationState[]> {
+  const store = {
+    get: async (key: string) => place.values.get(key),
+    list: async (prefix: string) => place.under(prefix),
+  } as StoreSession;
+  return Promise.all(place.under(layout.conversations).map(([, value]) => loadState(store, value)));
+}
+
 /** Members are in the same epoch of the same group, at the same place of its log. */
-async function disagreements(world: World, { group, members }: Standing): Promise<string[]> {
+async function disagreements(world: World, { group, members, policy = {} }: Standing): Promise<string[]> {
   const views = await Promise.all(
     members.map(async (userId) => {
-      const { place } = world.device(userId);
-      const store = {
-        get: async (key: string) => place.values.get(key),
-        list: async (prefix: string) => place.under(prefix),
-      } as StoreSession;
-      const states = await Promise.all(
-        place.under(layout.conversations).map(([, value]) => loadState(store, value)),
-      );
+      const states = await statesIn(world.device(userId).place);
       return states
         .filter(({ record: { subject, status } }) =>
           status !== "active"
@@ -134,10 +145,16 @@ async function disagreements(world: World, { group, members }: Standing): Promis
           at: at.cursor.seq,
           digest: toHex(at.cursor.digest),
           epoch: state && toHex(epochAuthenticator(state)),
+          policy: state && policyIn(state),
         }));
     }),
   );
-  const texts = views.map((view) => JSON.stringify(view));
+  const texts = views.map((view) => JSON.stringify(view.map(({ policy: _, ...place }) => place)));
   if (views.some((view) => view.length !== 1)) return [`not one conversation each: ${texts}`];
-  return new Set(texts).size === 1 ? [] : [`${group ?? "direct"}: ${members} do not agree: ${texts}`];
+  if (new Set(texts).size > 1) return [`${group ?? "direct"}: ${members} do not agree: ${texts}`];
+  const rules = { ...views[0]?.[0]?.policy } as Record<string, unknown>;
+  return Object.entries(policy).flatMap(([rule, wanted]) => {
+    const found = JSON.stringify(rules[rule]);
+    return found === JSON.stringify(wanted) ? [] : [`${group ?? "direct"}: ${rule} is ${found}`];
+  });
 }

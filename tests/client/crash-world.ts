@@ -6,7 +6,7 @@ import type { ClientEvents, EventName, Message } from "../../src/client/events.j
 import type { ClientOptions } from "../../src/client/options.js";
 import { decode } from "../../src/codec/reader.js";
 import { randomBytes } from "../../src/crypto/random.js";
-import { cryptoInFlight } from "../../src/crypto/subtle.js";
+import { cryptoInFlight, whenCryptoIdle } from "../../src/crypto/subtle.js";
 import { RelayCore } from "../../src/relay/core.js";
 import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
 import { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
@@ -109,6 +109,10 @@ export class Device {
   writes = 0;
   sent = 0;
   received = 0;
+  /** How often anybody else could notice what this device does: the relay by a frame, its app by an event or an answer. */
+  noticed = 0;
+  /** Writes since whose last one nobody could: to die before one of them is to die after the last one. */
+  readonly unnoticed = new Set<number>();
 
   constructor(userId: string, place: Place) {
     this.userId = userId;
@@ -138,8 +142,12 @@ export class World {
   options: Partial<ClientOptions> = {};
   /** Set by an app: what it does beside taking messages, attached to each new client. */
   app: (client: Client, device: Device) => void = () => {};
+  /** Whether a copy knows what was sent and taken before it was made. */
+  remembers = false;
   readonly #kv: MemoryKv;
+  readonly #storage: EmbeddedStorage;
   readonly #core: RelayCore;
+  #backup: Map<string, Uint8Array<ArrayBuffer>> = new Map();
   #now: number;
   #timers: { at: number; order: number; callback: () => void; alive: () => boolean }[] = [];
   #order = 0;
@@ -147,15 +155,16 @@ export class World {
   constructor(kv = new MemoryKv(), now = 1_700_000_000_000) {
     this.#kv = kv;
     this.#now = now;
+    this.#storage = new EmbeddedStorage(kv);
     this.#core = new RelayCore({
-      storage: new EmbeddedStorage(kv),
+      storage: this.#storage,
       limits: DEFAULT_LIMITS,
       clock: this.clock(() => true),
       onError: (error) => this.failures.push(`relay: ${error}`),
     });
   }
 
-  get relayBytes(): Iterable<readonly [string, Uint8Array]> {
+  get relayBytes(): Iterable<readonly [string, Uint8Array<ArrayBuffer>]> {
     return this.#kv.range("", "\u{ffff}");
   }
 
@@ -164,10 +173,34 @@ export class World {
     const kv = new MemoryKv();
     await kv.write(new Map(this.#kv.range("", "\u{ffff}")));
     const world = new World(kv, this.#now);
-    for (const device of this.devices.values()) {
-      world.devices.set(device.userId, new Device(device.userId, device.place.copy()));
+    for (const { userId, place, lives, taken } of this.devices.values()) {
+      const device = new Device(userId, place.copy());
+      world.devices.set(userId, device);
+      if (!this.remembers) continue;
+      device.lives = lives;
+      device.taken.push(...taken);
     }
+    if (this.remembers) world.sends.push(...this.sends.map((sent) => ({ ...sent })));
     return world;
+  }
+
+  /** Keeps what the relay has stored, for {@link loseSince}. */
+  backUp(): void {
+    this.#backup = new Map(this.relayBytes);
+  }
+
+  /** Sets the relay's storage back to the backup: so that is in copies of this world. */
+  async loseSince(): Promise<void> {
+    const changes = new Map<string, Uint8Array<ArrayBuffer> | undefined>(this.#backup);
+    for (const [key] of this.relayBytes) if (!this.#backup.has(key)) changes.set(key, undefined);
+    await this.#kv.write(changes);
+  }
+
+  /** The relay drops all that its logs hold, as after its retention. */
+  async forget(): Promise<void> {
+    const { uploadTimeout } = DEFAULT_LIMITS;
+    const all = { now: this.#now + 1, retention: 0, maxLogBytes: 1e9, uploadTimeout, batch: 1_000 };
+    while (!(await this.#storage.prune(all)));
   }
 
   device(userId: string): Device {
@@ -219,11 +252,15 @@ export class World {
     device.life = life;
     for (const name of EVENTS) {
       client.on(name, (event: unknown) => {
-        if (life.alive) device.events.push({ name, event });
+        if (!life.alive) return;
+        device.noticed++;
+        device.events.push({ name, event });
       });
     }
     client.on("message", (message) => {
-      if (life.alive) device.taken.push({ ...message, life: number });
+      if (!life.alive) return;
+      device.noticed++;
+      device.taken.push({ ...message, life: number });
     });
     this.app(client, device);
     this.call(userId, (one) => one.connect(), true);
@@ -238,13 +275,14 @@ export class World {
 
   #call(life: Life, userId: string, call: Call, again: boolean): void {
     life.calls.add(call);
-    call.run(life.client, again).then(
-      () => life.calls.delete(call),
-      (error: unknown) => {
-        life.calls.delete(call);
-        if (life.alive) this.failures.push(`${userId}: ${SubrosaError.is(error) ? error.code : error}`);
-      },
-    );
+    const over = () => {
+      life.calls.delete(call);
+      this.device(userId).noticed++;
+    };
+    call.run(life.client, again).then(over, (error: unknown) => {
+      over();
+      if (life.alive) this.failures.push(`${userId}: ${SubrosaError.is(error) ? error.code : error}`);
+    });
   }
 
   /** Sends a text; `to` are the users who must get it if the promise resolves. */
@@ -352,12 +390,14 @@ export class World {
   #store(device: Device, alive: () => boolean): Store {
     const { place } = device;
     const never = new Promise<never>(() => {});
+    let noticedBefore = -1;
     const failsAt = (kind: Fault["kind"], count: number) =>
       this.fault?.kind === kind && this.fault.user === device.userId && this.fault.at === count && !this.hit;
     /** One durable write, at which the process can die. */
     const durable = async (apply: () => void): Promise<void> => {
       if (!alive()) return never;
       const count = ++device.writes;
+      if (device.noticed === noticedBefore) device.unnoticed.add(count);
       if (device.gate !== undefined) {
         await device.gate;
         if (!alive()) return never;
@@ -367,6 +407,7 @@ export class World {
         return never;
       }
       apply();
+      noticedBefore = device.noticed;
       if (failsAt("after-write", count)) {
         this.#die(device);
         return never;
@@ -432,6 +473,7 @@ export class World {
             if (bytes === undefined) return;
             this.frames.push({ user: device.userId, direction: "out", bytes });
             inner.send(bytes);
+            device.noticed++;
             this.#cutAt("after-sent", device, ++device.sent, cut);
           },
           close: (code, reason) => {
@@ -538,6 +580,8 @@ async function quiet(): Promise<void> {
   for (let calm = 0; calm < 2; calm++) {
     // Whatever waits for a result runs in microtasks, before this.
     await new Promise((resolve) => setImmediate(resolve));
-    if (cryptoInFlight() > 0) calm = -1;
+    if (cryptoInFlight() === 0) continue;
+    await whenCryptoIdle();
+    calm = -1;
   }
 }

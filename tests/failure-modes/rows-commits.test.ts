@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import { toHex } from "../../src/base/encoding.js";
 import { decodeClientFrame } from "../../src/wire/frames.js";
 import { EntryKind } from "../../src/wire/protocol.js";
-import { grouped, invite, leaveGroup, run } from "../client/crash-scenes.js";
+import { run } from "../client/crash-enumeration.js";
+import { grouped, invite, leaveGroup } from "../client/crash-scenes.js";
 import type { World } from "../client/crash-world.js";
 import { appendIn, commitsBy, goesOn, openGroup, receivedBy, recover, refusalsOf } from "./tools.js";
 
