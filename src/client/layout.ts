@@ -35,7 +35,7 @@ export const layout = {
   /** Messages that the app has not taken yet. */
   pending: "pending/",
   pendingMessage: (order: number) => `pending/${ordered(order)}`,
-  /** Messages that were given up, of which the app has not been told yet. */
+  /** Messages that were given up or missed, of which the app has not been told yet. */
   failures: "failure/",
   failure: (id: string) => `failure/${id}`,
   conversations: "conversation/",

@@ -35,8 +35,9 @@ export async function entering(
   const unseen = repair.readded ? 0 : Math.max(0, after.place.cursor.seq - 1 - place.cursor.seq);
   const missed = repair.missed + unseen;
   if (missed > 0) {
-    const event = { ...groupField(after), reason: repair.reason, missed };
-    effects.push(() => context.emit("undecryptable", event));
+    const told = context.failures.missed(repair.reason, missed, groupField(after).group);
+    changes.push(...told.changes);
+    effects.push(told.tell);
   }
   if (isLogInDoubt(record) && group !== undefined && after.group !== undefined) {
     // All that this device has sent there came after what the relay still knew of it.

@@ -240,7 +240,7 @@ export class Recreation {
       return one !== next && record.status === "repairing" && isOfName;
     });
     if (old === undefined) return;
-    const { outbox, write, emit, history } = this.#context;
+    const { outbox, write, failures, history } = this.#context;
     const { groupId, repair } = old.state.record;
     const target = { groupId: next.state.record.groupId };
     // What is being written for the old one counts too.
@@ -252,11 +252,10 @@ export class Recreation {
       step.end();
       const id = { groupId: next.key, group: subject.name };
       step.change({ delete: layout.join(groupId) }, ...history.passOn(toHex(groupId), id));
-      const missed = repair?.missed ?? 0;
-      const reason = repair?.reason ?? "decryption-failed";
-      if (missed > 0) {
-        step.after(() => emit("undecryptable", { group: subject.name, reason, missed }));
-      }
+      if (repair === undefined || repair.missed === 0) return;
+      const { changes, tell } = failures.missed(repair.reason, repair.missed, subject.name);
+      step.change(...changes);
+      step.after(tell);
     });
     this.#mourned.get(toHex(groupId))?.();
     this.#mourned.delete(toHex(groupId));

@@ -9,26 +9,29 @@ import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
 import { codeOf } from "../conversation/record.js";
 import { layout } from "../layout.js";
 
-/** A message that was given up. */
+/** A message that was given up; or, with `missed`, so many that went by while this device could not read. */
 interface Failure {
   readonly id: string;
   readonly group: string | undefined;
   readonly code: ErrorCode;
+  readonly missed: number;
 }
 
-function encodeFailure(writer: Writer, { id, group, code }: Failure): void {
-  writer.u8(1).fixed(fromHex(id)).optional(group, encodeName);
+function encodeFailure(writer: Writer, { id, group, code, missed }: Failure): void {
+  writer.u8(2).fixed(fromHex(id)).optional(group, encodeName);
   encodeName(writer, code);
+  writer.uint53(missed);
 }
 
 function decodeFailure(reader: Reader): Failure {
-  if (reader.u8() !== 1) reader.fail("unknown version of failure");
+  if (reader.u8() !== 2) reader.fail("unknown version of failure");
   const id = toHex(reader.fixed(MESSAGE_ID_LENGTH));
-  return { id, group: reader.optional(decodeName), code: codeOf(decodeName(reader)) };
+  const group = reader.optional(decodeName);
+  return { id, group, code: codeOf(decodeName(reader)), missed: reader.uint53() };
 }
 
 /**
- * Messages that were given up, until the app has been told: that is stored with whatever gave them up, and told by the
+ * Messages that were given up or missed, until the app has been told: that is stored with whatever lost them, and told by the
  * next process, once it is connected, if this one ends before it could.
  */
 export class Failures {
@@ -50,7 +53,15 @@ export class Failures {
 
   /** A message is given up: what has to be written for it, and what tells the app once that is durable. */
   add(id: Uint8Array, code: ErrorCode, group?: string): { changes: Effect[]; tell: () => void } {
-    const failure = { id: toHex(id), group, code };
+    return this.#note({ id: toHex(id), group, code, missed: 0 });
+  }
+
+  /** Messages of others went by, `missed` at most: the same for them. */
+  missed(code: ErrorCode, missed: number, group?: string): { changes: Effect[]; tell: () => void } {
+    return this.#note({ id: toHex(this.#context().randomId(MESSAGE_ID_LENGTH)), group, code, missed });
+  }
+
+  #note(failure: Failure): { changes: Effect[]; tell: () => void } {
     const change = { put: layout.failure(failure.id), value: encode(encodeFailure, failure) };
     return { changes: [change], tell: () => this.#tell(failure) };
   }
@@ -62,10 +73,11 @@ export class Failures {
     for (const failure of left) this.#tell(failure);
   }
 
-  #tell({ id, group, code }: Failure): void {
+  #tell({ id, group, code, missed }: Failure): void {
     const { identity, emit, background } = this.#context();
     const from = group === undefined ? {} : { group };
-    emit("receipt", { ids: [id], by: identity.userId, ...from, state: "failed", code });
+    if (missed > 0) emit("undecryptable", { ...from, reason: code, missed });
+    else emit("receipt", { ids: [id], by: identity.userId, ...from, state: "failed", code });
     this.#told.push({ delete: layout.failure(id) });
     if (this.#told.length === 1) background(this.#forget());
   }
