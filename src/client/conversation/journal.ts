@@ -4,7 +4,7 @@ import { encode, type Writer } from "../../codec/writer.js";
 import type { Change, StoreSession } from "../../stores/store.js";
 import { decodeEntryContent, type EntryContent, encodeEntryContent } from "../../wire/entries.js";
 import { type Cursor, decodeCursor, decodeName, encodeCursor, encodeName } from "../../wire/identifiers.js";
-import { ENTRY_ID_LENGTH } from "../../wire/protocol.js";
+import { DIGEST_LENGTH, ENTRY_ID_LENGTH } from "../../wire/protocol.js";
 import type { Context, Effect } from "../context.js";
 import { DAY, layout } from "../layout.js";
 import type { ClientLimits } from "../options.js";
@@ -25,6 +25,8 @@ export interface KeptHandshake {
   readonly welcome: Bytes;
   /** Milliseconds since 1970 when it was processed. */
   readonly time: number;
+  /** Of this device's leaf before it: where the others know nothing of the entry, it is the leaf that they know. */
+  readonly leafHash?: Bytes;
 }
 
 /** A message of this device that the log has shown, until it is known to be delivered. */
@@ -40,16 +42,21 @@ export interface KeptMessage {
 }
 
 function encodeHandshake(writer: Writer, kept: KeptHandshake): void {
-  encodeCursor(writer.u8(1), kept.cursor);
+  encodeCursor(writer.u8(2), kept.cursor);
   encodeEntryContent(writer, kept.content);
-  writer.opaque(kept.welcome).uint53(kept.time);
+  writer
+    .opaque(kept.welcome)
+    .uint53(kept.time)
+    .optional(kept.leafHash, (w, hash) => w.fixed(hash));
 }
 
 function decodeHandshake(reader: Reader): KeptHandshake {
-  if (reader.u8() !== 1) reader.fail("unknown version of handshake");
+  if (reader.u8() !== 2) reader.fail("unknown version of handshake");
   const cursor = decodeCursor(reader);
   const content = decodeEntryContent(reader);
-  return { cursor, content, welcome: reader.opaque(), time: reader.uint53() };
+  const [welcome, time] = [reader.opaque(), reader.uint53()];
+  const leafHash = reader.optional((r) => r.fixed(DIGEST_LENGTH));
+  return { cursor, content, welcome, time, ...(leafHash && { leafHash }) };
 }
 
 function encodeMessage(writer: Writer, kept: KeptMessage): void {

@@ -2,12 +2,14 @@ import { EMPTY, equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { sha256 } from "../../crypto/hash.js";
+import type { LeafNode } from "../../mls/structs/leaf-node.js";
 import { type EntryContent, type LogEntry, labelOf } from "../../wire/entries.js";
 import { type Cursor, isSameCursor, type LogId } from "../../wire/identifiers.js";
 import { EntryKind, isHandshake } from "../../wire/protocol.js";
 import type { Context } from "../context.js";
 import { announceEnd } from "./effects.js";
 import type { Intent, Sealed } from "./intent.js";
+import { leafHash, ownLeafOf } from "./leaves.js";
 import { contentDigests, nextCursor } from "./log-digest.js";
 import { receiveOwn, unseal } from "./own-entries.js";
 import { receiveEntry } from "./receive.js";
@@ -81,9 +83,10 @@ async function receiveOne(
   const isInPlace =
     sealed !== undefined &&
     (step.record.restoration !== undefined || isSameCursor(sealed.after, step.place.handshake));
+  const leaf = step.group && ownLeafOf(step.group);
   if (intent !== undefined && isInPlace) {
     receiveOwn(context, step, intent, sealed, at);
-    if (isHandshake(sealed.kind)) await keepOwn(context, step, sealed, at);
+    if (isHandshake(sealed.kind)) await keep(context, step, await ownContent(sealed), { at, leaf, sealed });
     return;
   }
   if (entry.form === "full") {
@@ -96,7 +99,7 @@ async function receiveOne(
     }
     const mayRepeat = at.seq <= (step.record.restoration?.until ?? 0);
     await receiveEntry(context, step, content, mayRepeat);
-    if (isHandshake(content.kind)) keep(context, step, content, at);
+    if (isHandshake(content.kind)) await keep(context, step, content, { at, leaf });
     return;
   }
   // The relay withholds messages after we left, nothing else.
@@ -104,16 +107,28 @@ async function receiveOne(
   throw new SubrosaError("protocol-error", "the relay withholds an entry");
 }
 
-async function keepOwn(context: Context, step: Step, sealed: Sealed, at: Cursor): Promise<void> {
-  const { kind, entryId, payload, bundle } = sealed;
-  if (bundle === undefined) return keep(context, step, { kind, entryId, payload }, at);
-  const welcomeHash = bundle.welcome.length === 0 ? EMPTY : await sha256(bundle.welcome);
-  const content = { kind, entryId, payload, bundle: { access: bundle.access, welcomeHash } };
-  keep(context, step, content, at, bundle.welcome);
+async function ownContent({ kind, entryId, payload, bundle }: Sealed): Promise<EntryContent> {
+  if (bundle === undefined) return { kind, entryId, payload };
+  const { access, welcome } = bundle;
+  const welcomeHash = welcome.length === 0 ? EMPTY : await sha256(welcome);
+  return { kind, entryId, payload, bundle: { access, welcomeHash } };
 }
 
-function keep(context: Context, step: Step, content: EntryContent, cursor: Cursor, welcome = EMPTY): void {
-  if (step.record.status === "ended" || step.record.subject.kind === "direct") return;
-  const kept = { cursor, content, welcome, time: context.clock.now() };
-  step.change(context.journal.keepHandshake(step.record.groupId, kept));
+/** `leaf`: that of this device before the entry. */
+async function keep(
+  context: Context,
+  step: Step,
+  content: EntryContent,
+  {
+    at: cursor,
+    leaf,
+    sealed,
+  }: { readonly at: Cursor; readonly leaf?: LeafNode | undefined; readonly sealed?: Sealed },
+): Promise<void> {
+  const { status, subject, groupId } = step.record;
+  if (status === "ended" || subject.kind === "direct") return;
+  const welcome = sealed?.bundle?.welcome ?? EMPTY;
+  const hash = leaf && { leafHash: await leafHash(leaf) };
+  const kept = { cursor, content, welcome, time: context.clock.now(), ...hash };
+  step.change(context.journal.keepHandshake(groupId, kept));
 }

@@ -129,8 +129,7 @@ export class Restorer {
     }
     if (next === undefined) return "new";
     if (!equalBytes(await contentDigest(next.content), digest)) {
-      // The others went on without what this device knows.
-      loseKeys(this.#context, step, "cursor-mismatch");
+      this.#loseKeys(step, next);
       return "known";
     }
     const moved = { ...next, cursor: at };
@@ -142,6 +141,12 @@ export class Restorer {
       this.#stopWaiting();
     });
     return "known";
+  }
+
+  /** The others go on without what this device knows, from where the entry stood: so they know its leaf of before. */
+  #loseKeys(step: Step, { leafHash }: KeptHandshake): void {
+    if (leafHash !== undefined) step.setRecord({ leafHash });
+    loseKeys(this.#context, step, "cursor-mismatch");
   }
 
   async #load(): Promise<readonly KeptHandshake[]> {
@@ -159,9 +164,9 @@ export class Restorer {
     if (this.#cancelWait !== undefined) return;
     this.#cancelPatience ??= this.#context.clock.after(PATIENCE, () => {
       this.#cancelPatience = undefined;
-      this.#context.background(
-        this.#conversation.step((step) => loseKeys(this.#context, step, "cursor-mismatch")),
-      );
+      // It may have been added anew meanwhile.
+      const lose = (step: Step) => step.record.restoration && this.#loseKeys(step, next);
+      this.#context.background(this.#conversation.step(lose));
     });
     // Only who leaves can say so. The others put it back, or remove the leaver without.
     if (next.content.kind === EntryKind.leave) return;
