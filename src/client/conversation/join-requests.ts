@@ -217,7 +217,8 @@ export class JoinRequests {
   #attempt(id: string, work: Promise<void>): void {
     const failed = (error: unknown) => {
       if (isOwnTrouble(error)) this.#shown.delete(id);
-      throw error;
+      // The group has ended meanwhile, or another has taken its place: nobody waits for the answer.
+      if (this.conversation.state.record.status !== "ended") throw error;
     };
     this.#context.background(work.catch(failed));
   }
