@@ -1,0 +1,166 @@
+import type { ConversationState } from "../../src/client/conversation/state.js";
+import { layout } from "../../src/client/layout.js";
+import { randomBytes } from "../../src/crypto/random.js";
+import { encodeClientFrame } from "../../src/wire/frames.js";
+import { EntryKind, LogKind } from "../../src/wire/protocol.js";
+import { flipped, sendCommit } from "../rejects/builder.js";
+import { failureTests, WRITES } from "./crash-enumeration.js";
+import { statesIn } from "./crash-oracle.js";
+import { agreeable, ban, base, grouped, promote, type Scene } from "./crash-scenes.js";
+import type { World } from "./crash-world.js";
+
+const both = ["alice", "bob"];
+/** After so long an admin begins a group anew. */
+const HOPE = 200_000;
+const three = ["alice", "bob", "carol"];
+
+/** A group in which something happens while bob is away that he will not be able to read. */
+function behind(name: string, happens: (world: World) => Promise<void>) {
+  return base(name, async () => {
+    const world = await grouped(three)();
+    for (const user of ["alice", "carol"]) world.start(user);
+    await world.settle();
+    await happens(world);
+    return world;
+  });
+}
+
+const gap = behind("the relay has dropped what bob has not read", async (world) => {
+  world.send("alice", ["carol"], "never seen by bob", "team");
+  await world.settle();
+  promote(world, "alice", "carol");
+  await world.settle();
+  await world.close();
+  await world.forget();
+});
+
+/** Bob's last commit is lost with the relay's data, and the others have gone on without it. */
+const fork = base("the relay has lost what only bob had read", async () => {
+  const world = await grouped(three)();
+  for (const user of three) world.start(user);
+  await world.settle();
+  promote(world, "alice", "bob");
+  await world.settle();
+  await world.close();
+  world.backUp();
+  world.remembers = true;
+  world.start("bob");
+  await world.settle();
+  promote(world, "bob", "carol");
+  await world.settle();
+  world.send("bob", ["alice", "carol"], "lost by the relay", "team");
+  await world.settle();
+  await world.close();
+  await world.loseSince();
+  const later = agreeable(await world.copy());
+  later.remembers = true;
+  for (const user of ["alice", "carol"]) later.start(user);
+  await later.settle();
+  ban(later, "alice", "mallory");
+  await later.settle();
+  return later;
+});
+
+const damaged = base("a group's keys are gone from bob's store", async () => {
+  const world = await grouped(three)();
+  const { place } = world.device("bob");
+  for (const [key] of place.under(layout.epochs)) place.values.delete(key);
+  return world;
+});
+
+/** Mallory is gone, and left a commit that nobody can read. */
+const stranded = base("a commit that nobody can read", async () => {
+  const world = await grouped(["alice", "bob", "mallory"])();
+  world.start("mallory");
+  await world.settle();
+  const { place } = world.device("mallory");
+  const [state] = (await statesIn(place)) as [ConversationState];
+  const signer = { privateKey: place.keys.get(layout.deviceKey), publicKey: new Uint8Array(0) };
+  const payload = await sendCommit({ state: state.group, signer } as never, [], {
+    updatePath: (path) => ({
+      ...path,
+      nodes: path.nodes.map((node) => ({
+        ...node,
+        encryptedPathSecret: node.encryptedPathSecret.map((secret) => ({
+          ...secret,
+          ciphertext: flipped(secret.ciphertext),
+        })),
+      })),
+    }),
+  });
+  const entry = {
+    kind: EntryKind.commit,
+    entryId: randomBytes(16),
+    payload,
+    bundle: { access: [], welcome: new Uint8Array(0) },
+  };
+  const log = { kind: LogKind.group, id: state.record.groupId };
+  const body = { log, after: state.place.handshake, entry };
+  const wire = world.wire("mallory");
+  world.transform = (user, _direction, bytes) => (user === "mallory" ? undefined : bytes);
+  wire.smuggle(encodeClientFrame({ type: "request", id: 1_000_000, name: "append", body }));
+  await world.settle();
+  world.kill("mallory");
+  await world.settle();
+  return world;
+});
+
+/** A user is told how much it may have missed: once, or again where a process ended before it was known to be told. */
+const told = (user: string, missed: number) => (world: World) => {
+  const all = world
+    .device(user)
+    .events.flatMap(({ name, event }) =>
+      name === "undecryptable" ? [(event as { missed?: number }).missed] : [],
+    );
+  const isWell = all.length >= 1 && (all.length === 1 || world.hit) && all.every((one) => one === missed);
+  return isWell ? [] : [`${user} was told of [${all}] missed messages, not ${missed}`];
+};
+
+const scenes: Scene[] = [
+  {
+    name: "a member with a gap is added anew",
+    base: gap,
+    online: three,
+    steps: [(world) => world.send("bob", ["alice", "carol"], "back again", "team")],
+    victims: both,
+    standing: [{ group: "team", members: three }],
+    troubles: { bob: ["error gap", "undecryptable gap"] },
+    check: told("bob", 2),
+  },
+  {
+    name: "a member whose commit the relay has lost is added anew",
+    base: fork,
+    online: three,
+    steps: [(world) => world.send("bob", ["alice", "carol"], "back again", "team")],
+    victims: both,
+    standing: [{ group: "team", members: three, policy: { admins: ["alice", "bob"], banned: ["mallory"] } }],
+    troubles: { bob: ["error data-lost"] },
+  },
+  {
+    name: "a member that has lost its keys is added anew",
+    base: damaged,
+    online: three,
+    steps: [(world) => world.send("bob", ["alice", "carol"], "back again", "team")],
+    victims: both,
+    standing: [{ group: "team", members: three }],
+    troubles: {},
+  },
+  {
+    name: "a group of which nobody can read the last commit is begun anew",
+    base: stranded,
+    online: both,
+    steps: [
+      (world) => {
+        world.send("alice", ["bob"], "alice meanwhile", "team");
+        world.send("bob", ["alice"], "bob meanwhile", "team");
+      },
+      (world) => world.settle(HOPE),
+      (world) => (world.hit ? world.settle(HOPE) : undefined),
+    ],
+    victims: both,
+    standing: [{ group: "team", members: both, policy: { admins: ["alice"] } }],
+    troubles: { alice: ["error decryption-failed"], bob: ["error decryption-failed"] },
+  },
+];
+
+failureTests("repair", scenes, WRITES);
