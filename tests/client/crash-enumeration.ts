@@ -136,7 +136,7 @@ export function failureTests(title: string, scenes: readonly Scene[], kinds = KI
       const start = `${user} of ${scene.online}`;
       const starting = !starts.has(start);
       starts.add(start);
-      it.each(kinds)(`survives every failure %s of ${user}`, async (kind) => {
+      it.each(kinds)(`survives every failure %s of ${user}`, { timeout: 120_000 }, async (kind) => {
         const { points, problems } = await enumerate(scene, kind, user, starting);
         covered += points;
         expect(problems).toEqual([]);
