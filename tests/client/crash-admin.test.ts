@@ -1,4 +1,5 @@
 import type { Client } from "../../src/client/client.js";
+import { orderCrypto } from "../simulation/ordered-crypto.js";
 import { failureTests, WRITES } from "./crash-enumeration.js";
 import {
   acquainted,
@@ -12,6 +13,9 @@ import {
   type Scene,
   unban,
 } from "./crash-scenes.js";
+
+// Nothing here depends on how keys are computed, and much on how often.
+orderCrypto();
 
 const both = ["alice", "bob"];
 const three = ["alice", "bob", "carol"];

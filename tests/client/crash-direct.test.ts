@@ -1,6 +1,10 @@
 import { expect, it } from "vitest";
+import { orderCrypto } from "../simulation/ordered-crypto.js";
 import { enumerateTwice, failureTests } from "./crash-enumeration.js";
 import { acquainted, registered, type Scene } from "./crash-scenes.js";
+
+// Nothing here depends on how keys are computed, and much on how often.
+orderCrypto();
 
 const direct = [{ members: ["alice", "bob"] }];
 const both = ["alice", "bob"];

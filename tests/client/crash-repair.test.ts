@@ -4,10 +4,14 @@ import { randomBytes } from "../../src/crypto/random.js";
 import { encodeClientFrame } from "../../src/wire/frames.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
 import { flipped, sendCommit } from "../rejects/builder.js";
+import { orderCrypto } from "../simulation/ordered-crypto.js";
 import { failureTests, WRITES } from "./crash-enumeration.js";
 import { statesIn } from "./crash-oracle.js";
 import { agreeable, ban, base, grouped, promote, type Scene } from "./crash-scenes.js";
 import type { World } from "./crash-world.js";
+
+// Nothing here depends on how keys are computed, and much on how often.
+orderCrypto();
 
 const both = ["alice", "bob"];
 /** After so long an admin begins a group anew. */
