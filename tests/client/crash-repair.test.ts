@@ -7,7 +7,7 @@ import { flipped, sendCommit } from "../rejects/builder.js";
 import { orderCrypto } from "../simulation/ordered-crypto.js";
 import { failureTests, WRITES } from "./crash-enumeration.js";
 import { statesIn } from "./crash-oracle.js";
-import { agreeable, ban, base, grouped, promote, type Scene } from "./crash-scenes.js";
+import { agreeable, ban, base, grouped, invite, promote, type Scene } from "./crash-scenes.js";
 import type { World } from "./crash-world.js";
 
 // Nothing here depends on how keys are computed, and much on how often.
@@ -18,24 +18,18 @@ const both = ["alice", "bob"];
 const HOPE = 200_000;
 const three = ["alice", "bob", "carol"];
 
-/** A group in which something happens while bob is away that he will not be able to read. */
-function behind(name: string, happens: (world: World) => Promise<void>) {
-  return base(name, async () => {
-    const world = await grouped(three)();
-    for (const user of ["alice", "carol"]) world.start(user);
-    await world.settle();
-    await happens(world);
-    return world;
-  });
-}
-
-const gap = behind("the relay has dropped what bob has not read", async (world) => {
+/** Bob was away for longer than the relay keeps what he has not read: a message, and a commit. */
+const gap = base("the relay has dropped what bob has not read", async () => {
+  const world = await grouped(three)();
+  for (const user of ["alice", "carol"]) world.start(user);
+  await world.settle();
   world.send("alice", ["carol"], "never seen by bob", "team");
   await world.settle();
   promote(world, "alice", "carol");
   await world.settle();
   await world.close();
   await world.forget();
+  return world;
 });
 
 /** Bob's last commit is lost with the relay's data, and the others have gone on without it. */
@@ -120,7 +114,48 @@ const told = (user: string, missed: number) => (world: World) => {
   return isWell ? [] : [`${user} was told of [${all}] missed messages, not ${missed}`];
 };
 
-const scenes: Scene[] = [
+/** The relay knows nothing of what came after its backup: a commit, and messages that carol has not got yet. */
+const shortened = base("the relay has lost the end of a log", async () => {
+  const world = await grouped(three)();
+  world.backUp();
+  world.remembers = true;
+  for (const user of both) world.start(user);
+  await world.settle();
+  world.send("bob", ["alice", "carol"], "before the commit", "team");
+  await world.settle();
+  promote(world, "alice", "bob");
+  await world.settle();
+  world.send("alice", ["bob", "carol"], "a1", "team");
+  world.send("bob", ["alice", "carol"], "b1", "team");
+  await world.settle();
+  await world.close();
+  await world.loseSince();
+  return world;
+});
+
+/** Nor of who was added by a commit that came after it. */
+const orphaned = base("the relay has lost who joined", async () => {
+  const world = await grouped(["alice"], ["bob"])();
+  world.backUp();
+  world.remembers = true;
+  for (const user of both) world.start(user);
+  await world.settle();
+  invite(world, "alice", "bob");
+  await world.settle();
+  world.send("bob", ["alice"], "b1", "team");
+  await world.settle();
+  world.send("alice", ["bob"], "a1", "team");
+  await world.settle();
+  await world.close();
+  await world.loseSince();
+  return world;
+});
+
+/** What they may be told of. */
+const lost = ["error data-lost", "error cursor-mismatch"];
+const troubles = { alice: lost, bob: lost, carol: lost };
+
+const repairs: Scene[] = [
   {
     name: "a member with a gap is added anew",
     base: gap,
@@ -145,7 +180,7 @@ const scenes: Scene[] = [
     base: damaged,
     online: three,
     steps: [(world) => world.send("bob", ["alice", "carol"], "back again", "team")],
-    victims: both,
+    victims: ["bob"],
     standing: [{ group: "team", members: three }],
     troubles: {},
   },
@@ -167,4 +202,26 @@ const scenes: Scene[] = [
   },
 ];
 
-failureTests("repair", scenes, WRITES);
+const restorations: Scene[] = [
+  {
+    name: "a relay that lost a commit, and messages that one had not got",
+    base: shortened,
+    online: three,
+    steps: [],
+    victims: both,
+    standing: [{ group: "team", members: three, policy: { admins: both } }],
+    troubles,
+  },
+  {
+    name: "a relay that lost the commit which brought a member in",
+    base: orphaned,
+    online: both,
+    steps: [],
+    victims: both,
+    standing: [{ group: "team", members: both }],
+    troubles,
+  },
+];
+
+failureTests("repair", repairs, WRITES);
+failureTests("restoration", restorations, WRITES);
