@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import { memoryStore } from "../../src/stores/memory.js";
 import { type Actor, connectAll, connected, eventually, makeGroup } from "./harness.js";
+import { RawMember } from "./raw-member.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
 
 const once = (actor: Actor, texts: readonly string[]) => {
@@ -111,4 +112,33 @@ it("what was sent before somebody joined does not come to them by it", async () 
     return failed.flatMap(({ ids }) => ids).length === 8 || undefined;
   });
   expect(eve.texts).toEqual(["welcome eve", "hello all"]);
+});
+
+it("two users find each other again when the relay hands out key packages of both that were used before", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const stores = { alice: memoryStore(), bob: memoryStore() };
+  let alice = await connected(relay, "alice", { store: stores.alice });
+  let bob = await connected(relay, "bob", { store: stores.bob });
+  const carol = await connected(relay, "carol");
+  // So that neither sees by their number that the relay has packages again that were used.
+  const mallory = await RawMember.connect(relay, "mallory");
+  for (const userId of ["alice", "bob"]) await mallory.client.request("fetchKeyPackages", { userId });
+  await backUp();
+  await carol.client.sendDirectMessage("alice", "uses a key package of alice");
+  await alice.message("uses a key package of alice");
+  await alice.client.sendDirectMessage("bob", "uses one of bob");
+  await bob.message("uses one of bob");
+  for (const { client } of [alice, bob, carol]) await client.close();
+  await restore();
+
+  // Each begins a conversation whose welcome the other cannot open.
+  alice = await connected(relay, "alice", { store: stores.alice });
+  await alice.client.sendDirectMessage("bob", "one");
+  await alice.event("receipt", ({ state }) => state === "sent");
+  bob = await connected(relay, "bob", { store: stores.bob });
+  await bob.client.sendDirectMessage("alice", "two");
+  await bob.event("receipt", ({ state }) => state === "sent");
+  await Promise.all([bob.message("one"), alice.message("two")]);
+  once(bob, ["one"]);
+  once(alice, ["two"]);
 });

@@ -32,6 +32,11 @@ export async function askAgain(
   if (listed.peer === undefined) {
     if (known === undefined || known.status === "ended") await ownRequests.askAgain(groupId);
   } else if (known === undefined) {
+    const earlier = registry.direct(listed.peer);
+    const { binding } = await context.relay.request("resolveDirect", { userId: listed.peer });
+    if (binding === undefined || !equalBytes(binding.groupId, groupId)) return;
+    // The other side writes there, and reads no more in the one before.
+    if (earlier !== undefined) return earlier.lose(undefined, true);
     const changes: Effect[] = [];
     beginAnew(context, { change: (...more) => void changes.push(...more) }, listed.peer);
     await context.write(changes);
