@@ -4,7 +4,7 @@ import { encode } from "../codec/writer.js";
 import { sha256 } from "../crypto/hash.js";
 import { sha256Now } from "../crypto/node-hash.js";
 import { contentDigestInput, type EntryContent, encodeAccessChange } from "../wire/entries.js";
-import type { Cursor, LogId } from "../wire/identifiers.js";
+import { type Cursor, type LogId, START } from "../wire/identifiers.js";
 import { EntryKind, LogKind, MAX_CHUNK_BYTES } from "../wire/protocol.js";
 import type { RefusalCode } from "../wire/refusals.js";
 import {
@@ -101,24 +101,26 @@ export async function beginAppend(
   };
 }
 
-/** Where a reader at `cursor` goes on, if the log is as it knows it. */
+/** Where a reader at `cursor` goes on, if the log is as it knows it; it may read what comes after `first`. */
 async function placeOf(
   storage: RelayStorage,
   log: LogId,
   cursor: Cursor,
   head: LogHead,
-  last: Cursor,
+  [first, last]: readonly [Cursor, Cursor],
 ): Promise<Cursor> {
   if (cursor.seq > last.seq) refuse("cursor-mismatch", "the cursor lies behind the log's head");
   const beginning: Cursor = { seq: head.first - 1, digest: head.tail };
-  if (cursor.seq === 0 && log.kind !== LogKind.group && cursor.digest.every((byte) => byte === 0))
-    return beginning;
+  if (isStart(cursor)) return first.seq > beginning.seq ? first : beginning;
+  if (cursor.seq < first.seq) refuse("gap", "the log begins later for this device");
   if (cursor.seq < beginning.seq) refuse("gap", "the log begins later");
   const known = cursor.seq === beginning.seq ? beginning : await storage.entry(log, cursor.seq);
   if (known === undefined) refuse("gap", "the log begins later");
   if (!equalBytes(known.digest, cursor.digest)) refuse("cursor-mismatch", "the cursor's digest is another");
   return cursor;
 }
+
+const isStart = ({ seq, digest }: Cursor) => seq === 0 && digest.every((byte) => byte === 0);
 
 async function subscribe(
   context: OperationContext,
@@ -127,6 +129,7 @@ async function subscribe(
   const { storage, sender } = context;
   const { log, cursor } = body;
   const head = await storage.head(log);
+  let first = START;
   let last: Cursor = { seq: head.seq, digest: head.digest };
   if (log.kind === LogKind.inbox) {
     if (!equalBytes(log.id, sender.deviceId)) refuse("forbidden", "the inbox is another device's");
@@ -135,13 +138,13 @@ async function subscribe(
     const access = await storage.access(log.id, sender.deviceId);
     if (access === undefined) refuse("not-a-member", "the device has no access to the group");
     if (log.kind === LogKind.group) {
+      first = access.from;
       last = access.until ?? last;
-      if (cursor.seq < access.from.seq) refuse("gap", "the log begins later for this device");
     } else if (access.until !== undefined || access.leavingSince > 0) {
       refuse("not-a-member", "the device has no access to the group");
     }
   }
-  const from = await placeOf(storage, log, cursor, head, last);
+  const from = await placeOf(storage, log, cursor, head, [first, last]);
   context.subscribe(log, from.seq);
   return { head: last, from };
 }

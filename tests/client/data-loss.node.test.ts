@@ -1,6 +1,10 @@
 import { expect, it } from "vitest";
+import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
+import { after, keys } from "../../src/relay/embedded/keys.js";
+import { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
 import { memoryStore } from "../../src/stores/memory.js";
-import { type Actor, connectAll, connected, eventually, makeGroup } from "./harness.js";
+import { LogKind } from "../../src/wire/protocol.js";
+import { type Actor, connectAll, connected, eventually, makeGroup, startRelay } from "./harness.js";
 import { RawMember } from "./raw-member.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
 
@@ -141,4 +145,38 @@ it("two users find each other again when the relay hands out key packages of bot
   await Promise.all([bob.message("one"), alice.message("two")]);
   once(bob, ["one"]);
   once(alice, ["two"]);
+});
+
+it("a group goes on though the backup's log begins after everything that its members could name a place by", async () => {
+  const kv = new MemoryKv();
+  const relay = await startRelay({
+    storage: new EmbeddedStorage(kv),
+    limits: { maintenanceInterval: 20 },
+  });
+  const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+  await makeGroup("team", [alice, bob]);
+  for (const text of numbered("old", 3)) await alice.client.sendGroupMessage("team", text);
+  await bob.count(3);
+  const [group] = (await relay.running.groups()).items;
+  const id = Uint8Array.from(Buffer.from(group?.groupId ?? "", "hex"));
+  // All of it is acknowledged, and dropped.
+  const prefix = keys.entries({ kind: LogKind.group, id });
+  await eventually(async () => [...kv.range(prefix, after(prefix))].length === 0);
+  const backup = new MemoryKv();
+  await backup.write(new Map(kv.range("", "\u{ffff}")));
+  await alice.client.promote("team", "bob");
+  await alice.client.sendGroupMessage("team", "lost");
+  await bob.message("lost");
+  await relay.restart({ storage: new EmbeddedStorage(backup) });
+  await alice.client.sendGroupMessage("team", "after");
+  await bob.message("after");
+  await bob.client.sendGroupMessage("team", "bob too");
+  await alice.message("bob too");
+  once(bob, ["lost", "after"]);
+  await eventually(async () => (await alice.client.members("team")).every(({ admin }) => admin));
+  for (const actor of [alice, bob]) {
+    expect(actor.all("groupLeave")).toEqual([]);
+    expect(actor.all("undecryptable")).toEqual([]);
+    expect(new Set(actor.errors)).toEqual(new Set(["data-lost"]));
+  }
 });

@@ -149,12 +149,13 @@ export class Conversation {
     const answered = this.#following.ask();
     try {
       const { cursor } = this.#state.place;
-      const { head } = await this.#context.relay.request("subscribe", { log: this.log, cursor });
+      const { head, from } = await this.#context.relay.request("subscribe", { log: this.log, cursor });
       if (head.seq < cursor.seq)
         throw new SubrosaError(
           "protocol-error",
           "the relay names an end of a log before what was read of it",
         );
+      if (from.seq !== cursor.seq) throw new SubrosaError("gap", "the log begins later");
       this.#follow(head.seq);
     } catch (error) {
       await this.#subscribeFailed(error);

@@ -54,12 +54,16 @@ export class Restorer {
       for (let at = places.length - 1; at >= 0; at--) {
         const cursor = places[at] as Cursor;
         if (cursor.seq >= place.cursor.seq && cursor.seq > 0) continue;
-        const head = await this.#headFrom(cursor);
-        if (head === undefined) continue;
+        const found = await this.#subscribe(cursor);
+        if (found === undefined) continue;
+        const { head, from } = found;
         this.#kept = kept;
         this.#present.clear();
-        step.moveTo(cursor);
-        step.setRecord({ restoration: { from: cursor.seq, until: head, matched: at } });
+        // What the relay has dropped from its beginning, this device has acknowledged, and so processed.
+        const dropped = kept.filter((one) => one.cursor.seq <= from.seq).length;
+        const matched = at === 0 ? dropped : at;
+        step.moveTo(from, places[matched]);
+        step.setRecord({ restoration: { from: from.seq, until: head.seq, matched } });
         for (const intent of this.#conversation.intents()) {
           // A commit may be in the log: its keys are the only ones to enter the epoch that it leads to.
           if (intent.sealed !== undefined && intent.sealed.kind !== EntryKind.commit) {
@@ -67,7 +71,7 @@ export class Restorer {
           }
         }
         this.#context.report(new SubrosaError("data-lost", "the relay has lost the end of a group's log"));
-        return head;
+        return head.seq;
       }
       return undefined;
     });
@@ -86,26 +90,26 @@ export class Restorer {
       const digest = await contentDigest(content);
       const digests = await Promise.all(kept.map((one) => contentDigest(one.content)));
       const index = digests.findIndex((one) => equalBytes(one, digest));
-      const head = index < 0 ? undefined : await this.#headFrom(at);
-      if (head === undefined) return false;
+      const found = index < 0 ? undefined : await this.#subscribe(at);
+      if (found === undefined) return false;
       this.#kept = undefined;
       this.#present.clear();
       step.moveTo(at);
       step.setRecord({
         status: "active",
         repair: undefined,
-        restoration: { from: at.seq, until: head, matched: index + 1 },
+        restoration: { from: at.seq, until: found.head.seq, matched: index + 1 },
       });
       step.change(...changes);
       return true;
     });
   }
 
-  /** The head of the log, if the relay knows this place in it. */
-  async #headFrom(cursor: Cursor): Promise<number | undefined> {
+  /** The head of the log, if the relay knows this place in it, and the place itself: START stands for its beginning. */
+  async #subscribe(cursor: Cursor): Promise<{ readonly head: Cursor; readonly from: Cursor } | undefined> {
     const { log } = this.#conversation;
     try {
-      return (await this.#context.relay.request("subscribe", { log, cursor })).head.seq;
+      return await this.#context.relay.request("subscribe", { log, cursor });
     } catch (error) {
       if (!SubrosaError.is(error) || (error.code !== "cursor-mismatch" && error.code !== "gap")) throw error;
       return undefined;

@@ -90,9 +90,9 @@ export class Step {
     this.setRecord({ status });
   }
 
-  /** Where the log goes on, of which the relay has lost a part. */
-  moveTo(cursor: Cursor): void {
-    this.#place = { ...this.#place, cursor, handshake: cursor };
+  /** Where the log goes on, of which the relay has lost a part; `handshake`: the last handshake entry up to there. */
+  moveTo(cursor: Cursor, handshake = cursor): void {
+    this.#place = { ...this.#place, cursor, handshake };
   }
 
   /** Moves behind an entry; `handshake` if the append rule counts it. */
