@@ -83,6 +83,8 @@ const TOO_LATE: readonly ErrorCode[] = [
   "gap",
   "connection-failed",
   "name-taken",
+  // The network kept back what the relay had sent.
+  "timeout",
 ];
 
 /** Events that say that something is wrong. */
@@ -373,6 +375,8 @@ async function disagreements(world: World, log: LogTruth): Promise<string[]> {
         problems.push(`${user} has ${name} ${status}, and is no member`);
       continue;
     }
+    // It came by a name that had gone to another group by then, and was told so.
+    if (state === undefined && wasTold(device, "name-taken")) continue;
     if (state?.group === undefined || (status !== "active" && status !== "invited")) {
       problems.push(`${user} is a member of ${name}, and has it ${status}`);
       continue;
@@ -389,6 +393,9 @@ async function disagreements(world: World, log: LogTruth): Promise<string[]> {
   if (!log.isClosed) problems.push(...accessProblems(world, log, members, name));
   return problems;
 }
+
+const wasTold = ({ events }: Device, code: ErrorCode) =>
+  events.some(({ name, event }) => name === "error" && (event as SubrosaError).code === code);
 
 /** The relay lets in who is a member. */
 function accessProblems(world: World, log: LogTruth, members: readonly string[], name: string): string[] {

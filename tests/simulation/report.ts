@@ -39,8 +39,12 @@ export async function runSeeds(
 export const failed = (results: readonly RunResult[]) =>
   results.filter(({ problems }) => problems.length > 0);
 
-function inOneLine({ seed, problems, clients, operations, messages, steps }: RunResult): string {
-  const outcome = problems.length === 0 ? "ok" : "FAILED";
+/** Faults after which less is promised. */
+const LOSSES: readonly FaultKind[] = ["relay's old backup restored", "device's disk set back"];
+
+function inOneLine({ seed, problems, clients, operations, messages, steps, faults }: RunResult): string {
+  const losses = LOSSES.filter((kind) => faults.has(kind)).map((kind) => `, ${kind}`);
+  const outcome = `${problems.length === 0 ? "ok" : "FAILED"}${losses}`;
   return `seed ${seed}: ${clients} clients, ${operations} operations, ${messages} messages, ${steps} steps: ${outcome}`;
 }
 

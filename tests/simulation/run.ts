@@ -42,7 +42,8 @@ const GROUPS = ["reds", "blues", "greens"];
 const OTHER_NAME = "greys";
 /** Longer than any delay of a client but the longest between two attempts to connect. */
 const HEALING = 15_000;
-const HEALING_LIMIT = 240_000;
+/** As long as it takes a member to give up waiting for others, several times over. */
+const HEALING_LIMIT = 600_000;
 
 /** One history of many clients, all of which follows from the seed. */
 export async function runSeed(seed: number, options: RunOptions = {}): Promise<RunResult> {
@@ -291,7 +292,10 @@ function isSettled(world: World, users: readonly string[]): boolean {
     const asking = place.under(layout.joins).some(([key]) => {
       return !world.truth.logs.get(key.slice(layout.joins.length))?.isClosed;
     });
-    const waiting = asking || left.some((prefix) => place.under(prefix).length > 0);
+    const repairing = place
+      .under(layout.conversations)
+      .some(([, stored]) => decode(decodeConversationRecord, stored).status === "repairing");
+    const waiting = asking || repairing || left.some((prefix) => place.under(prefix).length > 0);
     return life?.client.state === "connected" && !waiting;
   });
 }
