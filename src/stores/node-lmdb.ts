@@ -34,8 +34,17 @@ interface Databases {
   readonly keys: Bytewise;
 }
 
-/** Files that this process has open: another module instance or process is found by its sign of life. */
-const openFiles = new Set<string>();
+const OPEN_FILES = Symbol.for("subrosa.open-files");
+
+/**
+ * Files that this thread has open, by whichever copy of this package; others are found by their sign of life. To ask for
+ * that takes a second database on the file, which would wait for the lock of LMDB in the one thread that gives it back.
+ */
+function openFiles(): Set<string> {
+  const shared = globalThis as { [OPEN_FILES]?: Set<string> };
+  shared[OPEN_FILES] ??= new Set();
+  return shared[OPEN_FILES];
+}
 
 /**
  * A store in a folder of this machine, created if it is missing, for any number of names: one LMDB file each.
@@ -91,12 +100,12 @@ async function openFile(
   storeKey: CryptoKey,
   liveness: boolean,
 ): Promise<StoreSession> {
-  if (liveness && openFiles.has(file)) throw inUse();
-  if (liveness) openFiles.add(file);
+  if (liveness && openFiles().has(file)) throw inUse();
+  if (liveness) openFiles().add(file);
   let databases: Databases | undefined;
   let life: LifeSign | undefined;
   const release = async () => {
-    openFiles.delete(file);
+    openFiles().delete(file);
     await life?.stop();
     await databases?.env.close();
   };

@@ -1,8 +1,10 @@
 import { cp } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
+import { SerialQueue } from "../../src/base/serial-queue.js";
 import { memoryStore, SubrosaError } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
 import { openLmdbStore } from "../../src/stores/node-lmdb.js";
+import type { Store } from "../../src/stores/store.js";
 import { decodeClientFrame } from "../../src/wire/frames.js";
 import { type Actor, connected, makeActor, startRelay, temporaryFolder } from "./harness.js";
 
@@ -13,6 +15,27 @@ async function codeOf(promise: Promise<unknown>): Promise<string | undefined> {
   } catch (error) {
     return SubrosaError.is(error) ? error.code : String(error);
   }
+}
+
+/**
+ * Opens stores in one folder that look dead to each other, as one does that was stopped for long. They take turns:
+ * LMDB's lock is given back in the thread that writes, which is the one that would wait for it.
+ */
+function stopped(folder: string): () => Promise<Store> {
+  const turns = new SerialQueue();
+  return async () => {
+    const store = await openLmdbStore(folder, {}, { liveness: false });
+    return {
+      open: (name, options) =>
+        turns.run(async () => {
+          const session = await store.open(name, options);
+          const { write, close } = session;
+          session.write = (changes) => turns.run(() => write.call(session, changes));
+          session.close = () => turns.run(() => close.call(session));
+          return session;
+        }),
+    };
+  };
 }
 
 /** A relay that notes who sends what after the login. */
@@ -49,8 +72,7 @@ describe("a second client on one store", () => {
   it("that takes a store over ends the first, whose writes change nothing any more", async () => {
     const relay = await startRelay();
     const folder = await temporaryFolder();
-    // Without its sign of life a client looks dead, as one does that was stopped for long.
-    const open = () => openLmdbStore(folder, {}, { liveness: false });
+    const open = stopped(folder);
     const first = await connected(relay, "alice", { store: await open() });
     const bob = await connected(relay, "bob");
     await exchange(first, bob, "one");
@@ -72,7 +94,7 @@ describe("a second client on one store", () => {
   it("that takes a store over stops the first from acknowledging what it receives", async () => {
     const relay = await startRelay();
     const folder = await temporaryFolder();
-    const open = () => openLmdbStore(folder, {}, { liveness: false });
+    const open = stopped(folder);
     const first = await connected(relay, "alice", { store: await open() });
     const bob = await connected(relay, "bob");
     await exchange(first, bob, "one");

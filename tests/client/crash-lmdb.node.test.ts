@@ -24,17 +24,24 @@ beforeAll(() =>
 );
 afterAll(() => rm(outDir, { recursive: true, force: true }));
 
+/** How long a client may take to come to its end, in milliseconds. */
+const PATIENCE = 60_000;
+
 /** Runs a client to its end; the lines that it printed, and whether it was killed. */
 function runClient(...args: string[]): Promise<{ lines: string[]; killed: boolean }> {
-  const child = spawn(process.execPath, [script, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, [script, ...args], {
+    stdio: ["ignore", "pipe", "inherit"],
+    timeout: PATIENCE,
+  });
   let output = "";
   child.stdout.on("data", (data) => {
     output += data;
   });
-  return new Promise((resolve) =>
-    child.once("close", (_code, signal) =>
-      resolve({ lines: output.split("\n").slice(0, -1), killed: signal === "SIGKILL" }),
-    ),
+  return new Promise((resolve, reject) =>
+    child.once("close", (_code, signal) => {
+      if (signal === "SIGTERM") reject(new Error(`a client did not come to its end, but said:\n${output}`));
+      resolve({ lines: output.split("\n").slice(0, -1), killed: signal === "SIGKILL" });
+    }),
   );
 }
 

@@ -2,7 +2,7 @@ import { chmod, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as lmdb from "lmdb";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { toHex, toUtf8 } from "../../../src/base/encoding.js";
 import type { SubrosaError } from "../../../src/base/errors.js";
 import { sha256 } from "../../../src/crypto/hash.js";
@@ -214,6 +214,22 @@ describe("openStore", () => {
     await expect(other.open("alice")).rejects.toEqual(code("store-in-use"));
     await session.close();
     await (await other.open("alice")).close();
+  });
+
+  it("refuses what another copy of the package has open in this thread, without a look into its database", async () => {
+    const session = await (await openStore(folder)).open("alice");
+    // Who looked would find nobody there; and while the other writes, would never come back.
+    const path = await fileOf(folder, "alice");
+    const env = lmdb.open({ path, noSubdir: true, overlappingSync: false, maxDbs: 4, encoding: "binary" });
+    await env.openDB<string, string>({ name: "meta", encoding: "string" }).remove("holder");
+    await env.close();
+    vi.resetModules();
+    const copy: typeof import("../../../src/node.js") = await import("../../../src/node.js");
+    expect(copy.openStore).not.toBe(openStore);
+    await expect((await copy.openStore(folder)).open("alice")).rejects.toEqual(code("store-in-use"));
+    await session.write([{ put: "message/1", value: toUtf8("still the owner") }]);
+    await session.close();
+    await (await (await copy.openStore(folder)).open("alice")).close();
   });
 
   it("holds neither values nor keys in its files, and a search that would find them finds a canary", async () => {
