@@ -167,6 +167,7 @@ export class Conversation {
   #follow(head: number): void {
     this.#absentSince = undefined;
     this.#following.begin(head);
+    this.#doubt();
     this.#proceed();
   }
 
