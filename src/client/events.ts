@@ -172,7 +172,8 @@ export interface ClientEvents {
   };
   /**
    * An entry of a conversation could not be read; or, with `missed`, a group was repaired after this device could not
-   * read it for a while: so many messages at most went by. `payload`: the ciphertext, unless it is larger than 64 KiB.
+   * read it for a while: so many messages at most went by. `payload`: the ciphertext, unless it is larger than 64 KiB;
+   * who is told of an entry only after a restart gets `missed` instead, 1.
    */
   undecryptable: {
     readonly group?: string;

@@ -18,7 +18,7 @@ import { AUTHENTICATED_DATA_VERSION, messageAuthenticatedData } from "./access.j
 import { acquaint } from "./acquaintance.js";
 import { checkCommit, pendingLeaves } from "./commit-rules.js";
 import { contentOf } from "./content.js";
-import { announceCommit, announceEnd, deliver, oweReceipt } from "./effects.js";
+import { announceCommit, announceEnd, deliver, groupField, oweReceipt } from "./effects.js";
 import { keepHead } from "./gossip.js";
 import { isByLaterState } from "./later-state.js";
 import { authenticate, leafAt, usersOf } from "./leaves.js";
@@ -86,12 +86,10 @@ export async function receiveEntry(
 }
 
 function refused(context: Context, step: Step, content: EntryContent, error: SubrosaError): Outcome {
-  const subject = step.record.subject;
-  const group = subject.kind === "group" ? { group: subject.name } : {};
   if (content.kind === EntryKind.application || content.kind === EntryKind.close) {
-    step.after(() =>
-      context.emit("undecryptable", { ...group, reason: error.code, ...payloadOf(content.payload) }),
-    );
+    const { changes, tell } = context.failures.missed(error.code, 1, groupField(step).group);
+    step.change(...changes);
+    step.after(() => tell(payloadOf(content.payload)));
     if (content.kind === EntryKind.application) step.noteReadable(false);
     return "unreadable";
   }

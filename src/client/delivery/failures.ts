@@ -7,6 +7,7 @@ import { decodeName, encodeName } from "../../wire/identifiers.js";
 import type { Context, Effect } from "../context.js";
 import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
 import { codeOf } from "../conversation/record.js";
+import type { ClientEvents } from "../events.js";
 import { layout } from "../layout.js";
 
 /** A message that was given up; or, with `missed`, so many that went by while this device could not read. */
@@ -16,6 +17,8 @@ interface Failure {
   readonly code: ErrorCode;
   readonly missed: number;
 }
+
+type Found = Pick<ClientEvents["undecryptable"], "missed" | "payload">;
 
 function encodeFailure(writer: Writer, { id, group, code, missed }: Failure): void {
   writer.u8(2).fixed(fromHex(id)).optional(group, encodeName);
@@ -56,14 +59,14 @@ export class Failures {
     return this.#note({ id: toHex(id), group, code, missed: 0 });
   }
 
-  /** Messages of others went by, `missed` at most: the same for them. */
-  missed(code: ErrorCode, missed: number, group?: string): { changes: Effect[]; tell: () => void } {
+  /** Messages of others went by, `missed` at most: the same for them. What there is of one can be told with it. */
+  missed(code: ErrorCode, missed: number, group?: string) {
     return this.#note({ id: toHex(this.#context().randomId(MESSAGE_ID_LENGTH)), group, code, missed });
   }
 
-  #note(failure: Failure): { changes: Effect[]; tell: () => void } {
+  #note(failure: Failure): { changes: Effect[]; tell: (found?: Found) => void } {
     const change = { put: layout.failure(failure.id), value: encode(encodeFailure, failure) };
-    return { changes: [change], tell: () => this.#tell(failure) };
+    return { changes: [change], tell: (found) => this.#tell(failure, found) };
   }
 
   /** Tells what an earlier process gave up and could not tell any more. */
@@ -73,10 +76,10 @@ export class Failures {
     for (const failure of left) this.#tell(failure);
   }
 
-  #tell({ id, group, code, missed }: Failure): void {
+  #tell({ id, group, code, missed }: Failure, found: Found = { missed }): void {
     const { identity, emit, background } = this.#context();
     const from = group === undefined ? {} : { group };
-    if (missed > 0) emit("undecryptable", { ...from, reason: code, missed });
+    if (missed > 0) emit("undecryptable", { ...from, reason: code, ...found });
     else emit("receipt", { ids: [id], by: identity.userId, ...from, state: "failed", code });
     this.#told.push({ delete: layout.failure(id) });
     if (this.#told.length === 1) background(this.#forget());
