@@ -46,7 +46,7 @@ function runClient(...args: string[]): Promise<{ lines: string[]; killed: boolea
 }
 
 it("loses and repeats nothing when its process is killed at any write to LMDB", {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const relay = await startRelay();
   const bob = await connected(relay, "bob");
