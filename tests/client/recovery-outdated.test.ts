@@ -1,5 +1,6 @@
 import { cp } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
+import { JOIN_MODES } from "../../src/client/conversation/policy.js";
 import type { SubrosaError } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
 import {
@@ -80,23 +81,33 @@ describe("an older copy of a store", () => {
     expect(alice.texts.filter((text) => text === "one from bob")).toEqual([]);
   });
 
-  it("of the only admin: the members take the new device in, and it is the admin again", async () => {
-    const relay = await startRelay();
-    const [bob, carol] = [await connected(relay, "bob"), await connected(relay, "carol")];
-    const { copy } = await copied(
-      relay,
-      (alice) => makeGroup("team", [alice, bob, carol]),
-      (alice) => exchange(alice, bob, "two"),
-    );
-    const alice = makeActor(relay, "alice", { store: await openStore(copy) });
-    await alice.client.connect();
-    await alice.event("storeRecovered");
-    await alice.client.sendGroupMessage("team", "back again");
-    await Promise.all([bob.message("back again"), carol.message("back again")]);
-    await settledMembers("team", [alice, bob, carol]);
-    await alice.client.remove("team", "carol");
-    expect(await carol.event("groupLeave")).toMatchObject({ group: "team", reason: "removed", by: "alice" });
-  });
+  it.each(JOIN_MODES)(
+    "of the only admin: the members take the new device in, and it is the admin again (%s)",
+    async (join) => {
+      const relay = await startRelay();
+      const [bob, carol] = [await connected(relay, "bob"), await connected(relay, "carol")];
+      const { copy } = await copied(
+        relay,
+        async (alice) => {
+          await makeGroup("team", [alice, bob, carol]);
+          await alice.client.setJoinMode("team", join);
+        },
+        (alice) => exchange(alice, bob, "two"),
+      );
+      const alice = makeActor(relay, "alice", { store: await openStore(copy) });
+      await alice.client.connect();
+      await alice.event("storeRecovered");
+      await alice.client.sendGroupMessage("team", "back again");
+      await Promise.all([bob.message("back again"), carol.message("back again")]);
+      await settledMembers("team", [alice, bob, carol]);
+      await alice.client.remove("team", "carol");
+      expect(await carol.event("groupLeave")).toMatchObject({
+        group: "team",
+        reason: "removed",
+        by: "alice",
+      });
+    },
+  );
 
   it("takes the place of the original, which is told so and never comes back by itself", async () => {
     const relay = await startRelay();

@@ -243,9 +243,9 @@ export class JoinRequests {
     this.#shown.add(id);
     const policy = policyIn(state.group);
     if (policy.kind !== "group") return;
-    const isHopeless = policy.join === "closed" || isBanned(policy, request.userId);
     // Who was removed meanwhile has nothing to be repaired, and was told so by this.
-    if (isHopeless || request.replaces !== undefined) return this.#reject(requestId, request);
+    const isHopeless = !isOwnDevice && (policy.join === "closed" || request.replaces !== undefined);
+    if (isHopeless || isBanned(policy, request.userId)) return this.#reject(requestId, request);
     if (policy.join === "open" || isOwnDevice) {
       return this.#admitInTurn(requestId, request);
     }
