@@ -375,8 +375,8 @@ async function disagreements(world: World, log: LogTruth): Promise<string[]> {
         problems.push(`${user} has ${name} ${status}, and is no member`);
       continue;
     }
-    // It came by a name that had gone to another group by then, and was told so.
-    if (state === undefined && wasTold(device, "name-taken")) continue;
+    // It came by a name that had gone to another group by then, and was told so; or its disk knows nothing of it any more.
+    if (state === undefined && (wasTold(device, "name-taken") || device.setBack)) continue;
     if (state?.group === undefined || (status !== "active" && status !== "invited")) {
       problems.push(`${user} is a member of ${name}, and has it ${status}`);
       continue;
