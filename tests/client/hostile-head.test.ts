@@ -60,7 +60,7 @@ async function isNoticed(within: number): Promise<void> {
   expect(connector.connections).toBe(connections);
   await pass(10);
   expect(bob.errors.slice(errors)).toEqual(["timeout"]);
-  expect(connector.connections).toBe(connections + 1);
+  await eventually(() => connector.connections === connections + 1);
   expect(bob.all("disconnect").at(-1)).toMatchObject({ willReconnect: true });
   await alice.message(await say("free"));
   expect(alice.texts).not.toContain(held);
@@ -175,6 +175,47 @@ describe("a relay that claims more of a log than it sends", () => {
       return [];
     };
     await isNoticed(20);
+    await goesOn();
+  });
+});
+
+describe("a connection on which something of a log has not come", () => {
+  it("and which is dead is replaced as such, and the relay not blamed", async () => {
+    await lie(undefined, higher);
+    // It has come to that by now.
+    await bob.client.blocked();
+    const { connections } = connector;
+    const errors = bob.errors.length;
+    const isDead = () => connector.connections === connections;
+    connector.tamper = { fromRelay: () => (isDead() ? [] : undefined) };
+    await clock.skip(28_000, () => new Promise((resolve) => setImmediate(resolve)));
+    await eventually(() => !isDead());
+    await goesOn();
+    expect(bob.errors.slice(errors)).toEqual([]);
+  });
+
+  it("and on which nothing else is answered but pings is replaced within 50 s", async () => {
+    await lie(undefined, higher);
+    // It has come to that by now.
+    await bob.client.blocked();
+    const { connections } = connector;
+    const errors = bob.errors.length;
+    let unanswered = 0;
+    connector.tamper = {
+      fromClient(frame) {
+        if (frame.type === "ping") unanswered++;
+        return undefined;
+      },
+      fromRelay(frame) {
+        if (frame.type === "pong") unanswered--;
+        return frame.type === "pong" || connector.connections > connections ? undefined : [];
+      },
+    };
+    const pass = (ms: number) => clock.skip(ms, () => eventually(() => unanswered === 0));
+    await pass(47_000);
+    expect([connector.connections, bob.errors.length]).toEqual([connections, errors]);
+    await pass(4_000);
+    expect(bob.errors.slice(errors)).toEqual(["timeout"]);
     await goesOn();
   });
 });

@@ -11,6 +11,8 @@ const MAX_REREAD_DELAY = 10_000;
  */
 const OWED_WITHIN = 20_000;
 const MAX_OWED_WITHIN = 320_000;
+/** How long it may then answer nothing: longer than it takes to notice that a connection is dead. */
+const ANSWERED_WITHIN = 30_000;
 
 /** What a conversation is to the following of its log. */
 export interface Followed {
@@ -123,11 +125,39 @@ export class Following {
     return this.#subscribed && (isStale || this.#head > Math.max(this.#arrived, position));
   }
 
-  /** A session in which that much is missing is none: the next may do better. */
+  /** What was cut off here, because too much came, is not late. */
+  get #isLate(): boolean {
+    return this.#isOwed && !this.#context.relay.isCut(this.#followed.log);
+  }
+
+  /**
+   * What was owed has not come: if the relay answers what it is asked after it, or nothing for longer than a connection is
+   * dead unseen, it keeps this back. Else the connection is slow or dead, which is nobody's lie.
+   */
   #overdue(): void {
+    const { relay, clock } = this.#context;
+    if (!this.#isLate) {
+      this.heard();
+      return;
+    }
+    let isWaiting = true;
+    const late = () => {
+      if (isWaiting) this.#late();
+    };
+    const cancel = clock.after(ANSWERED_WITHIN, late);
+    this.#cancelOwed = () => {
+      isWaiting = false;
+      cancel();
+    };
+    // What has the shortest answer.
+    void relay.request("listBlocked", {}).then(late, late);
+  }
+
+  /** A session in which that much is missing is none: the next may do better. */
+  #late(): void {
     const { relay, report } = this.#context;
-    // What was cut off here, because too much came, is not late.
-    if (!this.#isOwed || relay.isCut(this.#followed.log)) {
+    this.#cancelOwed?.();
+    if (!this.#isLate) {
       this.heard();
       return;
     }
