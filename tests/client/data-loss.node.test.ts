@@ -7,6 +7,7 @@ import { LogKind } from "../../src/wire/protocol.js";
 import { type Actor, connectAll, connected, eventually, makeGroup, startRelay } from "./harness.js";
 import { RawMember } from "./raw-member.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
+import { TamperedConnector } from "./tamper.js";
 
 const once = (actor: Actor, texts: readonly string[]) => {
   for (const text of texts) {
@@ -116,6 +117,43 @@ it("what was sent before somebody joined does not come to them by it", async () 
     return failed.flatMap(({ ids }) => ids).length === 8 || undefined;
   });
   expect(eve.texts).toEqual(["welcome eve", "hello all"]);
+});
+
+it("messages follow a handshake that is put back, also if the log shows it before the relay has answered", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const stores = { alice: memoryStore(), bob: memoryStore() };
+  let alice = await connected(relay, "alice", { store: stores.alice });
+  let bob = await connected(relay, "bob", { store: stores.bob });
+  await makeGroup("team", [alice, bob]);
+  await backUp();
+  await bob.client.close();
+  await alice.client.setJoinMode("team", "closed");
+  const id = await alice.client.sendGroupMessage("team", "lost");
+  await alice.receipts([id], "sent");
+  await alice.client.close();
+  await restore();
+
+  let [asked, shown, read] = [-1, 0, 0];
+  let answer: Uint8Array<ArrayBuffer> | undefined;
+  const connector = new TamperedConnector({
+    fromClient(frame) {
+      if (frame.type === "request" && frame.name === "append" && asked < 0) asked = frame.id;
+      if (frame.type === "ack" && frame.log.kind === LogKind.group) read = frame.cursor.seq;
+      return undefined;
+    },
+    fromRelay(frame, bytes) {
+      if (frame.type === "entries" && asked >= 0) shown ||= frame.entries.at(-1)?.seq ?? 0;
+      if (frame.type !== "reply" || frame.id !== asked || answer !== undefined) return undefined;
+      answer = bytes.slice();
+      return [];
+    },
+  });
+  alice = await connected(relay, "alice", { store: stores.alice, seams: { connector, random: () => 0.1 } });
+  await eventually(() => answer !== undefined && shown > 0 && read >= shown);
+  connector.inject(answer as unknown as Uint8Array<ArrayBuffer>);
+  await alice.receipts([id], "sent");
+  bob = await connected(relay, "bob", { store: stores.bob });
+  await bob.message("lost");
 });
 
 it("two users find each other again when the relay hands out key packages of both that were used before", async () => {

@@ -33,6 +33,8 @@ export class Restorer {
   #cancelWait: (() => void) | undefined;
   #cancelPatience: (() => void) | undefined;
   #putting = false;
+  /** The log was read to its end while an entry was being put back. */
+  #again = false;
   /** The entry whose maker has been waited for. */
   #waited: KeptHandshake | undefined;
 
@@ -161,7 +163,11 @@ export class Restorer {
   /** The log was read to its end: puts back the next entry that is missing, or what is left to do. */
   async proceed(): Promise<void> {
     const { restoration } = this.#conversation.state.record;
-    if (restoration === undefined || this.#putting) return;
+    if (restoration === undefined) return;
+    if (this.#putting) {
+      this.#again = true;
+      return;
+    }
     const kept = await this.#load();
     const next = kept[restoration.matched];
     if (next === undefined) return this.#finish();
@@ -209,6 +215,9 @@ export class Restorer {
       this.#proceedLater();
     } finally {
       this.#putting = false;
+      // The log may have shown the entry before the relay answered.
+      if (this.#again) this.#context.background(this.proceed());
+      this.#again = false;
     }
   }
 
