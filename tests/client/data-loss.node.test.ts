@@ -119,6 +119,31 @@ it("what was sent before somebody joined does not come to them by it", async () 
   expect(eve.texts).toEqual(["welcome eve", "hello all"]);
 });
 
+it("who comes back to a group that was deleted before its log was what it had been is told what that lost", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const stores = { alice: memoryStore(), bob: memoryStore() };
+  let alice = await connected(relay, "alice", { store: stores.alice });
+  let bob = await connected(relay, "bob", { store: stores.bob });
+  await makeGroup("team", [alice, bob]);
+  await bob.client.sendGroupMessage("team", "kept");
+  await alice.message("kept");
+  await sent(bob, 1);
+  await backUp();
+  await alice.client.close();
+  const lost = await bob.client.sendGroupMessage("team", "lost");
+  await bob.receipts([lost], "sent");
+  await bob.client.close();
+  await restore();
+  alice = await connected(relay, "alice", { store: stores.alice });
+  await alice.client.deleteGroup("team");
+  bob = await connected(relay, "bob", { store: stores.bob });
+  await bob.event("groupDeleted");
+  await bob.event("receipt", ({ state }) => state === "failed");
+  const failed = bob.all("receipt").filter(({ state }) => state === "failed");
+  expect(failed.map(({ ids, code }) => [ids, code])).toEqual([[[lost], "data-lost"]]);
+  expect(alice.texts).toEqual([]);
+});
+
 it("messages follow a handshake that is put back, also if the log shows it before the relay has answered", async () => {
   const { relay, backUp, restore } = await relayWithBackups();
   const stores = { alice: memoryStore(), bob: memoryStore() };

@@ -7,10 +7,10 @@ import { EntryKind, isHandshake } from "../../wire/protocol.js";
 import type { Context, Effect } from "../context.js";
 import { layout } from "../layout.js";
 import type { Conversation } from "./conversation.js";
-import { type KeptHandshake, keptHandshakes, keptMessages } from "./journal.js";
+import { type KeptHandshake, type KeptMessage, keptHandshakes, keptMessages } from "./journal.js";
 import { contentDigest } from "./log-digest.js";
 import { failKept, unseal } from "./own-entries.js";
-import type { Restoration } from "./record.js";
+import type { ConversationRecord, Restoration } from "./record.js";
 import { loseKeys } from "./repair.js";
 import type { Step } from "./step.js";
 
@@ -223,13 +223,10 @@ export class Restorer {
 
   /** Everybody is where the log is again: what it lost of this device's messages is sent once more. */
   async #finish(): Promise<void> {
-    const { groupId, grownAt } = this.#conversation.state.record;
-    const kept = await keptMessages(this.#context.store, groupId);
-    await this.#conversation.step((step) => {
-      const { restoration } = step.record;
+    await this.#conversation.step(async (step) => {
+      const { restoration, groupId, grownAt } = step.record;
       if (restoration === undefined) return;
-      for (const message of kept) {
-        if (message.seq <= restoration.from || this.#present.has(toHex(message.entryId))) continue;
+      for (const message of await this.#missing(step.record)) {
         // Somebody joined since who was not meant to read it.
         if (message.seq < grownAt) failKept(this.#context, step, message);
         else step.change(this.#context.outbox.revive(message, { groupId }));
@@ -243,6 +240,18 @@ export class Restorer {
     this.#present.clear();
     this.#stopWaiting();
     this.#conversation.flush();
+  }
+
+  /** The group is over before its log was what it had been: what that had lost of this device's messages stays lost. */
+  async ended(step: Step, before: ConversationRecord): Promise<void> {
+    for (const message of await this.#missing(before)) failKept(this.#context, step, message);
+  }
+
+  /** This device's messages that the log had, and has not as far as it was read. */
+  async #missing({ groupId, restoration }: ConversationRecord): Promise<KeptMessage[]> {
+    if (restoration === undefined) return [];
+    const kept = await keptMessages(this.#context.store, groupId);
+    return kept.filter(({ seq, entryId }) => seq > restoration.from && !this.#present.has(toHex(entryId)));
   }
 
   #stopWaiting(): void {
