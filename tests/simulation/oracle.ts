@@ -15,6 +15,7 @@ import type { Call, Device } from "./device.js";
 import { type History, LEGITIMATE, type Sent } from "./history.js";
 import { failedReceipts, firstTaken, isLossy } from "./oracle-common.js";
 import { deletionProblems, Gone } from "./oracle-deletions.js";
+import { isFor, mayStayLost } from "./oracle-losses.js";
 import { nameProblems, policyProblems } from "./oracle-policy.js";
 import { receiptProblems } from "./oracle-receipts.js";
 import type { Accepted, LogTruth, Membership } from "./truth.js";
@@ -236,9 +237,6 @@ function groupProblems(world: World, history: History, gone: Gone): string[] {
   return problems;
 }
 
-const isFor = (one: Membership, user: string, { seq }: Accepted) =>
-  one.user === user && one.from < seq && seq < one.until;
-
 /** Whether the app of this member ever saw the group: an invitation that was never accepted shows nothing. */
 function isShown({ truth }: World, log: LogTruth, { user, from, until }: Membership): boolean {
   return truth.taken.some(
@@ -326,8 +324,10 @@ function sendProblems(
         ([log, all]) =>
           log.groupId === groupId && all.some(({ user, end }) => user === from && end !== undefined),
       );
-      if (code === undefined) problems.push(`${from}'s ${text} was lost on its way into ${group}`);
-      else if (!isLossy(world) && (code !== "not-a-member" || !ended))
+      if (code === undefined) {
+        if (!mayStayLost(world, gone, from, id))
+          problems.push(`${from}'s ${text} was lost on its way into ${group}`);
+      } else if (!isLossy(world) && (code !== "not-a-member" || !ended))
         problems.push(`${from}: ${text} failed with ${code}`);
     }
   }

@@ -142,6 +142,13 @@ export interface Taken {
   readonly statuses: Status[];
 }
 
+/** A log as it was when the relay lost the end of it, or all. */
+export interface LostLog {
+  readonly log: LogTruth;
+  /** The conversations in it that were over by then, as far as the devices knew. */
+  readonly over: readonly Taken[];
+}
+
 /** What really happened, read off the disks of relay and devices as it is written. */
 export class Truth {
   readonly logs = new Map<string, LogTruth>();
@@ -163,8 +170,7 @@ export class Truth {
   /** What an honest relay's log never does. */
   readonly impossible: string[] = [];
 
-  /** Logs as they were when the relay lost a part of them. */
-  readonly lost: LogTruth[] = [];
+  readonly lost: LostLog[] = [];
   hasLost = false;
 
   /** The relay has only what is in a backup: what came later never was. */
@@ -173,7 +179,8 @@ export class Truth {
     for (const [groupId, log] of [...this.logs]) {
       const before = new LogTruth(groupId, log.group);
       before.entries.push(...log.entries);
-      this.lost.push(before);
+      const over = this.taken.filter((one) => one.groupId === groupId && one.endedAt !== undefined);
+      this.lost.push({ log: before, over });
       const id = Uint8Array.from(Buffer.from(groupId, "hex"));
       const group = backup.get(keys.group(id));
       if (group === undefined) this.logs.delete(groupId);
