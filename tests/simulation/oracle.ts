@@ -207,8 +207,10 @@ function groupProblems(world: World, history: History, gone: Gone): string[] {
   );
   const textOf = new Map([...truth.messages].map(([text, id]) => [id, text]));
   for (const [id, places] of accepted) {
-    // What was not known to have arrived is sent again in the next conversation of two users.
-    if (places.length > 1 && !isLossy(world))
+    // What was not known to have arrived is sent again in the next conversation of two users; in a group, by who was
+    // removed and added again before it could read what had become of it.
+    const times = new Set(places.map(({ log, entry }) => membershipOf(memberships, log, entry) ?? entry));
+    if (places.length > times.size && !isLossy(world))
       problems.push(`${textOf.get(id)} was accepted ${places.length} times`);
   }
   problems.push(...sendProblems(world, history, accepted, memberships, gone));
@@ -237,6 +239,10 @@ function groupProblems(world: World, history: History, gone: Gone): string[] {
   return problems;
 }
 
+/** As whose, and of which time, a message was accepted. */
+const membershipOf = (all: ReadonlyMap<LogTruth, readonly Membership[]>, log: LogTruth, entry: Accepted) =>
+  all.get(log)?.find((one) => isFor(one, entry.user, entry));
+
 /** Whether the app of this member ever saw the group: an invitation that was never accepted shows nothing. */
 function isShown({ truth }: World, log: LogTruth, { user, from, until }: Membership): boolean {
   return truth.taken.some(
@@ -264,12 +270,12 @@ function receptionProblems(
   const problems: string[] = [];
   const bySender = new Map<string, { id: string; seq: number }[]>();
   for (const [id, places] of accepted) {
-    for (const place of places) {
-      const { entry } = place;
-      if (place.log !== log || entry.user === device.user || !isFor(one, device.user, entry)) continue;
-      if (order.get(id) === undefined && gone.mayMiss(device.user, id)) continue;
-      bySender.set(entry.user, [...(bySender.get(entry.user) ?? []), { id, seq: entry.seq }]);
-    }
+    // If it came again, it was known by then.
+    const place = places.find((place) => place.log === log && isFor(one, device.user, place.entry));
+    if (place === undefined || place.entry.user === device.user) continue;
+    if (order.get(id) === undefined && gone.mayMiss(device.user, id)) continue;
+    const { user, seq } = place.entry;
+    bySender.set(user, [...(bySender.get(user) ?? []), { id, seq }]);
   }
   for (const [sender, messages] of bySender) {
     messages.sort((a, b) => a.seq - b.seq);
