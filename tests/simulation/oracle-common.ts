@@ -1,5 +1,7 @@
+import { toHex } from "../../src/base/encoding.js";
 import type { Receipt } from "../../src/client/events.js";
 import type { Device } from "./device.js";
+import type { LogTruth } from "./truth.js";
 import type { World } from "./world.js";
 
 /** The relay has lost data in this run: order is not promised then, and a message may have come before it was lost. */
@@ -24,4 +26,16 @@ export function failedReceipts(device: Device): Map<string, string> {
     if (state === "failed") for (const id of ids) failed.set(id, code ?? "?");
   }
   return failed;
+}
+
+/** The devices in a group after the entry with this number, with their users. */
+export function devicesAfter({ truth }: World, log: LogTruth, seq: number): Map<string, string> {
+  const devices = new Map([[toHex(log.group.creator), truth.creatorOf(log)]]);
+  for (const { access } of log.entries.slice(0, seq)) {
+    for (const change of access) {
+      if (change.type === "remove") devices.delete(toHex(change.deviceId));
+      else devices.set(toHex(change.deviceId), change.userId);
+    }
+  }
+  return devices;
 }

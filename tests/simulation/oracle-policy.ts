@@ -9,7 +9,7 @@ import type { PolicyChange } from "../../src/client/conversation/policy-change.j
 import { encode } from "../../src/codec/writer.js";
 import { encodeGroupContext, type GroupContext } from "../../src/mls/structs/group-context.js";
 import { EntryKind } from "../../src/wire/protocol.js";
-import { isLossy } from "./oracle-common.js";
+import { devicesAfter, isLossy } from "./oracle-common.js";
 import type { Accepted, LogTruth } from "./truth.js";
 import type { World } from "./world.js";
 
@@ -45,16 +45,8 @@ export function policyProblems(world: World, log: LogTruth): string[] {
 const digestOf = (context: GroupContext) => toHex(encode(encodeGroupContext, context));
 
 /** Users who have a device in the group after the entry with this number. */
-function usersAfter(world: World, log: LogTruth, seq: number): Set<string> {
-  const devices = new Map([[toHex(log.group.creator), world.truth.creatorOf(log)]]);
-  for (const { access } of log.entries.slice(0, seq)) {
-    for (const change of access) {
-      if (change.type === "remove") devices.delete(toHex(change.deviceId));
-      else devices.set(toHex(change.deviceId), change.userId);
-    }
-  }
-  return new Set(devices.values());
-}
+const usersAfter = (world: World, log: LogTruth, seq: number) =>
+  new Set(devicesAfter(world, log, seq).values());
 
 /** What a commit did that it must not have done. */
 function brokenRules(

@@ -18,6 +18,7 @@ import { deletionProblems, Gone } from "./oracle-deletions.js";
 import { isFor, mayStayLost } from "./oracle-losses.js";
 import { nameProblems, policyProblems } from "./oracle-policy.js";
 import { receiptProblems } from "./oracle-receipts.js";
+import { mayBeStranger } from "./oracle-strangers.js";
 import type { Accepted, LogTruth, Membership } from "./truth.js";
 import type { World } from "./world.js";
 
@@ -381,8 +382,7 @@ async function disagreements(world: World, log: LogTruth): Promise<string[]> {
         problems.push(`${user} has ${name} ${status}, and is no member`);
       continue;
     }
-    // It came by a name that had gone to another group by then, and was told so; or its disk knows nothing of it any more.
-    if (state === undefined && (wasTold(device, "name-taken") || device.setBack)) continue;
+    if (state === undefined && mayBeStranger(world, log, device)) continue;
     if (state?.group === undefined || (status !== "active" && status !== "invited")) {
       problems.push(`${user} is a member of ${name}, and has it ${status}`);
       continue;
@@ -399,9 +399,6 @@ async function disagreements(world: World, log: LogTruth): Promise<string[]> {
   if (!log.isClosed) problems.push(...accessProblems(world, log, members, name));
   return problems;
 }
-
-const wasTold = ({ events }: Device, code: ErrorCode) =>
-  events.some(({ name, event }) => name === "error" && (event as SubrosaError).code === code);
 
 /** The relay lets in who is a member. */
 function accessProblems(world: World, log: LogTruth, members: readonly string[], name: string): string[] {
