@@ -318,6 +318,26 @@ describe("the name of a group", () => {
     for (const actor of [alice, bob]) expect(actor.errors).toEqual([]);
   });
 
+  it("that another group has by the time one hears of an invitation under it leads nowhere: one is invited anew", async () => {
+    const relay = await startRelay();
+    const store = memoryStore();
+    const [alice, bob] = [await connected(relay, "alice"), await connected(relay, "bob", { store })];
+    const carol = await connected(relay, "carol");
+    await alice.client.createGroup("team");
+    await bob.client.close();
+    await alice.client.invite("team", "bob");
+    await alice.client.renameGroup("team", "crew");
+    await eventually(async () => (await codeOf(carol.client.createGroup("team"))) === "resolved");
+    const back = await connected(relay, "bob", { store });
+    await back.event("error", ({ code }) => code === "name-taken");
+    expect(back.all("invitation")).toEqual([]);
+    await alice.client.remove("crew", "bob");
+    await alice.client.invite("crew", "bob");
+    await (await back.event("invitation", ({ group }) => group === "crew")).accept();
+    await settledMembers("crew", [alice, back]);
+    expect(back.errors).toEqual(["name-taken"]);
+  });
+
   it("stays what it was for a member who has another group of the new name", async () => {
     const relay = await startRelay();
     const [alice, bob] = await connectAll(relay, ["alice", "bob"]);

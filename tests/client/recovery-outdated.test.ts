@@ -109,6 +109,24 @@ describe("an older copy of a store", () => {
     },
   );
 
+  it("of a member of a closed group: its admin takes the new device in", async () => {
+    const relay = await startRelay();
+    const bob = await connected(relay, "bob");
+    const { copy } = await copied(
+      relay,
+      async (alice) => {
+        await makeGroup("team", [bob, alice]);
+        await bob.client.setJoinMode("team", "closed");
+      },
+      (alice) => exchange(alice, bob, "two"),
+    );
+    const alice = makeActor(relay, "alice", { store: await openStore(copy) });
+    await alice.client.connect();
+    await alice.client.sendGroupMessage("team", "back again");
+    await bob.message("back again");
+    await settledMembers("team", [alice, bob]);
+  });
+
   it("takes the place of the original, which is told so and never comes back by itself", async () => {
     const relay = await startRelay();
     const bob = await connected(relay, "bob");
