@@ -59,6 +59,8 @@ export interface Context {
   /** Whether another group than this one has the name here. */
   readonly isNameBound: (name: string, groupId: Bytes) => boolean;
   readonly conversationEnded: (conversation: Conversation) => void;
+  /** The keys of a group are of use again: what was asked of its members is not wanted any more. */
+  readonly repaired: (conversation: Conversation) => void;
   /** The keys of a group are of no use any more: its members are asked to add this device anew. */
   readonly repair: (groupId: Bytes) => void;
   /** A group was closed in which this device waits to be repaired. */

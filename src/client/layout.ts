@@ -58,7 +58,7 @@ export const layout = {
   /** Handshake entries as they stood in a group's log, to put them back if the relay loses them. */
   handshakes: "handshake/",
   handshakesOf: (groupId: Uint8Array) => `handshake/${toHex(groupId)}/`,
-  handshake: (groupId: Uint8Array, seq: number) => `handshake/${toHex(groupId)}/${ordered(seq)}`,
+  handshake: (groupId: Uint8Array, order: number) => `handshake/${toHex(groupId)}/${ordered(order)}`,
   /** Own messages that are sent and not known to be delivered. */
   kept: "kept/",
   keptOf: (groupId: Uint8Array) => `kept/${toHex(groupId)}/`,

@@ -25,9 +25,11 @@ export class Logs {
 
   /** A session has begun: resolves when all are followed. */
   async subscribe(): Promise<void> {
+    // What cannot be done about one of them is no reason not to follow the others.
+    const ignore = ifConnected(this.#context.report);
     await Promise.all([
-      this.#inbox.subscribe().catch(ifConnected(this.#context.report)),
-      ...this.#registry.all().map((conversation) => conversation.subscribe()),
+      this.#inbox.subscribe().catch(ignore),
+      ...this.#registry.all().map((conversation) => conversation.subscribe().catch(ignore)),
       ...this.#registry.all().map((conversation) => this.followBox(conversation)),
     ]);
   }

@@ -182,6 +182,7 @@ async function load(
     groupChanged: (groupId) => running?.groupChanged(running.registry.get(groupId)),
     isNameBound: (name, groupId) => running?.registry.isBound(name, groupId) ?? false,
     conversationEnded: (conversation) => running?.conversationEnded(conversation),
+    repaired: (conversation) => running?.ownRequests.joined(conversation),
     repair: (groupId) => running?.repair(groupId),
     closedWhileRepairing: (groupId) => running?.recreation.closed(groupId),
     outdated: (error) => void incarnation.refused().then(() => handler.fatal(error), report),

@@ -57,8 +57,8 @@ export class World {
   /** What went wrong in a way that no run may show. */
   readonly problems: string[] = [];
   readonly trace: string[] = [];
-  /** The relay's storage as it once was. */
-  #backup: Map<string, Uint8Array<ArrayBuffer>> | undefined;
+  /** The relay's storage as it once was, oldest first. */
+  readonly #backups: Map<string, Uint8Array<ArrayBuffer>>[] = [];
   relay: RelayProcess | undefined;
   app: App = () => {};
   /** What the apps ask of their clients. */
@@ -223,15 +223,19 @@ export class World {
   /** Keeps a copy of the relay's storage. */
   backUp(): void {
     this.note("back up");
-    this.#backup = contentsOf(this.kv);
+    this.#backups.push(contentsOf(this.kv));
   }
 
-  /** The relay dies, and comes back with what it had when it was backed up last; false if it never was. */
+  /**
+   * The relay dies, and comes back with what it had when it was backed up once; false if it never was. It may be set
+   * back to the same copy again, and to older ones.
+   */
   restore(): boolean {
-    const backup = this.#backup;
+    const at = this.random.below(this.#backups.length || 1);
+    const backup = this.#backups[at];
     if (backup === undefined) return false;
     this.note("restore");
-    this.#backup = undefined;
+    this.#backups.length = at + 1;
     this.killRelay();
     const changes = new Map<string, Uint8Array<ArrayBuffer> | undefined>(backup);
     for (const key of contentsOf(this.kv).keys()) if (!backup.has(key)) changes.set(key, undefined);

@@ -183,17 +183,14 @@ export class Conversation {
     switch (code) {
       case "unknown-group":
         return this.#absent();
-      case "cursor-mismatch": {
-        const head = await this.#restorer.begin();
+      case "cursor-mismatch":
+      case "gap": {
+        const head = code === "gap" ? undefined : await this.#restorer.begin();
         if (head !== undefined) return this.#follow(head);
         this.#context.report(error);
         return this.#loseKeys(code);
       }
-      case "gap":
-        this.#context.report(error);
-        return this.#loseKeys(code);
-      case "not-a-member":
-        // Nothing in the log says so. Whether it is true, the members know.
+      case "not-a-member": // Nothing in the log says so. Whether it is true, the members know.
         return this.#loseKeys(code);
       default:
         this.#context.report(error);
@@ -212,7 +209,13 @@ export class Conversation {
     if (creator) {
       const policy = this.#state.group && policyIn(this.#state.group);
       const name = policy?.kind === "group" ? policy.name : subject.name;
-      await this.#context.relay.request("create", { groupId, nameHash: await nameHash(name) });
+      try {
+        await this.#context.relay.request("create", { groupId, nameHash: await nameHash(name) });
+      } catch (error) {
+        // Somebody else has made a group of that name meanwhile.
+        if (SubrosaError.is(error) && error.code === "name-taken") return this.lose(error);
+        throw error;
+      }
       return this.#subscribeFailed(new SubrosaError("cursor-mismatch", "the relay has lost the group"));
     }
     const now = this.#context.clock.now();
@@ -284,9 +287,7 @@ export class Conversation {
           await receiveEntries(this.#context, step, batch, this.#receiving);
           return step.place.cursor !== cursor;
         }).then(
-          (isNew) => {
-            if (isNew) this.#received();
-          },
+          (isNew) => void (isNew && this.#received()),
           (error: unknown) => this.#unreceived(error),
         ),
       );

@@ -3,7 +3,7 @@ import { groupField } from "./effects.js";
 import type { Intent } from "./intent.js";
 import { keptMessages } from "./journal.js";
 import { usersOf } from "./leaves.js";
-import { failKept } from "./own-entries.js";
+import { failKept, reviveKept } from "./own-entries.js";
 import type { ConversationRecord } from "./record.js";
 import { type ConversationState, forgetKeys, initialChanges } from "./state.js";
 
@@ -44,15 +44,13 @@ export async function entering(
     const known = new Set(usersOf(group));
     const hasGrown = usersOf(after.group).some((userId) => !known.has(userId));
     for (const message of await keptMessages(context.store, groupId)) {
-      if (hasGrown) {
-        const step = {
-          record: after.record,
-          group: after.group,
-          change: (...more: readonly Effect[]) => void changes.push(...more),
-          after: (effect: () => void) => void effects.push(effect),
-        };
-        failKept(context, step, message);
-      } else changes.push(context.outbox.revive(message, { groupId }));
+      const step = {
+        record: after.record,
+        group: after.group,
+        change: (...more: readonly Effect[]) => void changes.push(...more),
+        after: (effect: () => void) => void effects.push(effect),
+      };
+      (hasGrown ? failKept : reviveKept)(context, step, message);
     }
   }
   return { changes, effects };

@@ -97,7 +97,7 @@ export async function joinByPointer(
     throw new SubrosaError("protocol-error", "the relay answered with another commit");
   }
   const conversation = registry.get(pointer.groupId);
-  const done = [{ delete: layout.pointer(pointer.groupId) }, { delete: layout.join(pointer.groupId) }];
+  const done = [{ delete: layout.pointer(pointer.groupId) }];
   if (conversation !== undefined && (await conversation.resume(content, at, done))) {
     return { type: "joined", conversation };
   }
@@ -321,6 +321,7 @@ async function adopt(
 ): Promise<Conversation> {
   const known = registry.get(pointer.groupId);
   const ownLeaf = ownLeafOf(group);
+  const leaf = ownLeaf && { leafHash: await leafHash(ownLeaf) };
   const state: ConversationState = {
     record: {
       ...record,
@@ -331,15 +332,16 @@ async function adopt(
       repairedAt: known?.state.record.repairedAt ?? 0,
       grownAt: pointer.at.seq,
       creator: false,
+      kept: 1,
       disappearAfter: policyIn(group).disappearAfter,
-      ...(ownLeaf && { leafHash: await leafHash(ownLeaf) }),
+      ...leaf,
     },
     group,
     place: { ...NO_PLACE, cursor: pointer.at, handshake: pointer.at },
     access: wantedAccess(leavesOf(group), policyIn(group)),
     activity: new Map(leavesOf(group).map(({ deviceId }) => [toHex(deviceId), context.clock.now()])),
   };
-  const handshake = { cursor: pointer.at, welcome: EMPTY, time: context.clock.now() };
+  const handshake = { order: 1, cursor: pointer.at, welcome: EMPTY, time: context.clock.now() };
   const all = [
     ...changes,
     ...(content === undefined

@@ -19,6 +19,8 @@ const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 
 /** A handshake entry as it stood in the log. All of it is what the relay has too. */
 export interface KeptHandshake {
+  /** Counts those that were kept of a group: where they stand in the log changes when they are put back. */
+  readonly order: number;
   readonly cursor: Cursor;
   readonly content: EntryContent;
   /** Of commits that this device made; others know only its hash. */
@@ -42,7 +44,7 @@ export interface KeptMessage {
 }
 
 function encodeHandshake(writer: Writer, kept: KeptHandshake): void {
-  encodeCursor(writer.u8(2), kept.cursor);
+  encodeCursor(writer.u8(2).uint53(kept.order), kept.cursor);
   encodeEntryContent(writer, kept.content);
   writer
     .opaque(kept.welcome)
@@ -52,11 +54,12 @@ function encodeHandshake(writer: Writer, kept: KeptHandshake): void {
 
 function decodeHandshake(reader: Reader): KeptHandshake {
   if (reader.u8() !== 2) reader.fail("unknown version of handshake");
+  const order = reader.uint53();
   const cursor = decodeCursor(reader);
   const content = decodeEntryContent(reader);
   const [welcome, time] = [reader.opaque(), reader.uint53()];
   const leafHash = reader.optional((r) => r.fixed(DIGEST_LENGTH));
-  return { cursor, content, welcome, time, ...(leafHash && { leafHash }) };
+  return { order, cursor, content, welcome, time, ...(leafHash && { leafHash }) };
 }
 
 function encodeMessage(writer: Writer, kept: KeptMessage): void {
@@ -108,7 +111,7 @@ export class Journal {
 
   /** The change that keeps a handshake entry. */
   keepHandshake(groupId: Bytes, kept: KeptHandshake): Effect {
-    return this.#handshakes.put(layout.handshake(groupId, kept.cursor.seq), encode(encodeHandshake, kept));
+    return this.#handshakes.put(layout.handshake(groupId, kept.order), encode(encodeHandshake, kept));
   }
 
   keepMessage(groupId: Bytes, kept: KeptMessage): Effect {

@@ -117,6 +117,16 @@ function dropOwnLeave(step: Step, { action }: Intent): void {
   step.propose(dropProposals(group, ownLeaves(group)), []);
 }
 
+/** A message that was sent, and that the relay has lost, waits again; until it is sent, only as what waits. */
+export function reviveKept(
+  context: Context,
+  step: Pick<Step, "record" | "change">,
+  message: KeptMessage,
+): void {
+  const { groupId } = step.record;
+  step.change(context.outbox.revive(message, { groupId }), forgetMessage(groupId, message.content.id));
+}
+
 /** A message that was sent, and that the relay has lost, cannot be sent again. */
 export function failKept(
   context: Context,

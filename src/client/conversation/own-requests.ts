@@ -197,6 +197,8 @@ export class OwnRequests {
   }
 
   joined({ key, state }: Conversation): void {
+    // As long as the log is being put back, others may still grant what was asked.
+    if (state.record.restoration !== undefined) return;
     this.#requests.delete(key);
     const isRenamed = state.record.status === "invited";
     const error = new SubrosaError("unknown-group", "the group has another name by now: see the invitation");

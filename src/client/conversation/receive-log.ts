@@ -129,6 +129,8 @@ async function keep(
   if (status === "ended" || subject.kind === "direct") return;
   const welcome = sealed?.bundle?.welcome ?? EMPTY;
   const hash = leaf && { leafHash: await leafHash(leaf) };
-  const kept = { cursor, content, welcome, time: context.clock.now(), ...hash };
+  const order = (step.record.kept ?? 0) + 1;
+  step.setRecord({ kept: order });
+  const kept = { order, cursor, content, welcome, time: context.clock.now(), ...hash };
   step.change(context.journal.keepHandshake(groupId, kept));
 }

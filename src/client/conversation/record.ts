@@ -33,7 +33,7 @@ export interface Restoration {
   readonly from: number;
   /** Entries up to this number may be ones that were processed before. */
   readonly until: number;
-  /** The handshake entries that the log has shown again, of those kept (see `Journal`). */
+  /** The last of the kept handshake entries that the log has shown again (see `Journal`), by its order. */
   readonly matched: number;
 }
 
@@ -66,6 +66,8 @@ export interface ConversationRecord {
   readonly grownAt: number;
   /** The epochs in which users came in that joined after this device: they have nothing from before. */
   readonly since?: ReadonlyMap<string, bigint>;
+  /** How many handshake entries were kept so far. */
+  readonly kept?: number;
   readonly repair?: Repair | undefined;
   readonly restoration?: Restoration | undefined;
 }
@@ -95,7 +97,7 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
     encodeName(w, userId);
     w.u64(epoch);
   });
-  writer.uint53(record.disappearAfter ?? 0);
+  writer.uint53(record.disappearAfter ?? 0).uint53(record.kept ?? 0);
 }
 
 export function decodeConversationRecord(reader: Reader): ConversationRecord {
@@ -126,6 +128,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
   }));
   const since = new Map(reader.vector((r): [string, bigint] => [decodeName(r), r.u64()]));
   const disappearAfter = decodeTime(reader);
+  const kept = reader.uint53();
   return {
     groupId,
     status,
@@ -143,6 +146,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     ...(restoration && { restoration }),
     ...(since.size > 0 && { since }),
     ...(disappearAfter > 0 && { disappearAfter }),
+    ...(kept > 0 && { kept }),
   };
 }
 

@@ -13,7 +13,10 @@ import type { Step } from "./step.js";
  * begins anew. `readded`: the log has shown already that it was.
  */
 export function loseKeys(context: Context, step: Step, reason: ErrorCode, readded = false): void {
-  const { subject, status, groupId } = step.record;
+  const { subject, status, groupId, repair } = step.record;
+  // Where the log was cut off meanwhile, what leads back into the group may stand before where this device was.
+  if (repair !== undefined && reason === "cursor-mismatch")
+    step.setRecord({ repair: { ...repair, reason, readded } });
   if (status === "ended" || status === "repairing") return;
   if (subject.kind === "direct") {
     step.end();

@@ -2,14 +2,15 @@ import { EMPTY, equalBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { type EntryContent, type LogEntry, labelOf } from "../../wire/entries.js";
-import { type Cursor, START } from "../../wire/identifiers.js";
+import { type Cursor, isSameCursor, START } from "../../wire/identifiers.js";
 import { EntryKind, isHandshake } from "../../wire/protocol.js";
 import type { Context, Effect } from "../context.js";
 import { layout } from "../layout.js";
 import type { Conversation } from "./conversation.js";
+import { isLogInDoubt } from "./entering.js";
 import { type KeptHandshake, type KeptMessage, keptHandshakes, keptMessages } from "./journal.js";
 import { contentDigest } from "./log-digest.js";
-import { failKept, unseal } from "./own-entries.js";
+import { failKept, reviveKept, unseal } from "./own-entries.js";
 import type { ConversationRecord, Restoration } from "./record.js";
 import { loseKeys } from "./repair.js";
 import type { Step } from "./step.js";
@@ -18,6 +19,9 @@ import type { Step } from "./step.js";
 const PATIENCE = 60_000;
 /** How long a commit's maker is waited for, who has its welcome. */
 const MAKER_FIRST = 2_000;
+
+/** The first entry behind the one with this order. */
+const nextOf = (kept: readonly KeptHandshake[], matched: number) => kept.find(({ order }) => order > matched);
 
 /**
  * Puts a group's log back to what it was before the relay lost the end of it: handshake entries as they were, in order;
@@ -50,22 +54,26 @@ export class Restorer {
   begin(): Promise<number | undefined> {
     return this.#conversation.step(async (step) => {
       const { record, place } = step;
-      if (record.status !== "active" || record.subject.kind !== "group") return undefined;
-      const kept = await keptHandshakes(this.#context.store, record.groupId);
-      const places = [START, ...kept.map(({ cursor }) => cursor)];
-      for (let at = places.length - 1; at >= 0; at--) {
-        const cursor = places[at] as Cursor;
-        if (cursor.seq >= place.cursor.seq && cursor.seq > 0) continue;
-        const found = await this.#subscribe(cursor);
+      const { status, subject, groupId } = record;
+      // The log may have been set back to where the keys that others went on without are as good as they were.
+      const mayBeGood = status === "repairing" && isLogInDoubt(record) && step.group !== undefined;
+      if ((status !== "active" && !mayBeGood) || subject.kind !== "group") return undefined;
+      const kept = await keptHandshakes(this.#context.store, groupId);
+      for (const at of [undefined, ...kept].reverse()) {
+        if (at !== undefined && isSameCursor(at.cursor, place.cursor)) continue;
+        const found = await this.#subscribe(at?.cursor ?? START);
         if (found === undefined) continue;
         const { head, from } = found;
         this.#kept = kept;
         this.#present.clear();
         // What the relay has dropped from its beginning, this device has acknowledged, and so processed.
-        const dropped = kept.filter((one) => one.cursor.seq <= from.seq).length;
-        const matched = at === 0 ? dropped : at;
-        step.moveTo(from, places[matched]);
-        step.setRecord({ restoration: { from: from.seq, until: head.seq, matched } });
+        const matched = at ?? kept.filter((one) => one.cursor.seq <= from.seq).at(-1);
+        step.moveTo(from, matched?.cursor ?? START);
+        step.setRecord({
+          status: "active",
+          repair: undefined,
+          restoration: { from: from.seq, until: head.seq, matched: matched?.order ?? 0 },
+        });
         for (const intent of this.#conversation.intents()) {
           // A commit may be in the log: its keys are the only ones to enter the epoch that it leads to.
           if (intent.sealed !== undefined && intent.sealed.kind !== EntryKind.commit) {
@@ -80,27 +88,27 @@ export class Restorer {
   }
 
   /**
-   * The relay had forgotten that this device is in the group, and the commit that added it has been put back, at another
+   * The relay had forgotten that, or how, this device is in the group, and the commit that added it has been put back, at another
    * place: the keys are as good as they were. False if this is another commit.
    */
   resume(content: EntryContent, at: Cursor, changes: readonly Effect[]): Promise<boolean> {
     return this.#conversation.step(async (step) => {
-      const { status, repair, groupId } = step.record;
-      if (status !== "repairing" || repair?.reason !== "not-a-member" || step.group === undefined)
-        return false;
+      const { status, groupId } = step.record;
+      if (status !== "repairing" || !isLogInDoubt(step.record) || step.group === undefined) return false;
       const kept = await keptHandshakes(this.#context.store, groupId);
       const digest = await contentDigest(content);
       const digests = await Promise.all(kept.map((one) => contentDigest(one.content)));
-      const index = digests.findIndex((one) => equalBytes(one, digest));
-      const found = index < 0 ? undefined : await this.#subscribe(at);
-      if (found === undefined) return false;
+      const same = kept[digests.findIndex((one) => equalBytes(one, digest))];
+      const found = same && (await this.#subscribe(at));
+      if (same === undefined || found === undefined) return false;
       this.#kept = undefined;
       this.#present.clear();
       step.moveTo(at);
       step.setRecord({
         status: "active",
         repair: undefined,
-        restoration: { from: at.seq, until: found.head.seq, matched: index + 1 },
+        // Nothing of this device's stands before it.
+        restoration: { from: 0, until: found.head.seq, matched: same.order },
       });
       step.change(...changes);
       return true;
@@ -125,9 +133,8 @@ export class Restorer {
     const restoration = step.record.restoration as Restoration;
     const { until, matched } = restoration;
     const { kind, entryId } = labelOf(entry);
-    const { groupId } = step.record;
     const kept = await this.#load();
-    const next = kept[matched];
+    const next = nextOf(kept, matched);
     if (!isHandshake(kind)) {
       this.#present.add(toHex(entryId));
       // A message from before the last commit that this device has seen: received then, or not to be read any more.
@@ -139,9 +146,8 @@ export class Restorer {
       return "known";
     }
     const moved = { ...next, cursor: at };
-    if (next.cursor.seq !== at.seq) step.change({ delete: layout.handshake(groupId, next.cursor.seq) });
-    step.change(this.#context.journal.keepHandshake(groupId, moved));
-    step.setRecord({ restoration: { ...restoration, matched: matched + 1 } });
+    step.change(this.#context.journal.keepHandshake(step.record.groupId, moved));
+    step.setRecord({ restoration: { ...restoration, matched: next.order } });
     step.after(() => {
       this.#kept = kept.map((one) => (one === next ? moved : one));
       this.#stopWaiting();
@@ -169,7 +175,7 @@ export class Restorer {
       return;
     }
     const kept = await this.#load();
-    const next = kept[restoration.matched];
+    const next = nextOf(kept, restoration.matched);
     if (next === undefined) return this.#finish();
     if (this.#cancelWait !== undefined) return;
     this.#cancelPatience ??= this.#context.clock.after(PATIENCE, () => {
@@ -229,12 +235,16 @@ export class Restorer {
       for (const message of await this.#missing(step.record)) {
         // Somebody joined since who was not meant to read it.
         if (message.seq < grownAt) failKept(this.#context, step, message);
-        else step.change(this.#context.outbox.revive(message, { groupId }));
+        else reviveKept(this.#context, step, message);
       }
       for (const intent of this.#conversation.intents()) {
         if (intent.sealed !== undefined) unseal(this.#context, step, intent);
       }
-      step.setRecord({ restoration: undefined, grownAt: Math.min(grownAt, restoration.until) });
+      // Whoever joined by what was put back did so behind what the relay still had.
+      step.setRecord({ restoration: undefined, grownAt: Math.min(grownAt, restoration.until + 1) });
+      // What was asked of the others meanwhile is not wanted any more. If it is granted, the log shows that.
+      step.change({ delete: layout.join(groupId) });
+      step.after(() => this.#context.repaired(this.#conversation));
     });
     this.#kept = undefined;
     this.#present.clear();

@@ -90,6 +90,8 @@ async function recordInEpoch(
     joinedAt: 0,
     repairedAt: 0,
     grownAt: 0,
+    // More than there ever were: what is kept from here on comes after what was.
+    kept: 2 ** 40,
     creator: false,
   });
 }

@@ -1,0 +1,191 @@
+import { expect, it } from "vitest";
+import { memoryStore } from "../../src/index.js";
+import { decodeClientFrame } from "../../src/wire/frames.js";
+import { LogKind } from "../../src/wire/protocol.js";
+import { type Actor, connectAll, connected, makeActor, makeGroup, settledMembers } from "./harness.js";
+import { numbered, relayWithBackups, sent } from "./relay-backup.js";
+
+/** Everybody has a word, which all others get: they are in the same epoch of the same group. */
+async function agree(word: string, actors: readonly Actor[]): Promise<void> {
+  await settledMembers("team", actors);
+  for (const { client, userId } of actors) await client.sendGroupMessage("team", `${word} of ${userId}`);
+  for (const actor of actors) {
+    for (const { userId } of actors) if (userId !== actor.userId) await actor.message(`${word} of ${userId}`);
+  }
+}
+
+const once = (actor: Actor, texts: readonly string[]) => {
+  const counts = texts.map((text) => [text, actor.texts.filter((one) => one === text).length]);
+  expect([actor.userId, ...counts]).toEqual([actor.userId, ...texts.map((text) => [text, 1])]);
+};
+
+const quiet = (actor: Actor) => {
+  expect(actor.all("groupLeave")).toEqual([]);
+  expect(actor.all("undecryptable")).toEqual([]);
+  expect(actor.all("receipt").filter(({ state }) => state === "failed")).toEqual([]);
+};
+
+it("a relay that is set back twice to one day, and then to an earlier one, is brought up to date each time", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+  const store = memoryStore();
+  const away = await connected(relay, "carol", { store });
+  await makeGroup("team", [alice, bob, away]);
+  await away.client.close();
+  const say = async (word: string) => {
+    const texts = numbered(word, 3);
+    for (const text of texts) await alice.client.sendGroupMessage("team", text);
+    await bob.message(texts[2] as string);
+    return texts;
+  };
+  const texts = await say("before");
+  await backUp("old");
+  await alice.client.setJoinMode("team", "open");
+  texts.push(...(await say("between")));
+  await bob.client.sendGroupMessage("team", "bob between");
+  await alice.message("bob between");
+  await backUp("new");
+  await alice.client.setJoinMode("team", "closed");
+  texts.push(...(await say("after")));
+  await restore("new");
+  texts.push(...(await say("once restored")));
+  await alice.client.setJoinMode("team", "open");
+  await restore("new");
+  texts.push(...(await say("twice restored")));
+  await restore("old");
+  texts.push(...(await say("older restored")));
+  await alice.client.setJoinMode("team", "approval");
+  await restore("old");
+  texts.push(...(await say("at last")));
+  const carol = await connected(relay, "carol", { store });
+  await carol.message("at last 2");
+  await agree("a word", [alice, bob, carol]);
+  once(bob, texts);
+  once(carol, [...texts, "bob between"]);
+  once(alice, ["bob between"]);
+  for (const actor of [alice, bob, carol]) {
+    quiet(actor);
+    expect((await actor.client.groups())[0]?.join).toBe("approval");
+  }
+});
+
+it.each([1, 2, 3, 4, 5])(
+  "a relay that is set back again at append %i of those that bring it up to date",
+  async (at) => {
+    const { relay, backUp, restore } = await relayWithBackups();
+    const stores = { alice: memoryStore(), bob: memoryStore(), carol: memoryStore() };
+    const [alice, bob] = [
+      await connected(relay, "alice", { store: stores.alice }),
+      await connected(relay, "bob", { store: stores.bob }),
+    ];
+    const away = await connected(relay, "carol", { store: stores.carol });
+    await makeGroup("team", [alice, bob, away]);
+    await backUp();
+    await away.client.close();
+    const toAll = numbered("to all", 4);
+    await alice.client.setJoinMode("team", "open");
+    for (const text of toAll.slice(0, 2)) await alice.client.sendGroupMessage("team", text);
+    await alice.client.setJoinMode("team", "closed");
+    for (const text of toAll.slice(2)) await alice.client.sendGroupMessage("team", text);
+    await bob.client.sendGroupMessage("team", "of bob");
+    await Promise.all([alice.message("of bob"), bob.message("to all 3")]);
+
+    // The relay goes away in the middle of what the clients put back, and has lost it again.
+    let appends = Number.NaN;
+    let reached = () => {};
+    const middle = new Promise<void>((resolve) => {
+      reached = resolve;
+    });
+    await relay.restart({
+      onFrame: ({ direction, bytes }) => {
+        const frame = direction === "in" ? decodeClientFrame(bytes.slice()) : undefined;
+        if (frame?.type !== "request" || frame.name !== "append") return;
+        if (frame.body.log.kind === LogKind.group && ++appends === at) reached();
+      },
+    });
+    await restore("yesterday", async () => {
+      appends = 0;
+    });
+    await middle;
+    await restore();
+    const carol = await connected(relay, "carol", { store: stores.carol });
+    await carol.message("of bob");
+    await carol.message("to all 3");
+    await agree("a word", [alice, bob, carol]);
+    once(carol, [...toAll, "of bob"]);
+    once(bob, toAll);
+    for (const actor of [alice, bob, carol]) quiet(actor);
+  },
+);
+
+it("who changed the group last, and finds that the others went on without that, is added anew and loses nothing it wrote", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const stores = { alice: memoryStore(), bob: memoryStore() };
+  let alice = await connected(relay, "alice", { store: stores.alice });
+  let bob = await connected(relay, "bob", { store: stores.bob });
+  await makeGroup("team", [alice, bob]);
+  await alice.client.promote("team", "bob");
+  await agree("first", [alice, bob]);
+  await backUp();
+  await alice.client.close();
+  await bob.client.setJoinMode("team", "open");
+  await bob.client.sendGroupMessage("team", "for alice");
+  await sent(bob, 2);
+  await bob.client.close();
+  await restore();
+  alice = await connected(relay, "alice", { store: stores.alice });
+  await alice.client.setJoinMode("team", "closed");
+  bob = await connected(relay, "bob", { store: stores.bob });
+  await alice.message("for alice");
+  await agree("last", [alice, bob]);
+  once(alice, ["for alice"]);
+  // Once more, to before that: their keys are of use again, or they are added anew again.
+  await restore();
+  await agree("at last", [alice, bob]);
+  once(alice, ["for alice"]);
+});
+
+it("what was sent before somebody joined does not come to them when the relay is set back twice", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const stores = { alice: memoryStore(), bob: memoryStore() };
+  const alice = await connected(relay, "alice", { store: stores.alice });
+  const bob = await connected(relay, "bob", { store: stores.bob });
+  await alice.client.createGroup("team", { join: "open" });
+  await bob.client.joinGroup("team");
+  await backUp("before it");
+  await bob.client.close();
+  const id = await alice.client.sendGroupMessage("team", "secret");
+  await alice.receipts([id], "sent");
+  await backUp("with it");
+  const eve = await connected(relay, "eve");
+  await eve.client.joinGroup("team");
+  await alice.client.sendGroupMessage("team", "welcome");
+  await eve.message("welcome");
+  await restore("with it");
+  await alice.client.sendGroupMessage("team", "once");
+  await eve.message("once");
+  await restore("before it");
+  await alice.client.sendGroupMessage("team", "twice");
+  await eve.message("twice");
+  expect(eve.texts).toEqual(["welcome", "once", "twice"]);
+  await alice.event("receipt", ({ ids, code }) => ids.includes(id) && code === "data-lost");
+});
+
+it("a group whose name somebody else has taken since the relay lost it is over, and holds up nothing else", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const store = memoryStore();
+  const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+  await backUp();
+  const carol = await connected(relay, "carol", { store });
+  await carol.client.createGroup("team");
+  await carol.client.close();
+  await restore();
+  await makeGroup("team", [alice, bob]);
+  const again = makeActor(relay, "carol", { store });
+  await again.client.sendGroupMessage("team", "to nobody").catch(() => {});
+  await again.client.connect();
+  expect(await again.event("groupLeave")).toEqual({ group: "team", reason: "lost" });
+  await again.client.sendDirectMessage("bob", "hello");
+  await bob.message("hello");
+  expect(again.errors).toEqual(["data-lost"]);
+});
