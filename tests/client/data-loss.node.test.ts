@@ -1,13 +1,45 @@
 import { expect, it } from "vitest";
+import type { Bytes } from "../../src/base/bytes.js";
 import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
 import { after, keys } from "../../src/relay/embedded/keys.js";
 import { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
 import { memoryStore } from "../../src/stores/memory.js";
+import type { Connector } from "../../src/transport/transport.js";
+import { webSocketConnector } from "../../src/transport/websocket.js";
+import { decodeRelayFrame } from "../../src/wire/frames.js";
 import { LogKind } from "../../src/wire/protocol.js";
 import { type Actor, connectAll, connected, eventually, makeGroup, startRelay } from "./harness.js";
 import { RawMember } from "./raw-member.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
 import { TamperedConnector } from "./tamper.js";
+
+/** Connections on which answers come later than what the relay sends by itself. */
+const lateAnswers: Connector = {
+  connect: async (...args) => {
+    const inner = await webSocketConnector().connect(...args);
+    return {
+      send: (frame) => inner.send(frame),
+      close: (code, reason) => inner.close(code, reason),
+      get bufferedAmount() {
+        return inner.bufferedAmount;
+      },
+      get onframe() {
+        return inner.onframe;
+      },
+      set onframe(handler) {
+        inner.onframe = handler && ((bytes) => void setTimeout(handler, isAnswer(bytes) ? 20 : 0, bytes));
+      },
+      get onclose() {
+        return inner.onclose;
+      },
+      set onclose(handler) {
+        inner.onclose = handler;
+      },
+    };
+  },
+};
+
+const isAnswer = (bytes: Bytes) => decodeRelayFrame(bytes).type === "reply";
 
 const once = (actor: Actor, texts: readonly string[]) => {
   for (const text of texts) {
@@ -242,4 +274,20 @@ it("a group goes on though the backup's log begins after everything that its mem
     expect(actor.all("undecryptable")).toEqual([]);
     expect(new Set(actor.errors)).toEqual(new Set(["data-lost"]));
   }
+});
+
+it("handshakes are put back one after the other, also where the relay shows each before it answers", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const seams = { connector: lateAnswers };
+  const [alice, bob] = [await connected(relay, "alice", { seams }), await connected(relay, "bob")];
+  await makeGroup("team", [alice, bob]);
+  await backUp();
+  await alice.client.promote("team", "bob");
+  await alice.client.setJoinMode("team", "closed");
+  await bob.event("groupUpdated", ({ join }) => join === "closed");
+  // There is nobody else to put them back.
+  await bob.client.close();
+  await restore();
+  await alice.receipts([await alice.client.sendGroupMessage("team", "after")], "sent");
+  expect(new Set(alice.errors)).toEqual(new Set(["data-lost"]));
 });

@@ -64,6 +64,9 @@ export class Restorer {
         const found = await this.#subscribe(at?.cursor ?? START);
         if (found === undefined) continue;
         const { head, from } = found;
+        // Where the log begins for who was in the group before, and came back, the place is none of this stay.
+        const begins = record.creator ? 0 : (kept[0]?.cursor.seq ?? Number.POSITIVE_INFINITY);
+        if (from.seq < begins) continue;
         this.#kept = kept;
         this.#present.clear();
         // What the relay has dropped from its beginning, this device has acknowledged, and so processed.
@@ -199,7 +202,8 @@ export class Restorer {
     });
   }
 
-  async #put({ content, welcome }: KeptHandshake): Promise<void> {
+  async #put(next: KeptHandshake): Promise<void> {
+    const { content, welcome } = next;
     const { log, state } = this.#conversation;
     const { kind, entryId, payload, bundle } = content;
     const hash = welcome.length === 0 && bundle !== undefined && bundle.welcomeHash.length > 0;
@@ -225,6 +229,10 @@ export class Restorer {
       if (this.#again) this.#context.background(this.proceed());
       this.#again = false;
     }
+    // The log may have shown the entry before the relay answered.
+    const { restoration } = this.#conversation.state.record;
+    const kept = await this.#load();
+    if (restoration !== undefined && kept[restoration.matched] !== next) await this.proceed();
   }
 
   /** Everybody is where the log is again: what it lost of this device's messages is sent once more. */
