@@ -2,6 +2,7 @@ import type { ClientEvents } from "../../src/client/events.js";
 import { layout } from "../../src/client/layout.js";
 import type { Device } from "./device.js";
 import type { History, Sent } from "./history.js";
+import { isLossy } from "./oracle-common.js";
 import type { World } from "./world.js";
 
 /** How long after its time a message may still be there, in milliseconds. */
@@ -41,6 +42,11 @@ export class Gone {
   /** Whether a receiver's app need not have got it. */
   mayMiss(user: string, id: string): boolean {
     return this.hasExpired(id, user) || this.mayHaveDeleted(user, id);
+  }
+
+  /** Whether a relay that lost it can have it lost for good: its sender does not keep it any more. */
+  mayStayLost(user: string, id: string): boolean {
+    return isLossy(this.#world) && (this.hasExpired(id) || this.mayHaveDeleted(user, id));
   }
 
   /** Whether it may have been given up for this reason before it was sent. */

@@ -107,10 +107,10 @@ function badEvents(device: Device, lossy: boolean, mayHaveGap: boolean): string[
     if (!ALARMING.includes(name)) return [];
     // Of two histories that there were, some know one and some the other.
     if (name === "equivocation" && lossy) return [];
-    const { reason, missed } = event as ClientEvents["undecryptable"];
+    const { reason } = event as ClientEvents["undecryptable"];
     if (name === "undecryptable" && mayHaveGap && reason === "gap") return [];
-    // Who was repaired is told how much went by.
-    if (name === "undecryptable" && lossy && missed !== undefined) return [];
+    // Others went on without what the relay had lost: who has to be repaired for that is told what went by.
+    if (name === "undecryptable" && lossy) return [];
     const { code, message, rule, cause } = event as SubrosaError;
     if (name === "error" && (TOO_LATE.includes(code) || (lossy && LOST.includes(code)))) return [];
     const text = name === "error" ? `${code} ${message} ${rule ?? ""} ${cause ?? ""}` : JSON.stringify(event);
@@ -162,6 +162,7 @@ function directProblems(world: World, history: History, gone: Gone): string[] {
     const excused = ({ id = "" }: Sent) =>
       (to === NEWCOMER && failed.get(id) === "unknown-user") ||
       gone.mayFail(from, id, failed.get(id)) ||
+      gone.mayStayLost(from, id) ||
       gone.mayMiss(to as string, id);
     const expected = sends
       .filter((sent) => (sent.id !== undefined && !excused(sent)) || got.includes(sent.text))
@@ -256,6 +257,14 @@ function isShown({ truth }: World, log: LogTruth, { user, from, until }: Members
   );
 }
 
+/** How many messages at most a device's app was told that it misses. */
+function missedBy({ events }: Device): number {
+  return events.reduce((sum, { name, event }) => {
+    if (name !== "undecryptable") return sum;
+    return sum + ((event as ClientEvents["undecryptable"]).missed ?? 1);
+  }, 0);
+}
+
 /** What a member must have got during one membership, and in which order. */
 function receptionProblems(
   device: Device,
@@ -287,7 +296,8 @@ function receptionProblems(
     const firstLost = places.indexOf(undefined);
     const tolerant = one.end === "left" || (cameBack && one.end === "removed");
     const excused = tolerant && places.slice(firstLost).every((place) => place === undefined);
-    if (lost.length > 0 && !excused) {
+    const told = lossy ? missedBy(device) : 0;
+    if (lost.length > told && !excused) {
       const texts = lost.map(({ id, seq }) => `${textOf.get(id)} (${seq})`);
       problems.push(
         `${device.user}, in ${log.groupId.slice(0, 8)} from ${one.from} to ${one.until} (${one.end}), never got [${texts}] of ${sender}`,
@@ -332,7 +342,7 @@ function sendProblems(
           log.groupId === groupId && all.some(({ user, end }) => user === from && end !== undefined),
       );
       if (code === undefined) {
-        if (!mayStayLost(world, gone, from, id))
+        if (!gone.mayStayLost(from, id) && !mayStayLost(world, gone, from, id))
           problems.push(`${from}'s ${text} was lost on its way into ${group}`);
       } else if (!isLossy(world) && (code !== "not-a-member" || !ended))
         problems.push(`${from}: ${text} failed with ${code}`);
