@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { Database } from "lmdb";
 import { type Bytes, copyBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
@@ -32,6 +32,12 @@ const OWNER = Buffer.from("\u0000owner");
 /** The file that the owner has open, as a copy of it would not be, and where the owner shows life. */
 const HOLDER = Buffer.from("\u0000holder");
 
+/**
+ * Folders that have an owner in this thread. To ask for its sign of life takes a second database on the folder, which would
+ * wait for the lock of LMDB in the one thread that gives it back.
+ */
+const ownedHere = new Set<string>();
+
 const toKey = (key: string) => Buffer.from(key, "latin1");
 
 /** Keys and values in a folder, by LMDB. A write has reached the disk when it resolves. */
@@ -41,9 +47,12 @@ export class LmdbKv implements Kv {
   #owner: number | undefined;
   #life: LifeSign | undefined;
   #isClosed = false;
+  readonly #folder: string | undefined;
 
-  private constructor(database: Lmdb) {
+  private constructor(database: Lmdb, folder: string | undefined) {
     this.#database = database;
+    this.#folder = folder;
+    if (folder !== undefined) ownedHere.add(folder);
   }
 
   /**
@@ -60,6 +69,8 @@ export class LmdbKv implements Kv {
         cause,
       });
     }
+    const folder = role === "owner" ? resolve(path) : undefined;
+    if (folder !== undefined && ownedHere.has(folder)) throw inUse(path);
     const database = lmdb.open<Buffer, Buffer>({
       path,
       encoding: "binary",
@@ -71,7 +82,7 @@ export class LmdbKv implements Kv {
       // Batches would write the changes of one turn together with those of the next, and fail by promises of their own.
       eventTurnBatching: false,
     });
-    const kv = new LmdbKv(database);
+    const kv = new LmdbKv(database, folder);
     try {
       if (role !== "guest") await kv.#claim(path, role);
     } catch (error) {
@@ -92,7 +103,7 @@ export class LmdbKv implements Kv {
       const holder = this.#holder();
       const there = holder?.startsWith(file) ? holder.slice(file.length) : undefined;
       if (role === "owner" && there !== undefined && (await isAlive(there))) {
-        throw new SubrosaError("store-in-use", `another relay uses ${path}; stop it first`);
+        throw inUse(path);
       }
       await this.#commit(() => {
         if (this.#holder() !== holder) return;
@@ -177,6 +188,11 @@ export class LmdbKv implements Kv {
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#database.close();
+    if (this.#folder !== undefined) ownedHere.delete(this.#folder);
     await this.#life?.stop();
   }
+}
+
+function inUse(path: string): SubrosaError {
+  return new SubrosaError("store-in-use", `another relay uses ${path}; stop it first`);
 }
