@@ -202,8 +202,7 @@ export class Restorer {
     });
   }
 
-  async #put(next: KeptHandshake): Promise<void> {
-    const { content, welcome } = next;
+  async #put({ content, welcome }: KeptHandshake): Promise<void> {
     const { log, state } = this.#conversation;
     const { kind, entryId, payload, bundle } = content;
     const hash = welcome.length === 0 && bundle !== undefined && bundle.welcomeHash.length > 0;
@@ -229,10 +228,6 @@ export class Restorer {
       if (this.#again) this.#context.background(this.proceed());
       this.#again = false;
     }
-    // The log may have shown the entry before the relay answered.
-    const { restoration } = this.#conversation.state.record;
-    const kept = await this.#load();
-    if (restoration !== undefined && kept[restoration.matched] !== next) await this.proceed();
   }
 
   /** Everybody is where the log is again: what it lost of this device's messages is sent once more. */
