@@ -1,4 +1,5 @@
-import type { ErrorCode } from "../../src/base/errors.js";
+import { type ErrorCode, SubrosaError } from "../../src/base/errors.js";
+import type { Client } from "../../src/client/client.js";
 import type { InvitationEvent, JoinRequestEvent } from "../../src/client/events.js";
 import { ADMINISTRATION, administer, isAdministration } from "./administration.js";
 import type { Call, Life } from "./device.js";
@@ -70,8 +71,19 @@ export const LEGITIMATE: Readonly<Record<string, readonly ErrorCode[]>> = {
   // Who left, or calls the group by a name it has no more.
   "mark read": ["not-a-member"],
   "delete messages": [],
-  refuse: ["not-an-admin", "not-a-member", "unknown-group", "connection-failed"],
+  refuse: ["not-an-admin", "not-a-member", "unknown-group"],
 };
+
+/** Says no, once more with the next session if there is none just now. */
+async function refuse(client: Client, request: JoinRequestEvent): Promise<void> {
+  try {
+    await request.reject();
+  } catch (error) {
+    if (!SubrosaError.is(error) || error.code !== "connection-failed") throw error;
+    await new Promise<void>((resolve) => client.on("connect", () => resolve()));
+    await refuse(client, request);
+  }
+}
 
 /** What the apps of one run do: the seed decides it step by step. */
 export class History {
@@ -114,7 +126,7 @@ export class History {
     const answer = () => {
       if (!life.alive) return;
       if (yes) this.#world.call(life, "approve", () => request.approve());
-      else this.#world.call(life, "refuse", () => request.reject());
+      else this.#world.call(life, "refuse", (client) => refuse(client, request));
     };
     this.#later(life, answer);
   }

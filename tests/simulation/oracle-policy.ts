@@ -102,9 +102,12 @@ function isMade(change: PolicyChange, after: GroupPolicy, users: ReadonlySet<str
   }
 }
 
-/** The relay knows a group by the name that its members have given it. */
-export function nameProblems(world: World, log: LogTruth, policy: Policy): string[] {
-  const name = world.truth.nameOf(log);
-  if (policy.kind !== "group" || policy.name === name) return [];
-  return [`the relay has ${name} for a group that its members call ${policy.name}`];
+/**
+ * The relay knows a group by the name that its members have given it. It may have another one for it too: that of
+ * an admin who was none any more when it wanted to give it back.
+ */
+export function nameProblems({ truth }: World, log: LogTruth, policy: Policy): string[] {
+  const names = log.group.names.map((hash) => truth.names.get(toHex(hash)));
+  if (policy.kind !== "group" || names.includes(policy.name)) return [];
+  return [`the relay has [${names}] for a group that its members call ${policy.name}`];
 }

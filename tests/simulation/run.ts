@@ -217,7 +217,8 @@ async function play(
         world.freeze(life);
       }
       for (const ghost of device.ghosts) if (random.chance(0.05)) world.thaw(ghost);
-      if (oldDisks && random.chance(0.004)) device.copy = device.place.copy();
+      // A disk from before there was an account is that of somebody else.
+      if (oldDisks && random.chance(0.004) && device.place.keys.size > 0) device.copy = device.place.copy();
       if (oldDisks && random.chance(0.002) && world.setBack(device)) {
         faults.count("device's disk set back");
         oldDisks = false;

@@ -161,7 +161,9 @@ export class World {
 
   call(life: Life, name: string, run: (client: Client) => Promise<unknown>): Call {
     const endedAt = Number.POSITIVE_INFINITY;
-    const call: Call = { user: life.device.user, name, outcome: "open", endedAt };
+    // What a process does that was replaced, nobody waits for.
+    const outcome = life.attached ? "open" : "never known";
+    const call: Call = { user: life.device.user, name, outcome, endedAt };
     this.calls.push(call);
     life.calls.add(call);
     const end = (outcome: Call["outcome"]) => {
