@@ -2,6 +2,7 @@ import { toHex } from "../../src/base/encoding.js";
 import type { ErrorCode, SubrosaError } from "../../src/base/errors.js";
 import { decodeIntent } from "../../src/client/conversation/intent.js";
 import { usersOf } from "../../src/client/conversation/leaves.js";
+import { decodeConversationRecord } from "../../src/client/conversation/record.js";
 import { loadState, policyIn } from "../../src/client/conversation/state.js";
 import type { ClientEvents, EventName } from "../../src/client/events.js";
 import { layout } from "../../src/client/layout.js";
@@ -342,6 +343,9 @@ function sendProblems(
           log.groupId === groupId && all.some(({ user, end }) => user === from && end !== undefined),
       );
       if (code === undefined) {
+        const log = world.truth.logs.get(groupId ?? "");
+        // It waits for somebody who adds its sender anew.
+        if (log !== undefined && isOrphaned(world, log)) continue;
         if (!gone.mayStayLost(from, id) && !mayStayLost(world, gone, from, id))
           problems.push(`${from}'s ${text} was lost on its way into ${group}`);
       } else if (!isLossy(world) && (code !== "not-a-member" || !ended))
@@ -351,10 +355,21 @@ function sendProblems(
   return problems;
 }
 
-/** Whether nobody is left in a group who knows its keys: all who are in it were set back. */
+/**
+ * Whether nobody is left in a group who knows its keys: all who are in it were set back; or the relay lost a commit, who
+ * had not seen it went on without it, and left.
+ */
 function isOrphaned(world: World, log: LogTruth): boolean {
   const members = log.memberships(world.truth.creatorOf(log)).filter(({ end }) => end === undefined);
-  return members.length > 0 && members.every(({ user }) => world.device(user).setBack);
+  const isLost = ({ user }: Membership) =>
+    world.device(user).setBack || (world.truth.hasLost && !hasKeys(world.device(user), log));
+  return members.length > 0 && members.every(isLost);
+}
+
+function hasKeys({ place }: Device, { groupId }: LogTruth): boolean {
+  const stored = place.values.get(`${layout.conversations}${groupId}`) as Uint8Array | undefined;
+  const status = stored && decode(decodeConversationRecord, stored).status;
+  return status === "active" || status === "invited" || status === "leaving";
 }
 
 /** Whether two users have begun a direct conversation anew since: what is left of this one nobody has to follow. */
