@@ -344,8 +344,8 @@ function sendProblems(
       );
       if (code === undefined) {
         const log = world.truth.logs.get(groupId ?? "");
-        // It waits for somebody who adds its sender anew.
-        if (log !== undefined && isOrphaned(world, log)) continue;
+        // The group itself was lost, which its members were told; or nobody is left who adds its sender anew.
+        if (isLossy(world) && (log === undefined || isOrphaned(world, log))) continue;
         if (!gone.mayStayLost(from, id) && !mayStayLost(world, gone, from, id))
           problems.push(`${from}'s ${text} was lost on its way into ${group}`);
       } else if (!isLossy(world) && (code !== "not-a-member" || !ended))
