@@ -1,7 +1,7 @@
 import { cp } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { JOIN_MODES } from "../../src/client/conversation/policy.js";
-import type { SubrosaError } from "../../src/index.js";
+import { memoryStore, type SubrosaError } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
 import {
   type Actor,
@@ -125,6 +125,43 @@ describe("an older copy of a store", () => {
     await alice.client.sendGroupMessage("team", "back again");
     await bob.message("back again");
     await settledMembers("team", [alice, bob]);
+  });
+
+  it("has its request to join answered no more once another device has its place, which may ask itself", async () => {
+    const relay = await startRelay();
+    const store = memoryStore();
+    const bob = await connected(relay, "bob", { store });
+    await bob.client.createGroup("asked");
+    await bob.client.createGroup("open");
+    const { copy } = await copied(
+      relay,
+      (alice) => exchange(alice, bob, "one"),
+      async (alice) => {
+        for (const group of ["asked", "open"]) {
+          void codeOf(alice.client.joinGroup(group));
+          await bob.event("joinRequest", (request) => request.group === group);
+        }
+      },
+    );
+    await bob.client.setJoinMode("open", "open");
+    await bob.client.close();
+    const alice = makeActor(relay, "alice", { store: await openStore(copy) });
+    await alice.client.connect();
+    await alice.event("storeRecovered");
+    const back = await connected(relay, "bob", { store });
+    const request = await back.event("joinRequest");
+    expect(request.group).toBe("asked");
+    expect(await codeOf(request.approve())).toBe("unknown-user");
+    for (const group of ["asked", "open"]) {
+      const joined = alice.client.joinGroup(group);
+      if (group === "asked") {
+        const again = await back.event("joinRequest", (one) => one !== request);
+        await again.approve();
+      }
+      await joined;
+      await settledMembers(group, [back, alice]);
+    }
+    expect(back.errors).toEqual([]);
   });
 
   it("takes the place of the original, which is told so and never comes back by itself", async () => {

@@ -17,7 +17,8 @@ import { type ConversationState, policyIn } from "./state.js";
 
 /**
  * The key packages that an `add` commits: the one of a join request, else one for each device of the user. Throws
- * `already-a-member`, `identity-changed`, `identity-mismatch`, and what the directory answers.
+ * `already-a-member`, `identity-changed`, `identity-mismatch`, `unknown-user` (the device that asked is that of nobody any
+ * more), and what the directory answers.
  */
 export async function keyPackagesFor(
   context: Context,
@@ -40,6 +41,11 @@ export async function keyPackagesFor(
     // What the request says of its user must be what the directory says.
     const account = await context.relay.request("fetchAccount", { userId: action.userId });
     await context.contacts.checkAccount(account, action.userId, action.expected);
+    if (!account.deviceList.list.devices.some((listed) => equalBytes(listed.deviceId, deviceId)))
+      throw new SubrosaError(
+        "unknown-user",
+        `another device of ${action.userId} has replaced the one that asked`,
+      );
     // Others than admins put one device in the place of another only where no admin can.
     if (mayAdmitAgain(state.group as GroupState, context.identity.userId, action.userId)) {
       for (const leaf of orphanedLeaves(state.group as GroupState, account))

@@ -44,6 +44,10 @@ const MAX_AHEAD = 100;
 /** How often a member adds one device anew at most, in milliseconds. */
 const REPAIR_INTERVAL = 60_000;
 
+/** Who was banned meanwhile is refused, and so is a device whose place another has taken. */
+const isRefused = (error: unknown): boolean =>
+  SubrosaError.is(error) && (error.code === "banned" || error.code === "unknown-user");
+
 /**
  * The request box of one group. Every member follows it, since any of them can add a member's device anew; what else is
  * asked there is for those who may admit others.
@@ -316,8 +320,7 @@ export class JoinRequests {
     try {
       await this.conversation.perform(expected === undefined ? action : { ...action, expected });
     } catch (error) {
-      // Who was banned meanwhile is refused.
-      if (SubrosaError.is(error) && error.code === "banned") await this.#reject(requestId, request);
+      if (isRefused(error)) await this.#reject(requestId, request);
       if (!SubrosaError.is(error) || error.code !== "already-a-member") throw error;
     }
     await this.#forget(requestId);
@@ -344,10 +347,8 @@ export class JoinRequests {
     if (group === undefined) return;
     const others = leavesOf(group).filter(({ deviceId }) => !equalBytes(deviceId, request.deviceId));
     const rank = others.findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex);
-    // Who was banned meanwhile is refused.
     const refused = (error: unknown) => {
-      if (!SubrosaError.is(error) || error.code !== "banned") throw error;
-      return this.#reject(requestId, request);
+      if (!isRefused(error)) throw error;
     };
     const admit = () => this.#attempt(toHex(requestId), this.#approve(requestId, request).catch(refused));
     if (rank === 0) admit();
