@@ -162,6 +162,8 @@ describe("an older copy of a store", () => {
       await settledMembers(group, [back, alice]);
     }
     expect(back.errors).toEqual([]);
+    // Both requests led to the same news at once.
+    expect([back.all("deviceAdded").length, back.all("deviceRemoved").length]).toEqual([1, 1]);
   });
 
   it("takes the place of the original, which is told so and never comes back by itself", async () => {

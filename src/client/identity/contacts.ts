@@ -237,12 +237,14 @@ export class Contacts {
     }
     if (list.version === listVersion) return contact;
     const devices = list.devices.map(({ deviceId }) => deviceId);
+    let isNews = false;
     const newer = await this.#update(contact, (current) => {
       // What was learnt meanwhile of this user stands, also a newer list, or that the key is another one now.
       const isSame = current.listVersion === listVersion && equalBytes(current.pinnedKey, contact.pinnedKey);
+      isNews = isSame && listVersion > 0;
       return isSame ? { ...current, listVersion: list.version, listHash, devices } : current;
     });
-    if (listVersion > 0) this.#announceDevices(contact, newer);
+    if (isNews) this.#announceDevices(contact, newer);
     return newer;
   }
 
