@@ -127,6 +127,31 @@ describe("an older copy of a store", () => {
     await settledMembers("team", [alice, bob]);
   });
 
+  it("of the only admin from before anybody came: who lets the new device in is nobody it knows, and invites it", async () => {
+    const relay = await startRelay();
+    const bob = await connected(relay, "bob");
+    const { copy } = await copied(
+      relay,
+      async (alice) => void (await alice.client.createGroup("team")),
+      async (alice) => {
+        await alice.client.invite("team", "bob");
+        await (await bob.event("invitation")).accept();
+      },
+    );
+    const alice = makeActor(relay, "alice", { store: await openStore(copy) });
+    await alice.client.sendGroupMessage("team", "written before");
+    await alice.client.connect();
+    const invitation = await alice.event("invitation");
+    expect(invitation).toMatchObject({ group: "team", from: "bob" });
+    // Who knows who that is: nothing is said there before it is accepted.
+    await exchange(alice, bob, "who are you?");
+    expect(bob.texts).toEqual(["who are you? from alice"]);
+    await invitation.accept();
+    await bob.message("written before");
+    await settledMembers("team", [alice, bob]);
+    expect(alice.errors).toEqual([]);
+  });
+
   it("has its request to join answered no more once another device has its place, which may ask itself", async () => {
     const relay = await startRelay();
     const store = memoryStore();

@@ -146,7 +146,7 @@ export async function joinByPointer(
   // Nor is it what was asked for if it has been renamed since.
   const isAsked = policy.kind === "group" && asked?.name === policy.name;
   const isWanted = known?.record.status === "repairing" ? isRepair : isAsked;
-  if (policy.kind === "group" && policy.join !== "open" && !isAdmin(policy, by) && !repairs) {
+  if (policy.kind === "group" && !mayInvite(policy, by, context.identity.userId) && !repairs) {
     return {
       type: "dropped",
       error: new SubrosaError("not-an-admin", "invited by a member who must not invite"),
@@ -155,6 +155,11 @@ export async function joinByPointer(
   return policy.kind === "direct"
     ? joinDirect(context, registry, pointer, group, bundle, policy)
     : joinNamed(context, registry, { pointer, group, bundle, content, asked, signer, isWanted }, policy);
+}
+
+/** Where this user is the only admin, any member lets another device of it in: one that knows nobody there is invited. */
+function mayInvite(policy: GroupPolicy, by: string, self: string): boolean {
+  return policy.join === "open" || isAdmin(policy, by) || policy.admins.every((admin) => admin === self);
 }
 
 /** Whether a pointer has to wait for the log to end the conversation. */
