@@ -8,7 +8,15 @@ import type { Connector } from "../../src/transport/transport.js";
 import { webSocketConnector } from "../../src/transport/websocket.js";
 import { decodeRelayFrame } from "../../src/wire/frames.js";
 import { LogKind } from "../../src/wire/protocol.js";
-import { type Actor, connectAll, connected, eventually, makeGroup, startRelay } from "./harness.js";
+import {
+  type Actor,
+  connectAll,
+  connected,
+  eventually,
+  makeGroup,
+  settledMembers,
+  startRelay,
+} from "./harness.js";
 import { RawMember } from "./raw-member.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
 import { TamperedConnector } from "./tamper.js";
@@ -174,6 +182,29 @@ it("who comes back to a group that was deleted before its log was what it had be
   const failed = bob.all("receipt").filter(({ state }) => state === "failed");
   expect(failed.map(({ ids, code }) => [ids, code])).toEqual([[[lost], "data-lost"]]);
   expect(alice.texts).toEqual([]);
+});
+
+it("who has left goes on leaving where the relay has lost that, and gets nothing more of the group", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const stores = { alice: memoryStore(), bob: memoryStore() };
+  let alice = await connected(relay, "alice", { store: stores.alice });
+  let bob = await connected(relay, "bob", { store: stores.bob });
+  await makeGroup("team", [alice, bob]);
+  await backUp();
+  await alice.client.close();
+  const lost = await bob.client.sendGroupMessage("team", "lost");
+  await bob.receipts([lost], "sent");
+  await bob.client.leaveGroup("team");
+  await bob.client.close();
+  await restore();
+  alice = await connected(relay, "alice", { store: stores.alice });
+  await alice.client.sendGroupMessage("team", "not for bob");
+  await sent(alice, 1);
+  bob = await connected(relay, "bob", { store: stores.bob });
+  await settledMembers("team", [alice]);
+  await bob.event("receipt", ({ code }) => code === "data-lost");
+  expect(bob.texts).toEqual([]);
+  expect(bob.all("groupLeave")).toEqual([]);
 });
 
 it("messages follow a handshake that is put back, also if the log shows it before the relay has answered", async () => {

@@ -346,7 +346,7 @@ async function adopt(
     access: wantedAccess(leavesOf(group), policyIn(group)),
     activity: new Map(leavesOf(group).map(({ deviceId }) => [toHex(deviceId), context.clock.now()])),
   };
-  const handshake = { order: 1, cursor: pointer.at, welcome: EMPTY, time: context.clock.now() };
+  const handshake = { order: 1, cursor: pointer.at, welcome: EMPTY, time: context.clock.now(), own: false };
   const all = [
     ...changes,
     ...(content === undefined

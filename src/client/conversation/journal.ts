@@ -27,6 +27,8 @@ export interface KeptHandshake {
   readonly welcome: Bytes;
   /** Milliseconds since 1970 when it was processed. */
   readonly time: number;
+  /** Whether this device made it. */
+  readonly own: boolean;
   /** Of this device's leaf before it: where the others know nothing of the entry, it is the leaf that they know. */
   readonly leafHash?: Bytes;
 }
@@ -49,6 +51,7 @@ function encodeHandshake(writer: Writer, kept: KeptHandshake): void {
   writer
     .opaque(kept.welcome)
     .uint53(kept.time)
+    .u8(kept.own ? 1 : 0)
     .optional(kept.leafHash, (w, hash) => w.fixed(hash));
 }
 
@@ -57,9 +60,9 @@ function decodeHandshake(reader: Reader): KeptHandshake {
   const order = reader.uint53();
   const cursor = decodeCursor(reader);
   const content = decodeEntryContent(reader);
-  const [welcome, time] = [reader.opaque(), reader.uint53()];
+  const [welcome, time, own] = [reader.opaque(), reader.uint53(), reader.u8() === 1];
   const leafHash = reader.optional((r) => r.fixed(DIGEST_LENGTH));
-  return { order, cursor, content, welcome, time, ...(leafHash && { leafHash }) };
+  return { order, cursor, content, welcome, time, own, ...(leafHash && { leafHash }) };
 }
 
 function encodeMessage(writer: Writer, kept: KeptMessage): void {

@@ -70,6 +70,8 @@ async function receiveOne(
     if ((await receiving.restorer().receive(step, entry, digest, at)) === "known") return;
     if ((step.record.status as string) === "repairing") return;
   }
+  // The app has left: what a relay that has lost our leave sends on is not for it.
+  if (step.record.status === "leaving" && labelOf(entry).kind === EntryKind.application) return;
   const entryId = toHex(labelOf(entry).entryId);
   // What ended in this step is there until the step is written.
   const intents = receiving.intents().filter((one) => !step.hasEnded(one));
@@ -103,7 +105,6 @@ async function receiveOne(
     return;
   }
   // The relay withholds messages after we left, nothing else.
-  if (step.record.status === "leaving" && entry.kind === EntryKind.application) return;
   throw new SubrosaError("protocol-error", "the relay withholds an entry");
 }
 
@@ -131,6 +132,7 @@ async function keep(
   const hash = leaf && { leafHash: await leafHash(leaf) };
   const order = (step.record.kept ?? 0) + 1;
   step.setRecord({ kept: order });
-  const kept = { order, cursor, content, welcome, time: context.clock.now(), ...hash };
+  const own = sealed !== undefined;
+  const kept = { order, cursor, content, welcome, time: context.clock.now(), own, ...hash };
   step.change(context.journal.keepHandshake(groupId, kept));
 }

@@ -57,7 +57,9 @@ export class Restorer {
       const { status, subject, groupId } = record;
       // The log may have been set back to where the keys that others went on without are as good as they were.
       const mayBeGood = status === "repairing" && isLogInDoubt(record) && step.group !== undefined;
-      if ((status !== "active" && !mayBeGood) || subject.kind !== "group") return undefined;
+      // Who is leaving is not gone before the log says so, and only it can.
+      const isLeaving = status === "leaving";
+      if ((status !== "active" && !isLeaving && !mayBeGood) || subject.kind !== "group") return undefined;
       const kept = await keptHandshakes(this.#context.store, groupId);
       for (const at of [undefined, ...kept].reverse()) {
         if (at !== undefined && isSameCursor(at.cursor, place.cursor)) continue;
@@ -73,7 +75,7 @@ export class Restorer {
         const matched = at ?? kept.filter((one) => one.cursor.seq <= from.seq).at(-1);
         step.moveTo(from, matched?.cursor ?? START);
         step.setRecord({
-          status: "active",
+          status: isLeaving ? status : "active",
           repair: undefined,
           restoration: { from: from.seq, until: head.seq, matched: matched?.order ?? 0 },
         });
@@ -188,7 +190,7 @@ export class Restorer {
       this.#context.background(this.#conversation.step(lose));
     });
     // Only who leaves can say so. The others put it back, or remove the leaver without.
-    if (next.content.kind === EntryKind.leave) return;
+    if (next.content.kind === EntryKind.leave && !next.own) return;
     const isWhole = next.welcome.length > 0 || (next.content.bundle?.welcomeHash ?? EMPTY).length === 0;
     if (isWhole || this.#waited === next) return this.#put(next);
     this.#proceedLater(next);
@@ -233,11 +235,11 @@ export class Restorer {
   /** Everybody is where the log is again: what it lost of this device's messages is sent once more. */
   async #finish(): Promise<void> {
     await this.#conversation.step(async (step) => {
-      const { restoration, groupId, grownAt } = step.record;
+      const { restoration, groupId, grownAt, status } = step.record;
       if (restoration === undefined) return;
       for (const message of await this.#missing(step.record)) {
-        // Somebody joined since who was not meant to read it.
-        if (message.seq < grownAt) failKept(this.#context, step, message);
+        // Somebody joined since who was not meant to read it; or nothing is said any more.
+        if (message.seq < grownAt || status === "leaving") failKept(this.#context, step, message);
         else reviveKept(this.#context, step, message);
       }
       for (const intent of this.#conversation.intents()) {
