@@ -211,7 +211,7 @@ describe("receipts in a group", () => {
     await alice.event("memberJoin", ({ userId }) => userId === "late");
     const next = await alice.client.sendGroupMessage("team", "after");
     await late.message("after");
-    await alice.receipts([next], "delivered", "late");
+    for (const { userId } of [...others, late]) await alice.receipts([next], "delivered", userId);
     const history = await alice.client.history({ group: "team" });
     expect(history.map(({ deliveredTo }) => deliveredTo?.length)).toEqual([2, 3]);
   });
