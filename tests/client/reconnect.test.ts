@@ -88,7 +88,8 @@ describe("offline and back", () => {
     await makeGroup("team", [alice, bob]);
     await makeGroup("other", [alice, bob]);
     await relay.stop();
-    const timeout = { timeout: 20 };
+    // Long enough for each to be written down, whatever else the machine does.
+    const timeout = { timeout: 1_500 };
     const calls = [
       alice.client.invite("team", "carol", timeout),
       alice.client.remove("other", "bob", timeout),
