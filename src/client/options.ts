@@ -119,17 +119,20 @@ export function checkOptions(options: ClientOptions): void {
   } catch {}
   assertArgument(protocol === "ws:" || protocol === "wss:", "url: an absolute ws: or wss: address");
   const { token, store, ack, limits, history = false } = options;
+  const { acceptFromVerified, presence } = options;
+  assertBooleans({ acceptFromVerified, presence });
   assertArgument(
     token === undefined || typeof token === "string" || typeof token === "function",
     "token: a string or a function",
   );
   assertArgument(store === undefined || typeof store?.open === "function", "store: with a method open");
   assertArgument(
-    typeof history === "boolean" || history?.retention > 0,
+    typeof history === "boolean" || (typeof history?.retention === "number" && history.retention > 0),
     "history: true, false, or with a retention in milliseconds",
   );
   assertOptions(ack, "ack");
   assertNames(ack, { direct: true, group: true }, "ack");
+  assertBooleans(ack);
   assertOptions(limits, "limits");
   assertNames(limits, LIMITS, "limits");
   for (const [name, value] of Object.entries(limits ?? {})) {
@@ -137,5 +140,11 @@ export function checkOptions(options: ClientOptions): void {
       value === undefined || (typeof value === "number" && value >= 0),
       `limits.${name}: a number`,
     );
+  }
+}
+
+function assertBooleans(options: object = {}): void {
+  for (const [name, value] of Object.entries(options)) {
+    assertArgument(value === undefined || typeof value === "boolean", `${name}: true or false`);
   }
 }

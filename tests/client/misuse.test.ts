@@ -54,6 +54,7 @@ describe("arguments that make no sense", () => {
       ...[{ store: {} }, { store: null }, { ack: null }, { limits: 1 }, { token: 1 }],
       // What is misspelt would be left out.
       ...[{ stores: memoryStore() }, { ack: { groups: true } }, { limits: { outbox: 1 } }],
+      ...[{ ack: { group: "yes" } }, { presence: 1 }, { history: { retention: "5" } }],
       ...[{ limits: { maxOutbox: "10" } }, { limits: { maxOutbox: Number.NaN } }],
     ];
     for (const wrong of wrongs) {

@@ -32,11 +32,17 @@ const OWNER = Buffer.from("\u0000owner");
 /** The file that the owner has open, as a copy of it would not be, and where the owner shows life. */
 const HOLDER = Buffer.from("\u0000holder");
 
+const OWNED = Symbol.for("subrosa.owned-folders");
+
 /**
- * Folders that have an owner in this thread. To ask for its sign of life takes a second database on the folder, which would
- * wait for the lock of LMDB in the one thread that gives it back.
+ * Folders that have an owner in this thread, by whichever copy of this package. To ask for its sign of life takes a second
+ * database on the folder, which would wait for the lock of LMDB in the one thread that gives it back.
  */
-const ownedHere = new Set<string>();
+function ownedHere(): Set<string> {
+  const shared = globalThis as { [OWNED]?: Set<string> };
+  shared[OWNED] ??= new Set();
+  return shared[OWNED];
+}
 
 const toKey = (key: string) => Buffer.from(key, "latin1");
 
@@ -52,7 +58,7 @@ export class LmdbKv implements Kv {
   private constructor(database: Lmdb, folder: string | undefined) {
     this.#database = database;
     this.#folder = folder;
-    if (folder !== undefined) ownedHere.add(folder);
+    if (folder !== undefined) ownedHere().add(folder);
   }
 
   /**
@@ -70,7 +76,7 @@ export class LmdbKv implements Kv {
       });
     }
     const folder = role === "owner" ? resolve(path) : undefined;
-    if (folder !== undefined && ownedHere.has(folder)) throw inUse(path);
+    if (folder !== undefined && ownedHere().has(folder)) throw inUse(path);
     const database = lmdb.open<Buffer, Buffer>({
       path,
       encoding: "binary",
@@ -188,7 +194,7 @@ export class LmdbKv implements Kv {
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#database.close();
-    if (this.#folder !== undefined) ownedHere.delete(this.#folder);
+    if (this.#folder !== undefined) ownedHere().delete(this.#folder);
     await this.#life?.stop();
   }
 }
