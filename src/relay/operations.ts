@@ -140,6 +140,9 @@ async function subscribe(
     if (log.kind === LogKind.group) {
       first = access.from;
       last = access.until ?? last;
+      // Who was removed, and does not know where it was added, has nothing to go on with.
+      if (access.until !== undefined && first.seq > 0 && isStart(cursor))
+        refuse("gap", "the log begins later for this device");
     } else if (access.until !== undefined || access.leavingSince > 0) {
       refuse("not-a-member", "the device has no access to the group");
     }

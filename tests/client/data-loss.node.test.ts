@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
 import type { Bytes } from "../../src/base/bytes.js";
+import { fromHex } from "../../src/base/encoding.js";
 import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
 import { after, keys } from "../../src/relay/embedded/keys.js";
 import { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
@@ -321,4 +322,31 @@ it("handshakes are put back one after the other, also where the relay shows each
   await restore();
   await alice.receipts([await alice.client.sendGroupMessage("team", "after")], "sent");
   expect(new Set(alice.errors)).toEqual(new Set(["data-lost"]));
+});
+
+it("who was invited before the relay lost what came after can still accept", async () => {
+  const kv = new MemoryKv();
+  const relay = await startRelay({
+    storage: new EmbeddedStorage(kv),
+    limits: { maintenanceInterval: 20 },
+  });
+  const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+  await alice.client.createGroup("team");
+  await alice.client.invite("team", "bob");
+  const invitation = await bob.event("invitation");
+  const [group] = (await relay.running.groups()).items;
+  const prefix = keys.entries({ kind: LogKind.group, id: fromHex(group?.groupId ?? "") });
+  const backup = new MemoryKv();
+  await backup.write(new Map(kv.range("", "\u{ffff}")));
+  await alice.client.setJoinMode("team", "closed");
+  await alice.client.sendGroupMessage("team", "lost");
+  // Both have processed what was acknowledged by both, and dropped.
+  await eventually(async () => [...kv.range(prefix, after(prefix))].length === 0);
+  await relay.restart({ storage: new EmbeddedStorage(backup) });
+  await alice.client.sendGroupMessage("team", "after");
+  await bob.event("error", ({ code }) => code === "data-lost");
+  await invitation.accept();
+  await bob.message("after");
+  once(bob, ["lost", "after"]);
+  expect(bob.all("groupLeave")).toEqual([]);
 });

@@ -58,8 +58,8 @@ export class Restorer {
       // The log may have been set back to where the keys that others went on without are as good as they were.
       const mayBeGood = status === "repairing" && isLogInDoubt(record) && step.group !== undefined;
       // Who is leaving is not gone before the log says so, and only it can.
-      const isLeaving = status === "leaving";
-      if ((status !== "active" && !isLeaving && !mayBeGood) || subject.kind !== "group") return undefined;
+      const isFollowed = status === "active" || status === "invited" || status === "leaving";
+      if ((!isFollowed && !mayBeGood) || subject.kind !== "group") return undefined;
       const kept = await keptHandshakes(this.#context.store, groupId);
       for (const at of [undefined, ...kept].reverse()) {
         if (at !== undefined && isSameCursor(at.cursor, place.cursor)) continue;
@@ -75,7 +75,7 @@ export class Restorer {
         const matched = at ?? kept.filter((one) => one.cursor.seq <= from.seq).at(-1);
         step.moveTo(from, matched?.cursor ?? START);
         step.setRecord({
-          status: isLeaving ? status : "active",
+          status: isFollowed ? status : "active",
           repair: undefined,
           restoration: { from: from.seq, until: head.seq, matched: matched?.order ?? 0 },
         });
