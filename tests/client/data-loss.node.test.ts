@@ -208,6 +208,27 @@ it("who has left goes on leaving where the relay has lost that, and gets nothing
   expect(bob.all("groupLeave")).toEqual([]);
 });
 
+it("a group goes on where the relay has lost that somebody left it, who is gone for good", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
+  await makeGroup("team", [alice, bob, carol]);
+  await backUp();
+  await bob.client.leaveGroup("team");
+  await settledMembers("team", [alice, carol]);
+  await bob.event("groupLeave");
+  await restore();
+  await alice.client.sendGroupMessage("team", "on we go");
+  await carol.message("on we go");
+  await carol.client.sendGroupMessage("team", "yes");
+  await alice.message("yes");
+  expect(bob.texts).toEqual([]);
+  for (const actor of [alice, carol])
+    expect((await actor.client.members("team")).map(({ userId }) => userId).sort()).toEqual([
+      "alice",
+      "carol",
+    ]);
+});
+
 it("messages follow a handshake that is put back, also if the log shows it before the relay has answered", async () => {
   const { relay, backUp, restore } = await relayWithBackups();
   const stores = { alice: memoryStore(), bob: memoryStore() };

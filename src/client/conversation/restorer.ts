@@ -20,8 +20,14 @@ const PATIENCE = 60_000;
 /** How long a commit's maker is waited for, who has its welcome. */
 const MAKER_FIRST = 2_000;
 
+/** How long one is waited for who has left and has not read that it came about. */
+const LEAVER_FIRST = 5_000;
+
 /** The first entry behind the one with this order. */
 const nextOf = (kept: readonly KeptHandshake[], matched: number) => kept.find(({ order }) => order > matched);
+
+/** Whether it is that another member leaves. */
+const isOfAnother = ({ content, own }: KeptHandshake) => content.kind === EntryKind.leave && !own;
 
 /**
  * Puts a group's log back to what it was before the relay lost the end of it: handshake entries as they were, in order;
@@ -139,22 +145,27 @@ export class Restorer {
     const { until, matched } = restoration;
     const { kind, entryId } = labelOf(entry);
     const kept = await this.#load();
-    const next = nextOf(kept, matched);
+    let next = nextOf(kept, matched);
     if (!isHandshake(kind)) {
       this.#present.add(toHex(entryId));
       // A message from before the last commit that this device has seen: received then, or not to be read any more.
       return next !== undefined || (at.seq <= until && entry.form === "short") ? "known" : "new";
     }
     if (next === undefined) return "new";
-    if (!equalBytes(await contentDigest(next.content), digest)) {
-      this.#loseKeys(step, next);
+    const missing = next;
+    // The others may have gone on without a leave that nobody could put back.
+    while (next !== undefined && !equalBytes(await contentDigest(next.content), digest)) {
+      next = isOfAnother(next) ? nextOf(kept, next.order) : undefined;
+    }
+    if (next === undefined) {
+      this.#loseKeys(step, missing);
       return "known";
     }
     const moved = { ...next, cursor: at };
     step.change(this.#context.journal.keepHandshake(step.record.groupId, moved));
-    step.setRecord({ restoration: { ...restoration, matched: next.order } });
+    step.setRecord({ restoration: { ...restoration, matched: moved.order } });
     step.after(() => {
-      this.#kept = kept.map((one) => (one === next ? moved : one));
+      this.#kept = kept.map((one) => (one.order === moved.order ? moved : one));
       this.#stopWaiting();
     });
     return "known";
@@ -189,15 +200,26 @@ export class Restorer {
       const lose = (step: Step) => step.record.restoration && this.#loseKeys(step, next);
       this.#context.background(this.#conversation.step(lose));
     });
-    // Only who leaves can say so. The others put it back, or remove the leaver without.
-    if (next.content.kind === EntryKind.leave && !next.own) return;
+    // Only who leaves can say so. Who is gone for good does not: what the others made of it stands without.
+    if (isOfAnother(next))
+      return this.#waited === next ? this.#pass(next) : this.#proceedLater(next, LEAVER_FIRST);
     const isWhole = next.welcome.length > 0 || (next.content.bundle?.welcomeHash ?? EMPTY).length === 0;
     if (isWhole || this.#waited === next) return this.#put(next);
     this.#proceedLater(next);
   }
 
-  #proceedLater(waited = this.#waited): void {
-    this.#cancelWait ??= this.#context.clock.after(MAKER_FIRST, () => {
+  /** Goes on without an entry. */
+  async #pass({ order }: KeptHandshake): Promise<void> {
+    await this.#conversation.step(async (step) => {
+      const { restoration } = step.record;
+      if (restoration !== undefined && restoration.matched < order)
+        step.setRecord({ restoration: { ...restoration, matched: order } });
+    });
+    await this.proceed();
+  }
+
+  #proceedLater(waited = this.#waited, delay = MAKER_FIRST): void {
+    this.#cancelWait ??= this.#context.clock.after(delay, () => {
       this.#cancelWait = undefined;
       this.#waited = waited;
       this.#context.background(this.proceed());
