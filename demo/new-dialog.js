@@ -49,7 +49,8 @@ export function wireNewDialog(sessionNow) {
     if (!done) return;
     dialog.close();
     session.show(conversation);
-    byId("text").focus();
+    // Once it is shown.
+    queueMicrotask(() => byId("text").focus());
   }
 
   form.addEventListener("submit", async (event) => {

@@ -205,6 +205,9 @@ describe("an older copy of a store", () => {
     await running.event("error", ({ code }) => code === "revoked");
     await running.event("disconnect", ({ willReconnect }) => !willReconnect);
     expect(await codeOf(running.client.connect())).toBe("revoked");
+    // Nothing is taken that would never go out.
+    expect(await codeOf(running.client.sendDirectMessage("bob", "never"))).toBe("revoked");
+    expect(await codeOf(running.client.sendGroupMessage("team", "never"))).toBe("revoked");
     await running.client.close();
     const { deviceId } = restored.client;
     for (let opened = 0; opened < 2; opened++) {

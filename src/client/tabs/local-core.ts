@@ -40,6 +40,8 @@ export class LocalCore implements Core {
   /** Another device of the user is taking the place of this one. */
   #renewal: Promise<void> | undefined;
   #closing = false;
+  /** What the relay said last, if it is that this device is no more. */
+  #revoked: SubrosaError | undefined;
   readonly #consumer: Consumer;
   readonly #handler: CoreHandler;
   readonly #local: LocalOptions;
@@ -76,6 +78,7 @@ export class LocalCore implements Core {
     let connection: Connection | undefined;
     let core: LocalCore | undefined;
     const ended = async (end: LinkEnd, error: SubrosaError | undefined) => {
+      if (core !== undefined && error?.code === "revoked") core.#revoked = error;
       if (core?.renews(error)) return connection?.ended({ ...end, willReconnect: true }, undefined);
       if (!end.willReconnect && local.isOwner !== undefined && !(await local.isOwner(running))) return;
       connection?.ended(end, error);
@@ -84,7 +87,10 @@ export class LocalCore implements Core {
       emit: (name, event) => {
         if (name !== "message") handler.emit(name, handles.toData(name, event as never));
       },
-      ready: ({ registered }) => connection?.ready(registered),
+      ready: ({ registered }) => {
+        if (core !== undefined) core.#revoked = undefined;
+        connection?.ready(registered);
+      },
       ended: (end, error) => void ended(end, error),
       fatal: (error) => {
         if (!core?.renews(error)) handler.fatal(error);
@@ -199,13 +205,23 @@ export class LocalCore implements Core {
     await within(signals.presence.leave(), clock, LEAVE_TIMEOUT).catch(() => {});
   }
 
+  /** What a revoked device took now would never go out. */
+  #assertMaySend(): void {
+    if (this.#revoked !== undefined) throw this.#revoked;
+  }
+
   #makeCalls(): Calls {
     const { running, conversations, transfers } = this;
     const { contacts, history, signals, relay } = running.context;
     return {
-      sendDirect: (userId, content, stamp, fingerprint) =>
-        conversations.sendDirect(userId, content, stamp, fingerprint),
-      sendToGroup: (group, content, stamp) => conversations.sendToGroup(group, content, stamp),
+      sendDirect: async (userId, content, stamp, fingerprint) => {
+        this.#assertMaySend();
+        return conversations.sendDirect(userId, content, stamp, fingerprint);
+      },
+      sendToGroup: async (group, content, stamp) => {
+        this.#assertMaySend();
+        return conversations.sendToGroup(group, content, stamp);
+      },
       markRead: (messages) => markRead(running, messages),
       beginUpload: async (blobId, to) => {
         await conversations.assertDestination(to);
