@@ -1,16 +1,23 @@
 import { describe, expect, it } from "vitest";
 import type { Bytes } from "../../src/base/bytes.js";
+import { toHex } from "../../src/base/encoding.js";
 import { SubrosaError } from "../../src/base/errors.js";
+import { layout } from "../../src/client/layout.js";
+import { encode } from "../../src/codec/writer.js";
 import { randomBytes } from "../../src/crypto/random.js";
+import { sign } from "../../src/crypto/signature.js";
 import { type JoinMode, memoryStore } from "../../src/index.js";
 import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
 import { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
 import type { Connection, Connector } from "../../src/transport/transport.js";
 import { webSocketConnector } from "../../src/transport/websocket.js";
-import type { LogEntry } from "../../src/wire/entries.js";
+import { encodeJoinRequest, joinRequestToBeSigned, type LogEntry } from "../../src/wire/entries.js";
 import { decodeRelayFrame, encodeRelayFrame } from "../../src/wire/frames.js";
-import { LogKind } from "../../src/wire/protocol.js";
-import { connected, settledMembers, startRelay } from "./harness.js";
+import { START } from "../../src/wire/identifiers.js";
+import { EntryKind, LogKind } from "../../src/wire/protocol.js";
+import { connected, eventually, makeGroup, settledMembers, startRelay } from "./harness.js";
+import { keyPackageOf, RawMember } from "./raw-member.js";
+import { TamperedConnector } from "./tamper.js";
 
 /** What stands between a client and an honest relay and says old join requests again, before each new one. */
 class ReplayingConnector implements Connector {
@@ -116,5 +123,54 @@ describe("join requests", () => {
     isReachable = true;
     await expect(joined).rejects.toMatchObject({ code: "join-rejected" });
     expect(alice.all("joinRequest")).toHaveLength(1);
+  });
+
+  it("of strangers are not kept by who may admit nobody, and of a member only the last", async () => {
+    const relay = await startRelay();
+    let acknowledged = 0;
+    const connector = new TamperedConnector({
+      fromClient: (frame) => {
+        if (frame.type === "ack" && frame.log.kind === LogKind.requestBox) acknowledged = frame.cursor.seq;
+        return undefined;
+      },
+    });
+    const store = memoryStore();
+    const alice = await connected(relay, "alice");
+    const bob = await connected(relay, "bob", { store, seams: { connector } });
+    await makeGroup("team", [alice, bob]);
+    const [eve, mallory] = [await RawMember.connect(relay, "eve"), await RawMember.connect(relay, "mallory")];
+    await alice.client.invite("team", "mallory");
+    await mallory.join();
+    await alice.client.sendGroupMessage("team", "mallory is here");
+    await bob.message("mallory is here");
+    const { groupId } = mallory.group.groupContext;
+    const ask = async ({ user, client }: RawMember) => {
+      const entryId = randomBytes(16);
+      const asked = {
+        groupId,
+        userId: user.userId,
+        deviceId: user.deviceId,
+        accountKey: user.account.publicKey,
+        keyPackage: (await keyPackageOf(user)).bytes,
+        replaces: randomBytes(32),
+      };
+      const signature = await sign(user.account.privateKey, joinRequestToBeSigned(asked, entryId));
+      const payload = encode(encodeJoinRequest, { ...asked, signature });
+      const entry = { kind: EntryKind.joinRequest, entryId, payload };
+      const log = { kind: LogKind.requestBox, id: groupId };
+      return { id: toHex(entryId), at: await client.append(log, START, entry) };
+    };
+    for (let round = 0; round < 8; round++) {
+      await ask(eve);
+      await ask(mallory);
+    }
+    await ask(eve);
+    const last = await ask(mallory);
+    await eventually(() => acknowledged >= last.at.seq, "bob has read the box");
+    await bob.client.close();
+    const session = await store.open(`${new URL(relay.url).href} bob`);
+    const left = await session.list(layout.requests);
+    await session.close();
+    expect(left.map(([key]) => key.split("/")[2])).toEqual([last.id]);
   });
 });

@@ -31,7 +31,7 @@ import { isOwnTrouble } from "../own-trouble.js";
 import { leafToReplace, mayAdmitAgain } from "./additions.js";
 import type { Conversation } from "./conversation.js";
 import { presentDevices } from "./duties.js";
-import { identityIn, leavesOf } from "./leaves.js";
+import { identityIn, type Leaf, leavesOf } from "./leaves.js";
 import { contentDigests, nextCursor } from "./log-digest.js";
 import { isAdmin, isBanned } from "./policy.js";
 import { isMember } from "./registry.js";
@@ -63,6 +63,8 @@ export class JoinRequests {
   readonly #early = new Set<string>();
   /** Requests for repair of leaves that are not there: the log, which comes by itself, may show them yet. */
   readonly #ahead = new Map<string, JoinRequest>();
+  /** Who may not answer keeps one request of each leaf, and one more of each account: under which name. */
+  readonly #kept = new Map<string, string>();
   /** When this member added devices anew, by device. */
   readonly #repairs = new Map<string, number>();
   #cursor: Cursor | undefined;
@@ -115,7 +117,9 @@ export class JoinRequests {
     const prefix = layout.request(this.#groupId, new Uint8Array(0));
     for (const [key, value] of await this.#context.store.list(prefix)) {
       if (value.length === 0) continue;
-      this.#show(key.slice(prefix.length), decode(decodeJoinRequest, value), true);
+      const request = decode(decodeJoinRequest, value);
+      if (following === "repairing") this.#kept.set(this.#asker(request), key);
+      this.#show(key.slice(prefix.length), request, true);
     }
     try {
       await this.#context.relay.request("subscribe", { log: this.log, cursor: this.#cursor });
@@ -166,8 +170,16 @@ export class JoinRequests {
           continue;
         }
         const request = await this.#checked(entry.content.payload, entry.content.entryId);
-        const concerns = request.replaces !== undefined || this.#isOwnDevice(request);
-        if (this.#following !== "answering" && !concerns) continue;
+        if (this.#following !== "answering") {
+          const isRepair = request.replaces !== undefined && this.#isOfMember(request);
+          if (!isRepair && !this.#isOwnDevice(request)) continue;
+          const asker = this.#asker(request);
+          const earlier = this.#kept.get(asker);
+          // That it was answered stays known.
+          const left = earlier && (await this.#context.store.get(earlier));
+          if (earlier && left?.length !== 0) changes.push({ delete: earlier });
+          this.#kept.set(asker, name);
+        }
         taken.push({ id: toHex(entry.content.entryId), request });
         changes.push({ put: name, value: encode(encodeJoinRequest, request) });
       } catch (error) {
@@ -233,7 +245,11 @@ export class JoinRequests {
     const requestId = fromHex(id);
     if (await this.#repair(id, request)) return;
     const isOwnDevice = this.#isOwnDevice(request);
-    if (!this.#mayAnswer() && !isOwnDevice) return;
+    if (!this.#mayAnswer() && !isOwnDevice) {
+      // Whose account is not in the group has nothing to be repaired: what strangers ask is not kept for them.
+      if (request.replaces === undefined || this.#isOfMember(request)) return;
+      return this.#context.write([{ delete: layout.request(this.#groupId, requestId) }]);
+    }
     const present = presentDevices(state.group, state.access, this.#context.identity.deviceId);
     if (present.has(toHex(request.deviceId))) {
       if (request.replaces !== undefined && this.#ahead.size < MAX_AHEAD)
@@ -307,9 +323,22 @@ export class JoinRequests {
     const { group } = this.conversation.state;
     if (group === undefined || !mayAdmitAgain(group, this.#context.identity.userId, request.userId))
       return false;
-    return leavesOf(group).some(
-      (leaf) => leaf.userId === request.userId && equalBytes(leaf.accountKey, request.accountKey),
-    );
+    return this.#isOfMember(request);
+  }
+
+  #isOfMember({ userId, accountKey }: JoinRequest): boolean {
+    return this.#leaves().some((leaf) => leaf.userId === userId && equalBytes(leaf.accountKey, accountKey));
+  }
+
+  /** The leaf that a member's request is about, or the account where it is about a device that has none. */
+  #asker({ deviceId, accountKey }: JoinRequest): string {
+    const hasLeaf = this.#leaves().some((leaf) => equalBytes(leaf.deviceId, deviceId));
+    return toHex(hasLeaf ? deviceId : accountKey);
+  }
+
+  #leaves(): readonly Leaf[] {
+    const { group } = this.conversation.state;
+    return group === undefined ? [] : leavesOf(group);
   }
 
   async #approve(requestId: Uint8Array, request: JoinRequest, expected?: string): Promise<void> {
