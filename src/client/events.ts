@@ -144,8 +144,8 @@ export interface ClientEvents {
    * 64 hexadecimal digits. Either the relay shows two members different things (or has lost data, and let members go on
    * from different places), or the account has signed two lists, or the member lies, so that nothing stops by it: who
    * compares by other means which it is can remove the member, or leave the relay. Of one's own list it says that
-   * somebody else has this account's key. Once for each member and epoch or own list; both hashes stay in the store for
-   * 400 days.
+   * somebody else has this account's key. Once for each member and own list or epoch, and once a day at most for each
+   * member and group; after a restart again if it is not sure that the app was told. Both hashes stay in the store for 400 days.
    */
   equivocation: {
     readonly from: string;

@@ -35,7 +35,7 @@ export const layout = {
   /** Messages that the app has not taken yet. */
   pending: "pending/",
   pendingMessage: (order: number) => `pending/${ordered(order)}`,
-  /** Messages that were given up or missed, of which the app has not been told yet. */
+  /** Messages that were given up or missed, and alarms, of which the app has not been told yet. */
   failures: "failure/",
   failure: (id: string) => `failure/${id}`,
   conversations: "conversation/",
@@ -73,6 +73,7 @@ export const layout = {
   epochHead: (groupId: Uint8Array, epoch: bigint) => `epoch-head/${toHex(groupId)}/${epoch}`,
   /** That members have named another history, or another device list, than this device has. */
   equivocations: "equivocation/",
+  equivocationsOf: (groupId: Uint8Array) => `equivocation/${toHex(groupId)}/`,
   equivocation: (groupId: Uint8Array, epoch: bigint) => `equivocation/${toHex(groupId)}/${epoch}`,
   listEquivocation: (tag: string) => `equivocation/list/${tag}`,
   /** What is to be found out about accounts. */

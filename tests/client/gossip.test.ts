@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Bytes } from "../../src/base/bytes.js";
 import { fromHex, toHex } from "../../src/base/encoding.js";
+import { SubrosaError } from "../../src/base/errors.js";
 import { contentBytes, contentOf } from "../../src/client/conversation/content.js";
 import { decodeEquivocation } from "../../src/client/conversation/equivocations.js";
 import type { Head } from "../../src/client/conversation/hearsay.js";
@@ -20,6 +21,7 @@ import {
   type Actor,
   connectAll,
   connected,
+  eventually,
   makeActor,
   makeGroup,
   settledMembers,
@@ -201,7 +203,11 @@ describe("what a member says of a group", () => {
       { groupId: elsewhere.groupId, epoch: elsewhere.epoch, authenticator },
       { groupId, epoch: epoch + 5n, authenticator },
     ]);
-    await lie([{ groupId, epoch, authenticator }]);
+    // Of the epochs before, it would say nothing that is not said by one.
+    await lie([
+      { groupId, epoch, authenticator },
+      { groupId, epoch: epoch - 1n, authenticator },
+    ]);
     await lie([{ groupId, epoch, authenticator: randomBytes(32) }]);
     for (const actor of [alice, bob]) {
       const event = { group: "team", from: "mallory", own: toHex(truth), theirs: toHex(authenticator) };
@@ -213,4 +219,69 @@ describe("what a member says of a group", () => {
     expect(alarms(alice)).toHaveLength(1);
     expect(alarms(bob)).toHaveLength(1);
   });
+});
+
+/** A store of a process that ends as soon as evidence has been written. */
+class LastWriteStore implements Store {
+  readonly inner = memoryStore();
+  hasEnded = false;
+
+  async open(...given: Parameters<Store["open"]>) {
+    const session = await this.inner.open(...given);
+    const write: typeof session.write = async (changes) => {
+      if (this.hasEnded) throw new SubrosaError("store-failed", "the process has ended");
+      await session.write(changes);
+      this.hasEnded = changes.some((one) => "put" in one && one.put.startsWith(layout.equivocations));
+      if (this.hasEnded) throw new SubrosaError("store-failed", "the process ends");
+    };
+    return new Proxy(session, {
+      get: (target, name) => {
+        const value: unknown = name === "write" ? write : Reflect.get(target, name, target);
+        return typeof value === "function" && name !== "write" ? value.bind(target) : value;
+      },
+    });
+  }
+}
+
+describe("an alarm", () => {
+  it.each(["a group", "a device list"])(
+    "of %s is told by the next process if this one ends before",
+    async (of) => {
+      const relay = await startRelay();
+      const store = new LastWriteStore();
+      const seams = { random: () => 0.1 };
+      const alice = await connected(relay, "alice");
+      const bob = await connected(relay, "bob", { store, seams });
+      await makeGroup("team", [alice, bob]);
+      const mallory = await RawMember.connect(relay, "mallory");
+      await alice.client.invite("team", "mallory");
+      await mallory.join();
+      const { groupId, epoch } = mallory.group.groupContext;
+      const hash = randomBytes(32);
+      const hearsay =
+        of === "a group"
+          ? { heads: [{ groupId, epoch, authenticator: hash }], lists: [] }
+          : { heads: [], lists: [{ leaf: mallory.leaf("alice"), version: 9, hash }] };
+      const content = contentBytes(mallory.text("lies"), hearsay);
+      await mallory.append({ kind: EntryKind.application, payload: await mallory.message(content) });
+      await eventually(() => store.hasEnded, "the evidence");
+      await bob.client.close();
+      expect(alarms(bob)).toEqual([]);
+
+      const about =
+        of === "a group" ? { group: "team", epoch: Number(epoch) } : { userId: "alice", version: 9 };
+      const next = makeActor(relay, "bob", { store: store.inner, seams });
+      await next.client.connect();
+      const alarm = await next.event("equivocation");
+      expect(alarm).toMatchObject({ ...about, from: "mallory", theirs: toHex(hash) });
+      await next.client.close();
+
+      // Who was told is not told again.
+      const last = makeActor(relay, "bob", { store: store.inner, seams });
+      await last.client.connect();
+      await alice.client.sendGroupMessage("team", "and on");
+      await last.message("and on");
+      expect(alarms(next, last)).toHaveLength(1);
+    },
+  );
 });

@@ -1,5 +1,5 @@
 import { type Bytes, equalBytes } from "../../base/bytes.js";
-import { toHex, toUtf8 } from "../../base/encoding.js";
+import { toUtf8 } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
@@ -8,8 +8,7 @@ import type { Change, StoreSession } from "../../stores/store.js";
 import { decodeName, encodeName } from "../../wire/identifiers.js";
 import { encodeSignedDeviceList } from "../../wire/identity.js";
 import { DIGEST_LENGTH, PUBLIC_KEY_LENGTH } from "../../wire/protocol.js";
-import type { Context } from "../context.js";
-import type { RaisedEvents } from "../events.js";
+import type { Context, Effect } from "../context.js";
 import type { OwnIdentity } from "../identity/own-identity.js";
 import { layout } from "../layout.js";
 import { isOwnTrouble } from "../own-trouble.js";
@@ -208,8 +207,8 @@ export class AccountWatch {
     const { userId, claims } = question;
     const isAnother = await this.#refresh(question);
     const { version: ownVersion = 0, hash: own } = this.known(question) ?? {};
-    const changes: Change[] = [];
-    const events: RaisedEvents["equivocation"][] = [];
+    const changes: Effect[] = [];
+    let tell = () => {};
     // What is of the key before, or what there is no own one of, cannot be compared.
     if (own !== undefined && !isAnother) {
       const differing = claims.filter(
@@ -222,14 +221,13 @@ export class AccountWatch {
         differing.map(({ from, version, hash }) => ({ from, at: version, theirs: hash })),
       );
       changes.push(...noted.changes);
-      for (const { from, at: version, theirs } of noted.news)
-        events.push({ userId, from, version, ownVersion, own: toHex(own), theirs: toHex(theirs) });
+      tell = noted.tell;
     }
     const name = await this.#name(userId);
     // What was heard meanwhile has taken its place.
     if (!this.#questions.has(userId)) changes.push({ delete: name });
     await context.write(changes);
-    for (const event of events) context.emit("equivocation", event);
+    tell();
   }
 
   /** Asks the relay, where that can tell more than is known; true if it names another account key. */

@@ -4,7 +4,7 @@ import { encode, type Writer } from "../../codec/writer.js";
 import type { Change } from "../../stores/store.js";
 import { decodeName, encodeName } from "../../wire/identifiers.js";
 import { DIGEST_LENGTH } from "../../wire/protocol.js";
-import type { Context } from "../context.js";
+import type { Context, Effect } from "../context.js";
 import { DAY, layout } from "../layout.js";
 
 /** How long it is kept that a member named something else. */
@@ -29,7 +29,7 @@ export interface Equivocation {
   readonly claims: readonly NotedClaim[];
 }
 
-function encodeEquivocation(writer: Writer, { list, own, claims }: Equivocation): void {
+export function encodeEquivocation(writer: Writer, { list, own, claims }: Equivocation): void {
   writer.u8(1).optional(list, (w, { userId, version }) => {
     encodeName(w, userId);
     w.uint53(version);
@@ -59,22 +59,39 @@ export async function notedClaims({ store }: Context, key: string): Promise<read
   return stored === undefined ? [] : decode(decodeEquivocation, stored).claims;
 }
 
-/** The change that keeps claims beside those that are there, and which of them are new: there is one of each member. */
+/** Whether a member has named another history of a group within a day. */
+export async function hasClaimed(
+  { store, clock }: Context,
+  groupId: Bytes,
+  member: string,
+): Promise<boolean> {
+  const now = clock.now();
+  const isRecent = ({ from, time }: NotedClaim) => from === member && Math.abs(now - time) < DAY;
+  const noted = await store.list(layout.equivocationsOf(groupId));
+  return noted.some(([, value]) => decode(decodeEquivocation, value).claims.some(isRecent));
+}
+
+/**
+ * What keeps claims beside those that are there, and what tells the app, once that is durable, of those that are new: there is
+ * one of each member.
+ */
 export async function noteClaims(
   context: Context,
   key: string,
   of: Omit<Equivocation, "claims">,
   claims: readonly Omit<NotedClaim, "time">[],
-): Promise<{ readonly changes: Change[]; readonly news: readonly NotedClaim[] }> {
+  group?: string,
+): Promise<{ readonly changes: Effect[]; readonly tell: () => void }> {
   const known = await notedClaims(context, key);
   const time = context.clock.now();
   const byMember = new Map(claims.map((claim) => [claim.from, { ...claim, time }]));
   for (const { from } of known) byMember.delete(from);
   const news = [...byMember.values()];
-  if (news.length === 0) return { changes: [], news };
+  const alarms = news.map((claim) => context.failures.alarm(of, claim, group));
+  const evidence = { put: key, value: encode(encodeEquivocation, { ...of, claims: [...known, ...news] }) };
   return {
-    changes: [{ put: key, value: encode(encodeEquivocation, { ...of, claims: [...known, ...news] }) }],
-    news,
+    changes: alarms.length === 0 ? [] : [evidence, ...alarms.flatMap(({ changes }) => changes)],
+    tell: () => alarms.forEach(({ tell }) => void tell()),
   };
 }
 

@@ -6,7 +6,7 @@ import type { Change } from "../../stores/store.js";
 import type { Context } from "../context.js";
 import { layout } from "../layout.js";
 import type { Conversation } from "./conversation.js";
-import { noteClaims } from "./equivocations.js";
+import { hasClaimed, noteClaims } from "./equivocations.js";
 import { type Head, type Hearsay, type ListHead, MAX_HEADS, MAX_LISTS, NOTHING } from "./hearsay.js";
 import type { Sealed } from "./intent.js";
 import { type Leaf, leavesOf } from "./leaves.js";
@@ -206,16 +206,14 @@ export class Gossip {
       ? epochAuthenticator(group)
       : await context.store.get(layout.epochHead(groupId, epoch));
     if (own === undefined || equalBytes(own, theirs)) return;
-    const claim = { from, at: Number(epoch), theirs };
-    const { changes, news } = await noteClaims(context, layout.equivocation(groupId, epoch), { own }, [
-      claim,
-    ]);
-    if (news.length === 0) return;
-    await context.write(changes);
     const { subject } = conversation.state.record;
-    if (subject.kind === "direct") return;
-    const hashes = { own: toHex(own), theirs: toHex(theirs) };
-    context.emit("equivocation", { group: subject.name, from, epoch: claim.at, ...hashes });
+    // One message may name as many epochs as a group has had.
+    if (subject.kind === "direct" || (await hasClaimed(context, groupId, from))) return;
+    const claim = { from, at: Number(epoch), theirs };
+    const key = layout.equivocation(groupId, epoch);
+    const { changes, tell } = await noteClaims(context, key, { own }, [claim], subject.name);
+    if (changes.length > 0) await context.write(changes);
+    tell();
   }
 }
 
