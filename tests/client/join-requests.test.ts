@@ -174,3 +174,27 @@ describe("join requests", () => {
     expect(left.map(([key]) => key.split("/")[2])).toEqual([last.id]);
   });
 });
+
+it("a request is over when it is granted under a name that is another group's by now", async () => {
+  const relay = await startRelay();
+  const alice = await connected(relay, "alice");
+  const carol = await connected(relay, "carol");
+  await alice.client.createGroup("team");
+  const store = memoryStore();
+  const eve = await connected(relay, "eve", { store });
+  const asked = expect(eve.client.joinGroup("team", { timeout: 50 })).rejects.toMatchObject({
+    code: "timeout",
+  });
+  const request = await alice.event("joinRequest");
+  await asked;
+  await eve.client.close();
+  await request.approve();
+  await alice.client.renameGroup("team", "crew");
+  await carol.client.createGroup("team");
+  const back = await connected(relay, "eve", { store });
+  await back.event("error", ({ code }) => code === "name-taken");
+  await back.client.close();
+  const session = await store.open(`${new URL(relay.url).href} eve`);
+  expect(await session.list(layout.joins)).toEqual([]);
+  await session.close();
+});

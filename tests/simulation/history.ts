@@ -43,7 +43,16 @@ export const LEGITIMATE: Readonly<Record<string, readonly ErrorCode[]>> = {
   connect: [],
   send: ["not-a-member"],
   create: ["name-taken", "timeout", "connection-failed"],
-  join: ["unknown-group", "join-rejected", "banned", "already-a-member", "timeout", "not-a-member"],
+  // Granted under a name that is another group's by now.
+  join: [
+    "unknown-group",
+    "join-rejected",
+    "banned",
+    "already-a-member",
+    "timeout",
+    "not-a-member",
+    "name-taken",
+  ],
   invite: [
     "not-an-admin",
     "not-a-member",

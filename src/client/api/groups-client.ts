@@ -23,7 +23,8 @@ export abstract class GroupsClient extends MessagingClient {
   /**
    * Asks to join a group; resolves once this user is a member. After `timeout` the request stands: a later approval
    * raises `groupJoin`. With `fingerprint`, the member who admits must have it. If the group was renamed meanwhile, it
-   * comes as an `invitation` under its new name. Throws `join-rejected`, `banned`, `unknown-group` (then, too), `already-a-member`, `identity-mismatch`, `timeout`, `aborted`.
+   * comes as an `invitation` under its new name. Throws `join-rejected`, `banned`, `unknown-group` (then, too),
+   * `already-a-member`, `identity-mismatch`, `name-taken` (its name is another group's by now), `timeout`, `aborted`.
    */
   async joinGroup(
     group: string,

@@ -208,6 +208,9 @@ export class OwnRequests {
   failed(groupId: Uint8Array, error: SubrosaError): void {
     this.#settle(toHex(groupId), error);
     const conversation = this.#registry.get(groupId);
+    // It was admitted, to a group whose name is another's by now: nothing more will come of the request.
+    if (conversation === undefined && error.code === "name-taken")
+      this.#context.background(this.#drop(toHex(groupId), error));
     if (conversation?.state.record.status !== "repairing") return;
     this.#requests.delete(conversation.key);
     this.#context.background(conversation.repairFailed());
