@@ -5,6 +5,7 @@ import { copyBytes } from "../base/bytes.js";
 import { toHex, toUtf8 } from "../base/encoding.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
 import { clearAddress, isAlive, type LifeSign, showLife } from "../base/node-liveness.js";
+import { checkLmdbFile } from "../base/node-lmdb-file.js";
 import { sha256 } from "../crypto/hash.js";
 import { randomBytes } from "../crypto/random.js";
 import { openStoreKey, type Secret } from "./node-protection.js";
@@ -110,6 +111,7 @@ async function openFile(
     await databases?.env.close();
   };
   try {
+    await checkLmdbFile(file);
     databases = openDatabases(lmdb, file);
     life = liveness ? await showLife(toHex(randomBytes(16))) : undefined;
     const claimed = await claim(databases, life?.address);

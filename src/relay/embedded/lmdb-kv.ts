@@ -5,6 +5,7 @@ import { type Bytes, copyBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { clearAddress, isAlive, type LifeSign, showLife } from "../../base/node-liveness.js";
+import { checkLmdbFile } from "../../base/node-lmdb-file.js";
 import { randomBytes } from "../../crypto/random.js";
 import type { Kv, KvChanges } from "./kv.js";
 
@@ -63,8 +64,8 @@ export class LmdbKv implements Kv {
 
   /**
    * Throws `missing-dependency` where the optional package `lmdb` is not installed, `store-in-use` for an owner while
-   * another one lives. Whoever owned the folder before can write no more: two that number the same logs would
-   * overwrite each other's entries.
+   * another one lives, `store-damaged` for a file that is cut short or does not begin as one. Whoever owned the folder
+   * before can write no more: two that number the same logs would overwrite each other's entries.
    */
   static async open(path: string, role: Role): Promise<LmdbKv> {
     let lmdb: typeof import("lmdb");
@@ -75,6 +76,7 @@ export class LmdbKv implements Kv {
         cause,
       });
     }
+    await checkLmdbFile(join(path, "data.mdb"));
     const folder = role === "owner" ? resolve(path) : undefined;
     if (folder !== undefined && ownedHere().has(folder)) throw inUse(path);
     const database = lmdb.open<Buffer, Buffer>({
