@@ -54,7 +54,7 @@ export interface ClientLimits {
   readonly maxUnprocessedBytes?: number;
   /**
    * How many own messages are kept to be sent again should the relay lose them, until all are known to have them or for
-   * 30 days; default 10,000. Beyond that the oldest go, a quarter at a time.
+   * 30 days; default 10,000. Beyond that the oldest go of whom or which group there are most, a quarter at a time.
    */
   readonly maxKeptMessages?: number;
   /**

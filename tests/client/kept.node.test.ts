@@ -1,7 +1,11 @@
 import { expect, it } from "vitest";
+import { randomBytes } from "../../src/crypto/random.js";
 import { memoryStore } from "../../src/index.js";
 import type { Store } from "../../src/stores/store.js";
+import { EntryKind } from "../../src/wire/protocol.js";
+import { RawClient } from "../relay/raw-client.js";
 import { type Actor, connected, eventually, makeGroup, type TestRelay } from "./harness.js";
+import { RawMember } from "./raw-member.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
 
 /** What a closed client has left in its store under keys that begin so. */
@@ -102,4 +106,34 @@ it("of what changed in a group only so many bytes are kept, the newest always, a
     expect(bytesOf(left)).toBeLessThanOrEqual(limits.maxKeptBytes);
     expect(left.length).toBeGreaterThan(4);
   }
+});
+
+it("what a member fills one group with makes nobody forget what another group is put back with", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const limits = { maxKeptBytes: 100_000 };
+  const alice = await connected(relay, "alice", { limits });
+  const bob = await connected(relay, "bob", { limits });
+  await makeGroup("team", [alice, bob]);
+  await makeGroup("noise", [alice, bob]);
+  const mallory = await RawMember.connect(relay, "mallory");
+  await alice.client.invite("noise", "mallory");
+  await mallory.join();
+  await backUp();
+  for (const join of ["open", "closed"] as const) await alice.client.setJoinMode("team", join);
+  await alice.client.sendGroupMessage("team", "before");
+  await bob.message("before");
+  // Commits that are none: void, and entries of the log all the same.
+  const client = await RawClient.connect(relay.url, mallory.user);
+  let after = mallory.handshake;
+  for (let at = 0; at < 12; at++) {
+    const bundle = { access: [], welcome: new Uint8Array(0) };
+    const entry = { kind: EntryKind.commit, entryId: randomBytes(16), payload: randomBytes(20_000), bundle };
+    after = await client.append(mallory.log, after, entry);
+  }
+  await alice.client.sendGroupMessage("noise", "what was that?");
+  await bob.message("what was that?");
+  await client.close();
+  await restore();
+  await alice.client.sendGroupMessage("team", "once restored");
+  await bob.message("once restored");
 });

@@ -99,10 +99,7 @@ export class Journal {
       keepFor: KEPT_FOR,
       maxBytes,
       sparesLast: true,
-      ageOf: (value) => {
-        const { time } = decode(decodeHandshake, value);
-        return { time, order: time };
-      },
+      ageOf: (value) => decode(decodeHandshake, value),
     });
     this.#messages = new Shelf(context, layout.kept, {
       keepFor: KEPT_FOR,

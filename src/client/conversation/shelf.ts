@@ -13,7 +13,7 @@ export interface ShelfOptions {
   readonly maxCount?: number;
   /** Whether the last record of each group stays, whatever its age. */
   readonly sparesLast?: boolean;
-  /** Of a record: when it was written, in milliseconds since 1970, and what stands behind what. */
+  /** Of a record: when it was written, in milliseconds since 1970, and what stands behind what in its group. */
   readonly ageOf: (value: Bytes) => { readonly time: number; readonly order: number };
 }
 
@@ -25,9 +25,31 @@ interface Found {
   readonly isSpared: boolean;
 }
 
+/** What a group has, the newest first. */
+interface Holding {
+  readonly records: Found[];
+  bytes: number;
+}
+
+const groupOf = (key: string | undefined) => key?.slice(0, key.lastIndexOf("/"));
+
+/** The groups of records. */
+function holdingsOf(found: readonly Found[]): Holding[] {
+  const holdings = new Map<string | undefined, Holding>();
+  for (const one of found) {
+    const holding = holdings.get(groupOf(one.key)) ?? { records: [], bytes: 0 };
+    holdings.set(groupOf(one.key), holding);
+    holding.records.push(one);
+    holding.bytes += one.bytes;
+  }
+  for (const { records } of holdings.values()) records.sort((a, b) => b.order - a.order);
+  return [...holdings.values()];
+}
+
 /**
  * Records of the store of which only so many are kept, for so long. They are counted as they are written, and looked at
- * only where that makes too many: then the oldest go, a quarter more than must.
+ * only where that makes too many: then the oldest of the group that has most of them go, a quarter more than must. So
+ * nobody can fill one group to have those of others forgotten.
  */
 export class Shelf {
   readonly #context: () => Context;
@@ -61,48 +83,53 @@ export class Shelf {
     return { put: key, value, applied };
   }
 
-  /** Deletes what is too old, and the oldest of what is too much. */
+  /** Deletes what is too old, and what is too much. */
   async prune(): Promise<void> {
     if (this.#pruning) return;
     this.#pruning = true;
     try {
-      // What is written meanwhile counts from here on, and again if it is found.
-      this.#count = 0;
-      this.#bytes = 0;
-      await this.#look();
+      // What is written meanwhile counts on, and again if it is found.
+      const [count, bytes] = [this.#count, this.#bytes];
+      const left = await this.#look();
+      this.#count += left.count - count;
+      this.#bytes += left.bytes - bytes;
       this.#counted = true;
     } finally {
       this.#pruning = false;
     }
   }
 
-  async #look(): Promise<void> {
+  async #look(): Promise<{ readonly count: number; readonly bytes: number }> {
     const { maxBytes, maxCount = Number.POSITIVE_INFINITY, keepFor } = this.#options;
     const { clock, write } = this.#context();
     const oldest = clock.now() - keepFor;
     const all = await this.#find();
     const found = all.filter(({ time, isSpared }) => isSpared || time >= oldest);
-    const sum = found.reduce((bytes, one) => bytes + one.bytes, 0);
-    const left = found.length > maxCount || sum > maxBytes ? LEFT : 1;
-    let [count, bytes] = [0, 0];
-    const kept = new Set<string>();
-    let isOver = false;
-    for (const one of found.sort((a, b) => b.order - a.order)) {
-      isOver ||= count + 1 > maxCount * left || bytes + one.bytes > maxBytes * left;
-      if (isOver && !one.isSpared) continue;
-      kept.add(one.key);
-      count++;
-      bytes += one.bytes;
+    let count = found.length;
+    let bytes = found.reduce((sum, one) => sum + one.bytes, 0);
+    const left = count > maxCount || bytes > maxBytes ? LEFT : 1;
+    const holdings = holdingsOf(found);
+    const shareOf = (one: Holding) => Math.max(one.bytes / maxBytes, one.records.length / maxCount);
+    while (count > maxCount * left || bytes > maxBytes * left) {
+      let most: Holding | undefined;
+      for (const one of holdings) {
+        if (one.records.at(-1)?.isSpared !== false) continue;
+        if (most === undefined || shareOf(one) > shareOf(most)) most = one;
+      }
+      const oldest = most?.records.pop();
+      if (most === undefined || oldest === undefined) break;
+      most.bytes -= oldest.bytes;
+      bytes -= oldest.bytes;
+      count--;
     }
+    const kept = new Set(holdings.flatMap(({ records }) => records.map(({ key }) => key)));
     const old = all.flatMap(({ key }) => (kept.has(key) ? [] : [{ delete: key }]));
     if (old.length > 0) await write(old);
-    this.#count += count;
-    this.#bytes += bytes;
+    return { count, bytes };
   }
 
   async #find(): Promise<Found[]> {
     const found: Found[] = [];
-    const groupOf = (key: string | undefined) => key?.slice(0, key.lastIndexOf("/"));
     for (let after = this.#prefix; ; ) {
       const entries = await this.#context().store.list(this.#prefix, { limit: BATCH, after });
       for (const [key, value] of entries) {
