@@ -245,7 +245,7 @@ describe("what takes the place of a group", () => {
       TestUser,
     ];
     const before = await groupOf([alice, bob, mallory]);
-    const repair = { reason: "decryption-failed", missed: 0, readded: false };
+    const repair = { reason: "decryption-failed", missed: 0, readded: false, refused: false };
     const record = { status: "repairing", repair };
     const takesPlace = (group: GroupState, state: object = { record, group: before }) =>
       isSuccessor(state as ConversationState, leavesOf(group)[0] as Leaf, group);

@@ -11,27 +11,24 @@ import { UNKNOWN_LEAF } from "./additions.js";
 import { nameHash } from "./directory-names.js";
 import { announceEnd } from "./effects.js";
 import { entering } from "./entering.js";
-import { Following } from "./following.js";
+import { Following, headFrom } from "./following.js";
 import type { Action, Intent } from "./intent.js";
 import { leavesOf } from "./leaves.js";
 import { endWithConversation, sendAgain } from "./own-entries.js";
 import { oweReceipts } from "./receipts.js";
 import { receiveEntries } from "./receive-log.js";
-import { beginAnew, loseKeys } from "./repair.js";
+import { isLive, type Place } from "./record.js";
+import { beginAnew, goOn, loseKeys } from "./repair.js";
 import { Restorer } from "./restorer.js";
 import { Sender } from "./sender.js";
 import { type ConversationState, policyIn } from "./state.js";
 import { Step } from "./step.js";
+import { UnreadableRun } from "./unreadable-run.js";
 
 /** How many entries one transaction takes in at most. */
 const BATCH = 32;
 /** How long acks are gathered, in milliseconds. */
 const ACK_DELAY = 50;
-/** How many messages in a row that cannot be read are too many, and how long the next may be waited for. */
-const UNREADABLE_RUN = 3;
-const DOUBT_DELAY = 15_000;
-/** How old a direct conversation is before it begins anew for that, so that nobody can make it do so over and over. */
-const DIRECT_AGE = 3_600_000;
 /** How long a group that the relay does not know is waited for: its creator may bring it back. */
 const ABSENCE = 60_000;
 
@@ -51,7 +48,7 @@ export class Conversation {
   #cancelAck: (() => void) | undefined;
   /** The relay has ended the log once without its entries saying why. */
   #endDoubted = false;
-  #cancelDoubt: (() => void) | undefined;
+  readonly #unreadable: UnreadableRun;
   /** Since when the relay does not know the group. */
   #absentSince: number | undefined;
 
@@ -61,6 +58,8 @@ export class Conversation {
     this.#sender = new Sender(context, this);
     this.#restorer = new Restorer(context, this);
     this.#following = new Following(context, this);
+    const beginAnew = () => this.step((step) => loseKeys(context, step, "decryption-failed"));
+    this.#unreadable = new UnreadableRun(context, () => this.#state, beginAnew);
   }
 
   get state(): ConversationState {
@@ -148,27 +147,33 @@ export class Conversation {
     // What was pushed before is processed first, so that the cursor is not behind what comes.
     await this.#queue.idle();
     const answered = this.#following.ask();
+    const { entered } = this;
     try {
-      const { cursor } = this.#state.place;
-      const { head, from } = await this.#context.relay.request("subscribe", { log: this.log, cursor });
-      if (head.seq < cursor.seq)
-        throw new SubrosaError(
-          "protocol-error",
-          "the relay names an end of a log before what was read of it",
-        );
-      if (from.seq !== cursor.seq) throw new SubrosaError("gap", "the log begins later");
-      this.#follow(head.seq);
+      this.#follow(await this.#head());
     } catch (error) {
-      await this.#subscribeFailed(error);
+      // What was true of the keys of before is nothing to those that came meanwhile.
+      if (entered === this.entered) await this.#subscribeFailed(error);
     } finally {
       answered();
     }
   }
 
+  /** Asks for the log from where this device stands; resolves to where it ends. */
+  #head(): Promise<number> {
+    const ask = ({ cursor }: Place) => headFrom(this.#context, this.log, cursor);
+    if (!this.#state.record.repair?.refused) return ask(this.#state.place);
+    // One step, so that what the relay then sends is read.
+    return this.step(async (step) => {
+      const head = await ask(step.place);
+      goOn(this.#context, step, this);
+      return head;
+    });
+  }
+
   #follow(head: number): void {
     this.#absentSince = undefined;
     this.#following.begin(head);
-    this.#doubt();
+    this.#unreadable.check();
     this.#proceed();
   }
 
@@ -187,19 +192,20 @@ export class Conversation {
       case "gap": {
         const head = code === "gap" ? undefined : await this.#restorer.begin();
         if (head !== undefined) return this.#follow(head);
-        this.#context.report(error);
-        return this.#loseKeys(code);
+        if (!this.#state.record.repair?.refused) this.#context.report(error);
+        return this.#refused(code);
       }
       case "not-a-member": // Nothing in the log says so. Whether it is true, the members know.
-        return this.#loseKeys(code);
+        return this.#refused(code);
       default:
         this.#context.report(error);
         this.#following.readAgain();
     }
   }
 
-  async #loseKeys(code: ErrorCode): Promise<void> {
-    await this.step((step) => loseKeys(this.#context, step, code));
+  async #refused(code: ErrorCode): Promise<void> {
+    await this.step((step) => loseKeys(this.#context, step, code, { refused: true }));
+    if (this.#state.record.repair?.refused) this.#following.refused();
   }
 
   /** The relay does not know the group: it lost it, or it was told to forget it. */
@@ -236,9 +242,13 @@ export class Conversation {
     return this.#restorer.resume(content, at, changes);
   }
 
-  /** Takes part in the conversation with the keys of a welcome; what waits goes on under them. */
-  async enter(state: ConversationState, changes: readonly Effect[]): Promise<void> {
-    await this.#queue.run(async () => {
+  /**
+   * Takes part in the conversation with the keys of a welcome; what waits goes on under them. False if it goes on with
+   * those it has: then its log has to say first that they are over.
+   */
+  enter(state: ConversationState, changes: readonly Effect[]): Promise<boolean> {
+    return this.#queue.run(async () => {
+      if (isLive(this.#state.record)) return false;
       const work = await entering(this.#context, this.#state, state, this.intents());
       await this.#context.write([...work.changes, ...changes]);
       this.#state = state;
@@ -246,6 +256,7 @@ export class Conversation {
       this.#sender.disconnected();
       this.entered++;
       for (const effect of work.effects) effect();
+      return true;
     });
   }
 
@@ -344,26 +355,8 @@ export class Conversation {
       this.#cancelAck = undefined;
       this.#context.relay.ack(this.log, this.#state.place.cursor);
     });
-    this.#doubt();
+    this.#unreadable.check();
     this.#proceed();
-  }
-
-  /**
-   * Message after message cannot be read. Garbage by one member looks the same, so that this waits whether the next can:
-   * only then this device asks to be added anew. It goes on meanwhile.
-   */
-  #doubt(): void {
-    const isDoubtful = () => this.#state.place.unreadable >= UNREADABLE_RUN;
-    if (!isDoubtful() || this.#cancelDoubt !== undefined) return;
-    const { clock, random, repair } = this.#context;
-    this.#cancelDoubt = clock.after(DOUBT_DELAY * (1 + random()), () => {
-      this.#cancelDoubt = undefined;
-      const { subject, joinedAt, groupId } = this.#state.record;
-      if (!isDoubtful()) return;
-      if (subject.kind === "group") repair(groupId);
-      else if (clock.now() - joinedAt > DIRECT_AGE)
-        this.#context.background(this.#loseKeys("decryption-failed"));
-    });
   }
 
   /** What is next once the log was read: to put it back, if the relay has lost a part; else to send. */
@@ -392,7 +385,7 @@ export class Conversation {
   stop(): void {
     this.#cancelAck?.();
     this.#following.stop();
-    this.#cancelDoubt?.();
+    this.#unreadable.stop();
     this.#restorer.stop();
     this.#sender.stop();
   }

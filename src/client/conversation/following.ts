@@ -1,10 +1,13 @@
 import { SubrosaError } from "../../base/errors.js";
-import type { LogId } from "../../wire/identifiers.js";
+import type { Cursor, LogId } from "../../wire/identifiers.js";
 import type { Context } from "../context.js";
 
 /** How long a log is left alone after the relay sent something senseless, in milliseconds. */
 const REREAD_DELAY = 1_000;
 const MAX_REREAD_DELAY = 10_000;
+/** The same where the relay refuses it from where this device stands, which may be true. */
+const REFUSED_DELAY = 30_000;
+const MAX_REFUSED_DELAY = 960_000;
 /**
  * How long a relay may send nothing of what it says a log holds, in milliseconds; each time it lets that go by it may
  * take twice as long, so that a slow link gets on and a lie costs less and less.
@@ -24,6 +27,15 @@ export interface Followed {
   subscribe(): Promise<void>;
 }
 
+/** Follows a log from this place; resolves to where it ends. */
+export async function headFrom({ relay }: Context, log: LogId, cursor: Cursor): Promise<number> {
+  const { head, from } = await relay.request("subscribe", { log, cursor });
+  if (head.seq < cursor.seq)
+    throw new SubrosaError("protocol-error", "the relay names an end of a log before what was read of it");
+  if (from.seq !== cursor.seq) throw new SubrosaError("gap", "the log begins later");
+  return head.seq;
+}
+
 /** How far a log has come from the relay in this session, what the relay owes of it, and when it is asked again. */
 export class Following {
   readonly #context: Context;
@@ -37,6 +49,7 @@ export class Following {
   #owedWithin = OWED_WITHIN;
   #cancelOwed: (() => void) | undefined;
   #rereadDelay = REREAD_DELAY;
+  #refusedDelay = REFUSED_DELAY;
   #cancelReread: (() => void) | undefined;
 
   constructor(context: Context, followed: Followed) {
@@ -71,6 +84,7 @@ export class Following {
   begin(head: number): void {
     this.#subscribed = true;
     this.#head = Math.max(this.#head, head);
+    this.#refusedDelay = REFUSED_DELAY;
   }
 
   /** Entries up to this one have come. */
@@ -96,14 +110,27 @@ export class Following {
   disconnected(): void {
     this.#asked = undefined;
     this.#rereadDelay = REREAD_DELAY;
+    this.#refusedDelay = REFUSED_DELAY;
     this.#subscribed = false;
     this.#cancelOwed?.();
+    this.#cancelReread?.();
   }
 
   /** Reads the log anew after a while, which grows as long as that comes to nothing. */
   readAgain(): void {
     const delay = this.#rereadDelay;
     this.#rereadDelay = Math.min(2 * delay, MAX_REREAD_DELAY);
+    this.#readAfter(delay);
+  }
+
+  /** The relay refuses the log from where this device stands: it is asked for it again now and then. */
+  refused(): void {
+    const delay = this.#refusedDelay;
+    this.#refusedDelay = Math.min(2 * delay, MAX_REFUSED_DELAY);
+    this.#readAfter(delay);
+  }
+
+  #readAfter(delay: number): void {
     this.#cancelReread?.();
     const { clock, background } = this.#context;
     this.#cancelReread = clock.after(delay, () => background(this.#followed.subscribe()));

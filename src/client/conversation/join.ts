@@ -31,7 +31,7 @@ import {
   usersOf,
 } from "./leaves.js";
 import { type DirectPolicy, type GroupPolicy, isAdmin } from "./policy.js";
-import type { ConversationRecord } from "./record.js";
+import { type ConversationRecord, isLive } from "./record.js";
 import { isSuccessor } from "./recreation.js";
 import type { Registry } from "./registry.js";
 import { type ConversationState, initialChanges, NO_PLACE, policyIn } from "./state.js";
@@ -162,11 +162,6 @@ function mayInvite(policy: GroupPolicy, by: string, self: string): boolean {
   return policy.join === "open" || isAdmin(policy, by) || policy.admins.every((admin) => admin === self);
 }
 
-/** Whether a pointer has to wait for the log to end the conversation. */
-function isLive({ status }: ConversationRecord): boolean {
-  return status !== "ended" && status !== "repairing";
-}
-
 /**
  * The signer of the welcome was a member of the group when this device could last read it; where nothing is left of that,
  * it is at least somebody known.
@@ -229,6 +224,7 @@ async function joinDirect(
   const earlier = registry.direct(peer);
   const record: NewRecord = { status: "active", subject: { kind: "direct", peer } };
   const conversation = await adopt(context, registry, { pointer, group, bundle }, record, []);
+  if (conversation === undefined) return { type: "held" };
   if (earlier !== undefined && earlier !== conversation) await earlier.lose();
   return { type: "joined", conversation };
 }
@@ -284,6 +280,7 @@ async function joinNamed(
   };
   const changes = [{ delete: layout.join(pointer.groupId) }];
   const conversation = await adopt(context, registry, joining, record, changes);
+  if (conversation === undefined) return { type: "held" };
   if (isBound && !isWanted) context.emit("groupLeave", { group: listed ?? policy.name, reason: "lost" });
   if (isWanted && isRenamed && !keepsName)
     context.emit("groupUpdated", { group: name, by, name: { before: listed, after: name } });
@@ -316,14 +313,17 @@ export async function hasFingerprint(group: GroupState, userId: string, expected
   return leaf !== undefined && (await fingerprintOf(userId, leaf.accountKey)) === expected.toLowerCase();
 }
 
-/** Writes the new conversation, uses up the key package and the pointer, in one transaction. */
+/**
+ * Writes the new conversation, uses up the key package and the pointer, in one transaction. Undefined if the one that
+ * there is goes on meanwhile.
+ */
 async function adopt(
   context: Context,
   registry: Registry,
   { pointer, group, bundle, content }: Joining,
   record: NewRecord,
   changes: readonly Change[],
-): Promise<Conversation> {
+): Promise<Conversation | undefined> {
   const known = registry.get(pointer.groupId);
   const ownLeaf = ownLeafOf(group);
   const leaf = ownLeaf && { leafHash: await leafHash(ownLeaf) };
@@ -356,7 +356,7 @@ async function adopt(
     { delete: layout.pointer(pointer.groupId) },
   ];
   if (known === undefined) await context.write([...initialChanges(state), ...all]);
-  else await known.enter(state, all);
+  else if (!(await known.enter(state, all))) return undefined;
   if (record.status === "invited") context.delivery.hold(toHex(pointer.groupId));
   return known ?? registry.add(context, state);
 }

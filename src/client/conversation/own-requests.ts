@@ -99,6 +99,8 @@ export class OwnRequests {
     if (this.#requests.has(key)) return;
     await this.#begin(key, request, () =>
       conversation.step((step) => {
+        // It goes on with its keys meanwhile.
+        if (step.record.status !== record.status) return void this.#requests.delete(key);
         step.setRecord({ repairedAt: clock.now() });
         step.change(...changes);
       }),
@@ -133,7 +135,7 @@ export class OwnRequests {
       else this.#requests.set(key, before);
       throw error;
     }
-    await this.#send(key, request);
+    if (this.#requests.get(key) === request) await this.#send(key, request);
   }
 
   /** A signed request with a fresh key package, and what stores both. */

@@ -32,8 +32,12 @@ export async function receiveEntries(
   entries: readonly LogEntry[],
   receiving: Receiving,
 ): Promise<void> {
-  // What follows the commit that adds this device anew is read with the keys that it brings.
-  const isOver = () => step.record.status === "ended" || step.record.repair?.readded === true;
+  // What follows the commit that adds this device anew is read with the keys that it brings; what comes while the relay
+  // refuses the log, once it does not.
+  const isOver = () => {
+    const { status, repair } = step.record;
+    return status === "ended" || repair?.readded === true || repair?.refused === true;
+  };
   if (isOver()) return;
   const first = step.place.cursor.seq + 1;
   const isWhole = entries.every(({ seq }, at) => at === 0 || seq === (entries[at - 1]?.seq ?? 0) + 1);

@@ -186,7 +186,7 @@ async function receiveCommit(
   await checkCommit(group, step.access, result.staged, bundle);
   if (result.staged.selfRemoved && adds(bundle, context.identity.deviceId)) {
     // Removed and added anew in one: a pointer to the keys is on its way.
-    loseKeys(context, step, "removed", true);
+    loseKeys(context, step, "removed", { readded: true });
     return "processed";
   }
   mergeCommit(context, step, group, result.staged, false);

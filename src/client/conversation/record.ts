@@ -25,6 +25,16 @@ export interface Repair {
   readonly missed: number;
   /** The log has shown the commit that adds this device anew; what follows it is readable. */
   readonly readded: boolean;
+  /**
+   * It began with an answer of the relay to who asked for the log, and with nothing that the log says: the conversation
+   * stands where it stood, and goes on from there if the relay takes that back.
+   */
+  readonly refused: boolean;
+}
+
+/** Whether only the log can end it. */
+export function isLive({ status }: Pick<ConversationRecord, "status">): boolean {
+  return status !== "ended" && status !== "repairing";
 }
 
 /** While the relay's log is put back to what it was before the relay lost a part of it. */
@@ -88,7 +98,8 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
     w
       .opaque(toUtf8(repair.reason))
       .uint53(repair.missed)
-      .u8(repair.readded ? 1 : 0),
+      .u8(repair.readded ? 1 : 0)
+      .u8(repair.refused ? 1 : 0),
   );
   writer.optional(record.restoration, (w, { from, until, matched }) =>
     w.uint53(from).uint53(until).uint53(matched),
@@ -120,6 +131,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     reason: codeOf(fromUtf8(r.opaque(64))),
     missed: r.uint53(),
     readded: r.u8() === 1,
+    refused: r.u8() === 1,
   }));
   const restoration = reader.optional((r) => ({
     from: r.uint53(),

@@ -1,6 +1,6 @@
 import type { Bytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
-import type { ErrorCode, SubrosaError } from "../../base/errors.js";
+import type { SubrosaError } from "../../base/errors.js";
 import type { GroupState } from "../../mls/group/index.js";
 import type { RatchetChange } from "../../mls/schedule/secret-tree.js";
 import type { Cursor } from "../../wire/identifiers.js";
@@ -11,7 +11,7 @@ import { applyAccess } from "./access.js";
 import type { Intent } from "./intent.js";
 import { leafHash, leavesOf, ownLeafOf } from "./leaves.js";
 import type { Owed } from "./receipts.js";
-import type { AccessList, Activity, ConversationRecord, Place, Status } from "./record.js";
+import type { AccessList, Activity, ConversationRecord, Place, Repair, Status } from "./record.js";
 import { seenKey, seenValue } from "./seen-set.js";
 import {
   type ConversationState,
@@ -166,12 +166,13 @@ export class Step {
   }
 
   /** This device's keys are of no use any more; until it is added anew, what is written waits. */
-  startRepair(reason: ErrorCode, readded: boolean): void {
+  startRepair(repair: Omit<Repair, "missed">): void {
     const lastEpoch = this.#group?.groupContext.epoch;
     this.setRecord({
       status: "repairing",
-      repair: { reason, missed: 0, readded },
-      restoration: undefined,
+      repair: { ...repair, missed: 0 },
+      // The log is put back further if the relay takes its answer back.
+      restoration: repair.refused ? this.#record.restoration : undefined,
       ...(lastEpoch !== undefined && { lastEpoch }),
     });
   }

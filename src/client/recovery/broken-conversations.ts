@@ -116,9 +116,9 @@ async function readable<T>(read: () => Promise<T>): Promise<T | undefined> {
 /** Whether everything is there that the conversation needs where it stands. */
 function isWhole({ record, place, group }: ConversationState): boolean {
   if (record.status === "ended") return true;
-  // One that is being repaired lives without keys, but not without a place.
+  // One that is being repaired lives without keys, if it needs none any more; but not without a place.
   if (place === NO_PLACE) return false;
-  if (record.status === "repairing") return true;
+  if (record.status === "repairing" && !record.repair?.refused) return true;
   return group !== undefined && hasAllRatchets(group);
 }
 

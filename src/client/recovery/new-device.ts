@@ -121,7 +121,7 @@ function toBeJoined(record: ConversationRecord, reason: ErrorCode): Conversation
   return {
     ...rest,
     status: "repairing",
-    repair: { reason, missed: 0, readded: false },
+    repair: { reason, missed: 0, readded: false, refused: false },
     restoration: undefined,
     creator: false,
     repairedAt: 0,
