@@ -1,9 +1,20 @@
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { memoryStore } from "../../src/index.js";
-import { decodeClientFrame } from "../../src/wire/frames.js";
-import { LogKind } from "../../src/wire/protocol.js";
-import { type Actor, connectAll, connected, makeActor, makeGroup, settledMembers } from "./harness.js";
+import { decodeClientFrame, type RelayFrame } from "../../src/wire/frames.js";
+import { EntryKind, LogKind } from "../../src/wire/protocol.js";
+import type { BodyOf, ResultOf } from "../../src/wire/requests.js";
+import {
+  type Actor,
+  connectAll,
+  connected,
+  makeActor,
+  makeGroup,
+  settledMembers,
+  startRelay,
+  type TestRelay,
+} from "./harness.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
+import { TamperedConnector } from "./tamper.js";
 
 /** Everybody has a word, which all others get: they are in the same epoch of the same group. */
 async function agree(word: string, actors: readonly Actor[]): Promise<void> {
@@ -188,4 +199,140 @@ it("a group whose name somebody else has taken since the relay lost it is over, 
   await again.client.sendDirectMessage("bob", "hello");
   await bob.message("hello");
   expect(again.errors).toEqual(["data-lost"]);
+});
+
+describe("a relay that feigns a loss to one member", () => {
+  type Head = ResultOf<"subscribe">;
+  type Ask = BodyOf<"subscribe">;
+  const isNamed = ({ cursor }: Ask) => cursor.seq > 0;
+
+  const isEntries = (frame: RelayFrame) => frame.type === "entries" && frame.log.kind === LogKind.group;
+
+  /** From the next connection on it does not know the places in groups' logs that are `lost`; of others it says what is `told`. */
+  function feign(
+    connector: TamperedConnector,
+    lost: (ask: Ask) => boolean,
+    told?: (head: Head) => Head,
+    withheld: (frame: RelayFrame) => boolean = () => false,
+  ): void {
+    const refused = new Set<number>();
+    connector.tamper = {
+      fromClient(frame) {
+        if (frame.type !== "request" || frame.name !== "subscribe") return undefined;
+        if (frame.body.log.kind === LogKind.group && lost(frame.body)) refused.add(frame.id);
+        return undefined;
+      },
+      fromRelay(frame) {
+        if (withheld(frame)) return [];
+        if (frame.type !== "reply" || !refused.has(frame.id)) return undefined;
+        return [{ type: "refuse", id: frame.id, code: "cursor-mismatch", reason: "lost" }];
+      },
+      replies: { subscribe: (head, { log }) => (log.kind === LogKind.group ? told?.(head) : undefined) },
+    };
+    connector.inject(new Uint8Array(0));
+  }
+
+  /** Bob's relay can lie to him. He has told alice a secret. */
+  async function told() {
+    const relay = await startRelay();
+    const connector = new TamperedConnector();
+    const alice = await connected(relay, "alice");
+    const bob = await connected(relay, "bob", { seams: { random: () => 0.1, connector } });
+    await makeGroup("team", [alice, bob]);
+    const secret = await bob.client.sendGroupMessage("team", "secret");
+    await alice.message("secret");
+    return { relay, connector, alice, bob, secret };
+  }
+
+  async function invited(relay: TestRelay, by: Actor): Promise<Actor> {
+    const dave = await connected(relay, "dave");
+    await by.client.invite("team", "dave");
+    await (await dave.event("invitation")).accept();
+    return dave;
+  }
+
+  const say = async (from: Actor, to: Actor, text: string) => {
+    await from.client.sendGroupMessage("team", text);
+    await to.message(text);
+  };
+
+  it("does not make it send to who came in later what it sent before", async () => {
+    const { relay, connector, alice, bob, secret } = await told();
+    const dave = await invited(relay, alice);
+    await settledMembers("team", [alice, bob, dave]);
+    await say(bob, dave, "hello dave");
+    feign(connector, () => true);
+    await bob.event("error", ({ code }) => code === "cursor-mismatch");
+    connector.tamper = {};
+    await say(bob, dave, "after it");
+    expect(dave.texts).toEqual(["hello dave", "after it"]);
+    await bob.event("receipt", ({ ids, code }) => ids.includes(secret) && code === "data-lost");
+  });
+
+  it("nor by two, the first of which names an end too early", async () => {
+    const { relay, connector, alice, bob, secret } = await told();
+    const dave = await invited(relay, alice);
+    await settledMembers("team", [alice, bob, dave]);
+    await say(bob, dave, "hello dave");
+    feign(connector, isNamed, (head) => ({ ...head, head: head.from }));
+    await bob.event("error", ({ code }) => code === "data-lost");
+    connector.tamper = {};
+    await say(bob, dave, "after the first");
+    feign(connector, () => true);
+    await bob.event("error", ({ code }) => code === "cursor-mismatch");
+    connector.tamper = {};
+    await say(bob, dave, "after the second");
+    expect(dave.texts).toEqual(["hello dave", "after the first", "after the second"]);
+    await bob.event("receipt", ({ ids, code }) => ids.includes(secret) && code === "data-lost");
+  });
+
+  it("nor by keeping back what is sent again until somebody has come in", async () => {
+    const { relay, connector, alice, bob, secret } = await told();
+    feign(connector, () => true);
+    await bob.event("error", ({ code }) => code === "cursor-mismatch");
+    const again = new Promise<void>((resolve) => {
+      connector.tamper = {
+        fromClient(frame) {
+          if (frame.type !== "request" || frame.name !== "append") return undefined;
+          if (frame.body.entry.kind !== EntryKind.application) return undefined;
+          resolve();
+          return [];
+        },
+      };
+    });
+    await again;
+    const dave = await invited(relay, alice);
+    await bob.event("receipt", ({ ids, code }) => ids.includes(secret) && code === "data-lost");
+    connector.tamper = {};
+    connector.inject(new Uint8Array(0));
+    await say(bob, dave, "after it");
+    expect(dave.texts).toEqual(["after it"]);
+  });
+
+  it("but where nobody came in, it is sent again, and is there once", async () => {
+    const { connector, alice, bob } = await told();
+    feign(connector, () => true);
+    await bob.event("error", ({ code }) => code === "cursor-mismatch");
+    connector.tamper = {};
+    await say(bob, alice, "after it");
+    expect(alice.texts).toEqual(["secret", "after it"]);
+    quiet(bob);
+  });
+
+  it("does not move it on over messages without a word", async () => {
+    const { connector, alice, bob } = await told();
+    await alice.client.setJoinMode("team", "open");
+    await say(alice, bob, "read");
+    connector.tamper = { fromRelay: (frame) => (isEntries(frame) ? [] : undefined) };
+    for (const text of numbered("withheld", 5)) await alice.client.sendGroupMessage("team", text);
+    await sent(alice, 6);
+    feign(connector, isNamed, ({ head }) => ({ head, from: head }), isEntries);
+    await bob.until(() => bob.errors.length > 0);
+    connector.tamper = {};
+    await say(bob, alice, "bob is here");
+    await say(alice, bob, "and alice");
+    const missed = bob.all("undecryptable").reduce((sum, one) => sum + (one.missed ?? 0), 0);
+    const read = bob.texts.filter((text) => numbered("withheld", 5).includes(text as string));
+    expect(read.length + missed).toBe(5);
+  });
 });

@@ -251,7 +251,7 @@ export class Conversation {
       if (isLive(this.#state.record)) return false;
       const work = await entering(this.#context, this.#state, state, this.intents());
       await this.#context.write([...work.changes, ...changes]);
-      this.#state = state;
+      this.#state = work.state;
       this.#following.end();
       this.#sender.disconnected();
       this.entered++;

@@ -2,13 +2,14 @@ import type { Context, Effect } from "../context.js";
 import { groupField } from "./effects.js";
 import type { Intent } from "./intent.js";
 import { keptMessages } from "./journal.js";
-import { usersOf } from "./leaves.js";
-import { failKept, reviveKept } from "./own-entries.js";
+import { hasGrown } from "./leaves.js";
+import { reviveKept } from "./own-entries.js";
 import type { ConversationRecord } from "./record.js";
 import { type ConversationState, forgetKeys, initialChanges } from "./state.js";
 
-/** What is written when a device comes into a conversation with new keys, and what follows once that is durable. */
+/** How a conversation is entered with new keys, what is written for it, and what follows once that is durable. */
 export interface Entering {
+  readonly state: ConversationState;
   readonly changes: Effect[];
   readonly effects: (() => void)[];
 }
@@ -20,10 +21,14 @@ export interface Entering {
 export async function entering(
   context: Context,
   before: ConversationState,
-  after: ConversationState,
+  welcomed: ConversationState,
   intents: readonly Intent[],
 ): Promise<Entering> {
   const { record, place, group } = before;
+  // Only who knows who was there can tell that nobody has come in.
+  const isGrown = !group || !welcomed.group || hasGrown(group, welcomed.group);
+  const growth = record.growth + (isGrown ? 1 : 0);
+  const after = { ...welcomed, record: { ...welcomed.record, growth } };
   const changes: Effect[] = [
     ...forgetKeys(record),
     ...initialChanges(after),
@@ -31,7 +36,7 @@ export async function entering(
   ];
   const effects: (() => void)[] = [];
   const { repair, groupId } = record;
-  if (repair === undefined) return { changes, effects };
+  if (repair === undefined) return { state: after, changes, effects };
   const unseen = repair.readded ? 0 : Math.max(0, after.place.cursor.seq - 1 - place.cursor.seq);
   const missed = repair.missed + unseen;
   if (missed > 0) {
@@ -40,9 +45,6 @@ export async function entering(
     effects.push(told.tell);
   }
   if (isLogInDoubt(record) && group !== undefined && after.group !== undefined) {
-    // All that this device has sent there came after what the relay still knew of it.
-    const known = new Set(usersOf(group));
-    const hasGrown = usersOf(after.group).some((userId) => !known.has(userId));
     for (const message of await keptMessages(context.store, groupId)) {
       const step = {
         record: after.record,
@@ -50,10 +52,10 @@ export async function entering(
         change: (...more: readonly Effect[]) => void changes.push(...more),
         after: (effect: () => void) => void effects.push(effect),
       };
-      (hasGrown ? failKept : reviveKept)(context, step, message);
+      reviveKept(context, step, message);
     }
   }
-  return { changes, effects };
+  return { state: after, changes, effects };
 }
 
 /** The relay's log may be shorter than the one that this device has read. */

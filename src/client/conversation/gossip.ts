@@ -9,7 +9,7 @@ import type { Conversation } from "./conversation.js";
 import { hasClaimed, noteClaims } from "./equivocations.js";
 import { type Head, type Hearsay, type ListHead, MAX_HEADS, MAX_LISTS, NOTHING } from "./hearsay.js";
 import type { Sealed } from "./intent.js";
-import { type Leaf, leavesOf } from "./leaves.js";
+import { accountOf, accountsOf, type Leaf, leavesOf } from "./leaves.js";
 import type { ConversationState } from "./state.js";
 import type { Step } from "./step.js";
 
@@ -28,19 +28,6 @@ export function keepHead(ended: GroupState): Change[] {
   return [kept, { delete: layout.epochHead(groupId, epoch - KEPT_EPOCHS) }];
 }
 
-const accountsIn = new WeakMap<GroupState["tree"], ReadonlyMap<string, Leaf>>();
-
-const accountOf = ({ userId, accountKey }: Pick<Leaf, "userId" | "accountKey">) =>
-  `${toHex(accountKey)} ${userId}`;
-
-/** The accounts in a group, each with one of its leaves. */
-function accountsOf(group: GroupState): ReadonlyMap<string, Leaf> {
-  const accounts =
-    accountsIn.get(group.tree) ?? new Map(leavesOf(group).map((leaf) => [accountOf(leaf), leaf]));
-  accountsIn.set(group.tree, accounts);
-  return accounts;
-}
-
 /** What a message carries besides, and by what it is known afterwards that this was told: what of, and where it stands. */
 export interface Aside {
   readonly hearsay: Hearsay;
@@ -51,7 +38,7 @@ const NO_ASIDE: Aside = { hearsay: NOTHING, topics: new Map() };
 
 /** Where a list stands in a conversation: who came in since has not heard of it. */
 const standOf = ({ record }: Pick<ConversationState, "record">, version: number) =>
-  `${record.grownAt} ${version}`;
+  `${record.growth} ${version}`;
 
 /**
  * Tells members of a conversation, along with messages that are sent anyway, what device lists this device knows of its

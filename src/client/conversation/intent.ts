@@ -15,8 +15,17 @@ import { decodePolicyChange, encodePolicyChange, type PolicyChange } from "./pol
 
 /** What the app, or this client by itself, wants to happen in a conversation. */
 export type Action =
-  /** An application message; `close` contents delete the group. `deleted`: the app wants to keep nothing of it. */
-  | { readonly type: "send"; readonly content: Content; readonly expected?: string; readonly deleted?: true }
+  /**
+   * An application message; `close` contents delete the group. `deleted`: the app wants to keep nothing of it. `growth`:
+   * that of the group when it was sent first, of one that the relay has lost.
+   */
+  | {
+      readonly type: "send";
+      readonly content: Content;
+      readonly expected?: string;
+      readonly deleted?: true;
+      readonly growth?: number;
+    }
   /** Adds a user's devices: those given (a join request's), else all that the directory names. */
   | {
       readonly type: "add";
@@ -99,7 +108,10 @@ function encodeAction(writer: Writer, action: Action): void {
   switch (action.type) {
     case "send":
       encodeContent(writer, action.content);
-      return void writer.optional(action.expected, encodeName).u8(action.deleted ? 1 : 0);
+      return void writer
+        .optional(action.expected, encodeName)
+        .u8(action.deleted ? 1 : 0)
+        .optional(action.growth, (w, growth) => w.uint53(growth));
     case "add":
       encodeName(writer, action.userId);
       writer.optional(action.expected, encodeName);
@@ -131,11 +143,13 @@ function decodeAction(reader: Reader): Action {
       const content = decodeContent(reader);
       const expected = reader.optional(decodeName);
       const deleted = reader.u8() === 1;
+      const growth = reader.optional((r) => r.uint53());
       return {
         type: "send",
         content,
         ...(expected !== undefined && { expected }),
         ...(deleted && { deleted }),
+        ...(growth !== undefined && { growth }),
       };
     }
     case ACTIONS.add: {

@@ -335,7 +335,7 @@ async function adopt(
       // The last resort serves many welcomes: what it protects should not stay with it for long.
       joinedAt: context.keyPackages.isLastResort(bundle.ref) ? 0 : context.clock.now(),
       repairedAt: known?.state.record.repairedAt ?? 0,
-      grownAt: pointer.at.seq,
+      growth: context.clock.now(),
       creator: false,
       kept: 1,
       disappearAfter: policyIn(group).disappearAfter,

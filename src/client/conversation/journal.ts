@@ -43,6 +43,8 @@ export interface KeptMessage {
   readonly seq: number;
   readonly entryId: Bytes;
   readonly time: number;
+  /** That of the conversation when it was sent. */
+  readonly growth: number;
 }
 
 function encodeHandshake(writer: Writer, kept: KeptHandshake): void {
@@ -66,7 +68,7 @@ function decodeHandshake(reader: Reader): KeptHandshake {
 }
 
 function encodeMessage(writer: Writer, kept: KeptMessage): void {
-  writer.u8(1).uint53(kept.order).uint53(kept.seq).uint53(kept.time).fixed(kept.entryId);
+  writer.u8(1).uint53(kept.order).uint53(kept.seq).uint53(kept.time).uint53(kept.growth).fixed(kept.entryId);
   writer.optional(kept.expected, encodeName);
   encodeContent(writer, kept.content);
 }
@@ -76,10 +78,11 @@ function decodeMessage(reader: Reader): KeptMessage {
   const order = reader.uint53();
   const seq = reader.uint53();
   const time = reader.uint53();
+  const growth = reader.uint53();
   const entryId = reader.fixed(ENTRY_ID_LENGTH);
   const expected = reader.optional(decodeName);
   const content = decodeContent(reader);
-  return { order, seq, time, entryId, content, ...(expected !== undefined && { expected }) };
+  return { order, seq, time, growth, entryId, content, ...(expected !== undefined && { expected }) };
 }
 
 /** What is kept to be put back where a relay loses it. */

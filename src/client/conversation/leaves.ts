@@ -1,5 +1,6 @@
 import type { Bytes } from "../../base/bytes.js";
 import { equalBytes } from "../../base/bytes.js";
+import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { sha256 } from "../../crypto/hash.js";
 import { type GroupState, type Identity, members } from "../../mls/group/index.js";
@@ -58,6 +59,26 @@ export function leafAt(group: GroupState, leafIndex: LeafIndex): Leaf {
 /** User ids, each once, in the order of the leaves. */
 export function usersOf(group: GroupState): string[] {
   return [...new Set(leavesOf(group).map((leaf) => leaf.userId))];
+}
+
+const accountsIn = new WeakMap<GroupState["tree"], ReadonlyMap<string, Leaf>>();
+
+/** By what an account is known. */
+export const accountOf = ({ userId, accountKey }: Pick<Leaf, "userId" | "accountKey">) =>
+  `${toHex(accountKey)} ${userId}`;
+
+/** The accounts in a group, each with one of its leaves. */
+export function accountsOf(group: GroupState): ReadonlyMap<string, Leaf> {
+  const accounts =
+    accountsIn.get(group.tree) ?? new Map(leavesOf(group).map((leaf) => [accountOf(leaf), leaf]));
+  accountsIn.set(group.tree, accounts);
+  return accounts;
+}
+
+/** Whether a group has somebody, by account, who was not in it before. */
+export function hasGrown(before: GroupState, after: GroupState): boolean {
+  const known = accountsOf(before);
+  return [...accountsOf(after).keys()].some((account) => !known.has(account));
 }
 
 /**

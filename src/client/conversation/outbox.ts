@@ -12,7 +12,7 @@ import type { KeptMessage } from "./journal.js";
 export const DEFAULT_MAX_INTENTS = 10_000;
 
 /** A message that was sent once, and the account that it may go to. */
-type Revived = Pick<KeptMessage, "order" | "content" | "expected">;
+type Revived = Pick<KeptMessage, "order" | "content" | "expected" | "growth">;
 
 interface Waiter {
   readonly resolve: () => void;
@@ -127,8 +127,9 @@ export class Outbox {
   }
 
   /** The change with which a message that was sent waits again, before all that came after it. */
-  revive({ order, content, expected }: Revived, target: Target): Effect {
-    const action: Action = { type: "send", content, ...(expected !== undefined && { expected }) };
+  revive({ order, content, expected, growth }: Revived, target: Target): Effect {
+    const account = expected !== undefined && { expected };
+    const action: Action = { type: "send", content, ...account, ...("groupId" in target && { growth }) };
     // Whatever else has this order is not to be lost by it.
     const free = this.#intents.has(order) ? this.#next++ : order;
     const intent: Intent = { order: free, target, action };

@@ -68,6 +68,7 @@ function noteSent(
     order,
     content,
     time: context.clock.now(),
+    growth: step.record.growth,
     ...(expected !== undefined && { expected }),
   };
   const { sent, change } = noteFate(context, step, content, "sent");
@@ -117,14 +118,18 @@ function dropOwnLeave(step: Step, { action }: Intent): void {
   step.propose(dropProposals(group, ownLeaves(group)), []);
 }
 
-/** A message that was sent, and that the relay has lost, waits again; until it is sent, only as what waits. */
+/**
+ * A message that was sent, and that the relay has lost, or says so, waits again; until it is sent, only as what waits.
+ * It fails if somebody may have come in since: it was not meant for them.
+ */
 export function reviveKept(
   context: Context,
-  step: Pick<Step, "record" | "change">,
+  step: Pick<Step, "record" | "group" | "change" | "after">,
   message: KeptMessage,
 ): void {
-  const { groupId } = step.record;
-  step.change(context.outbox.revive(message, { groupId }), forgetMessage(groupId, message.content.id));
+  const { groupId, growth } = step.record;
+  if (message.growth !== growth) failKept(context, step, message);
+  else step.change(context.outbox.revive(message, { groupId }), forgetMessage(groupId, message.content.id));
 }
 
 /** A message that was sent, and that the relay has lost, cannot be sent again. */
@@ -155,6 +160,15 @@ export function fail(context: Context, step: Step, intent: Intent, error: Subros
   }
   step.endIntent(intent, error);
   if (error.code !== "name-taken" && step.record.status !== "ended") renamed(context, step, intent);
+}
+
+/** Fails a message that waits to be sent again if somebody may have come in since it was sent first. */
+export function failOutgrown(context: Context, step: Step, intent: Intent): boolean {
+  const { action } = intent;
+  const growth = action.type === "send" ? action.growth : undefined;
+  if (growth === undefined || growth === step.record.growth) return false;
+  fail(context, step, intent, new SubrosaError("data-lost", "somebody has come in since it was sent"));
+  return true;
 }
 
 /**

@@ -21,7 +21,7 @@ import { contentOf } from "./content.js";
 import { announceCommit, announceEnd, deliver, groupField, oweReceipt } from "./effects.js";
 import { keepHead } from "./gossip.js";
 import { isByLaterState } from "./later-state.js";
-import { authenticate, leafAt, usersOf } from "./leaves.js";
+import { authenticate, hasGrown, leafAt, usersOf } from "./leaves.js";
 import { isMessage } from "./outbox.js";
 import { isAdmin } from "./policy.js";
 import { noteReceipts } from "./receipts.js";
@@ -211,16 +211,14 @@ export function mergeCommit(
   if (step.record.subject.kind === "group") step.change(...keepHead(before));
   step.merge(after, encodeRatchets(after.secretTree), own);
   step.heardOf(leafAt(before, staged.committer as LeafIndex).deviceId);
-  const known = new Set(usersOf(before));
-  if (usersOf(after).some((userId) => !known.has(userId))) {
-    // While the log is put back its numbers are not those under which messages were kept.
-    const grownAt = step.record.restoration ? Number.MAX_SAFE_INTEGER : step.place.cursor.seq + 1;
+  if (hasGrown(before, after)) {
+    const known = new Set(usersOf(before));
     const { epoch } = after.groupContext;
     const since = usersOf(after).map((userId) => {
       return [userId, known.has(userId) ? step.record.since?.get(userId) : epoch] as const;
     });
     step.setRecord({
-      grownAt,
+      growth: step.record.growth + 1,
       since: new Map(since.filter((one): one is [string, bigint] => one[1] !== undefined)),
     });
   }

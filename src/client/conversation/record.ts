@@ -72,8 +72,11 @@ export interface ConversationRecord {
   readonly leafHash?: Bytes;
   /** Milliseconds since 1970 of the last request for repair; 0 if there was none. */
   readonly repairedAt: number;
-  /** Where in the log somebody joined last: what was sent before is not for everyone there is now. */
-  readonly grownAt: number;
+  /**
+   * One more whenever somebody has come in, or may have, from the time when this device did: what was sent at another
+   * count, or in another group, is not for everyone there is now.
+   */
+  readonly growth: number;
   /** The epochs in which users came in that joined after this device: they have nothing from before. */
   readonly since?: ReadonlyMap<string, bigint>;
   /** How many handshake entries were kept so far. */
@@ -92,7 +95,7 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
   writer
     .optional(record.leafHash, (w, hash) => w.fixed(hash))
     .uint53(record.repairedAt)
-    .uint53(record.grownAt);
+    .uint53(record.growth);
   writer.u8(record.creator ? 1 : 0).uint53(record.joinedAt);
   writer.optional(record.repair, (w, repair) =>
     w
@@ -124,7 +127,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
   const refreshedAt = reader.uint53();
   const leafHash = reader.optional((r) => r.fixed(DIGEST_LENGTH));
   const repairedAt = reader.uint53();
-  const grownAt = reader.uint53();
+  const growth = reader.uint53();
   const creator = reader.u8() === 1;
   const joinedAt = reader.uint53();
   const repair = reader.optional((r) => ({
@@ -150,7 +153,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     ...(lastEpoch !== undefined && { lastEpoch }),
     refreshedAt,
     repairedAt,
-    grownAt,
+    growth,
     creator,
     joinedAt,
     ...(leafHash && { leafHash }),

@@ -72,6 +72,9 @@ export class Restorer {
         const found = await this.#subscribe(at?.cursor ?? START);
         if (found === undefined) continue;
         const { head, from } = found;
+        // What is named is known there or not; and this device goes back to it, never on over what it has not read.
+        if (at !== undefined && !isSameCursor(from, at.cursor)) continue;
+        if (from.seq > place.cursor.seq || head.seq < from.seq) continue;
         // Where the log begins for who was in the group before, and came back, the place is none of this stay.
         const begins = record.creator ? 0 : (kept[0]?.cursor.seq ?? Number.POSITIVE_INFINITY);
         if (from.seq < begins) continue;
@@ -257,18 +260,16 @@ export class Restorer {
   /** Everybody is where the log is again: what it lost of this device's messages is sent once more. */
   async #finish(): Promise<void> {
     await this.#conversation.step(async (step) => {
-      const { restoration, groupId, grownAt, status } = step.record;
+      const { restoration, groupId, status } = step.record;
       if (restoration === undefined) return;
       for (const message of await this.#missing(step.record)) {
-        // Somebody joined since who was not meant to read it; or nothing is said any more.
-        if (message.seq < grownAt || status === "leaving") failKept(this.#context, step, message);
-        else reviveKept(this.#context, step, message);
+        // Who is leaving says nothing any more.
+        (status === "leaving" ? failKept : reviveKept)(this.#context, step, message);
       }
       for (const intent of this.#conversation.intents()) {
         if (intent.sealed !== undefined) unseal(this.#context, step, intent);
       }
-      // Whoever joined by what was put back did so behind what the relay still had.
-      step.setRecord({ restoration: undefined, grownAt: Math.min(grownAt, restoration.until + 1) });
+      step.setRecord({ restoration: undefined });
       // What was asked of the others meanwhile is not wanted any more. If it is granted, the log shows that.
       step.change({ delete: layout.join(groupId) });
       step.after(() => this.#context.repaired(this.#conversation));

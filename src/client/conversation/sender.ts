@@ -9,7 +9,7 @@ import type { Conversation } from "./conversation.js";
 import { dueBeforeLeaving, idleUsers, isCommitDue, isMade, mayCommit, stayingLeaves } from "./duties.js";
 import { isFinal } from "./final-refusals.js";
 import type { Action, Intent, Sealed } from "./intent.js";
-import { fail, unseal } from "./own-entries.js";
+import { fail, failOutgrown, unseal } from "./own-entries.js";
 import { isAdmin } from "./policy.js";
 import { Gathering } from "./receipts.js";
 import { claimFor, settleName } from "./renaming.js";
@@ -266,7 +266,9 @@ export class Sender {
       // What was decided on may have changed while other steps ran.
       if (step.group === undefined || ["must", "wait"].includes(this.#due(step) ?? "")) return;
       // So may have what comes first: a commit that was read meanwhile has unsealed what was under way.
-      const messages = this.#nextMessages();
+      const next = this.#nextMessages();
+      const messages = next.filter((intent) => !failOutgrown(this.#context, step, intent));
+      if (messages.length < next.length) this.#again = true;
       if (messages.length === 0) return;
       for (const intent of messages.slice(0, room)) {
         if (bytes >= MAX_IN_FLIGHT_BYTES) break;

@@ -354,7 +354,7 @@ export class Starter {
         refreshedAt: clock.now(),
         joinedAt: clock.now(),
         repairedAt: 0,
-        grownAt: 0,
+        growth: clock.now(),
         creator: true,
         disappearAfter: policy.disappearAfter,
         ...(generation !== undefined && { generation }),

@@ -80,7 +80,8 @@ async function recordInEpoch(
 ): Promise<Bytes | undefined> {
   const stored = await store.get(layout.epoch(groupId));
   if (stored === undefined) return undefined;
-  const subject = subjectOf(policyIn(decodeGroup(decode(decodeEpochRecord, stored).epoch, [])), userId);
+  const group = decodeGroup(decode(decodeEpochRecord, stored).epoch, []);
+  const subject = subjectOf(policyIn(group), userId);
   if (subject === undefined) return undefined;
   return encode(encodeConversationRecord, {
     groupId,
@@ -89,7 +90,8 @@ async function recordInEpoch(
     refreshedAt: 0,
     joinedAt: 0,
     repairedAt: 0,
-    grownAt: 0,
+    // Another than there ever was, as it grows once an epoch at most: for whom what is kept was is not known.
+    growth: 2 ** 50 + Number(group.groupContext.epoch),
     // More than there ever were: what is kept from here on comes after what was.
     kept: 2 ** 40,
     creator: false,
