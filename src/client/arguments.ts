@@ -2,28 +2,6 @@ import { copyBytes } from "../base/bytes.js";
 import { assertArgument } from "../base/errors.js";
 import { assertName } from "../wire/identifiers.js";
 
-/** Throws `invalid-argument` for options that are no object. */
-export function assertOptions(options: unknown, what = "options"): void {
-  assertArgument(
-    options === undefined || (typeof options === "object" && options !== null),
-    `${what}: an object`,
-  );
-}
-
-/** The names that options may have; the compiler says when one is missing. */
-export type Names<Options> = Readonly<Record<keyof Options, true>>;
-
-/** Throws `invalid-argument` for a name that no option has: a misspelt one would be left out without a word. */
-export function assertNames(
-  options: object | undefined,
-  names: Readonly<Record<string, true>>,
-  what: string,
-): void {
-  for (const name of Object.keys(options ?? {})) {
-    assertArgument(Object.hasOwn(names, name), `${what}: there is no ${name}`);
-  }
-}
-
 /** Throws `invalid-argument` for what is no AbortSignal. */
 export function assertSignal(signal: unknown): void {
   assertArgument(

@@ -1,3 +1,4 @@
+import type { Names } from "../base/arguments.js";
 import type { ErrorCode, SubrosaError } from "../base/errors.js";
 import type { Attachment } from "./attachments/attachment.js";
 import type { Body } from "./attachments/body.js";
@@ -190,5 +191,34 @@ export interface RaisedEvents extends ClientEvents {
   invitation: InvitationEvent & { readonly id: string };
 }
 
+export const EVENT_NAMES: Names<ClientEvents> = {
+  connect: true,
+  disconnect: true,
+  error: true,
+  message: true,
+  receipt: true,
+  messagesDeleted: true,
+  userCreated: true,
+  userDeleted: true,
+  notice: true,
+  groupCreated: true,
+  groupDeleted: true,
+  groupJoin: true,
+  groupLeave: true,
+  groupUpdated: true,
+  memberJoin: true,
+  memberLeave: true,
+  joinRequest: true,
+  invitation: true,
+  typing: true,
+  presence: true,
+  unencryptedData: true,
+  identityChanged: true,
+  deviceAdded: true,
+  deviceRemoved: true,
+  equivocation: true,
+  storeRecovered: true,
+  undecryptable: true,
+};
 export type EventName = keyof ClientEvents;
 export type Listener<Name extends EventName> = (event: ClientEvents[Name]) => unknown;

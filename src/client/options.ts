@@ -1,10 +1,10 @@
+import { assertOptions, type Names } from "../base/arguments.js";
 import type { Clock } from "../base/clock.js";
 import { assertArgument } from "../base/errors.js";
 import type { Store } from "../stores/store.js";
 import type { Connector } from "../transport/transport.js";
 import type { WebSocketConstructor } from "../transport/websocket.js";
 import { assertName } from "../wire/identifiers.js";
-import { assertNames, assertOptions, type Names } from "./arguments.js";
 import type { TabPlatform } from "./tabs/platform.js";
 
 /** What a client is made from. Only `url` and `userId` are required. */
@@ -110,15 +110,14 @@ const LIMITS: Names<ClientLimits> = {
 
 /** Throws `invalid-argument` for what can never work. Looks at no global but `URL`. */
 export function checkOptions(options: ClientOptions): void {
-  assertArgument(typeof options === "object" && options !== null, "options: an object");
-  assertNames(options, OPTIONS, "options");
+  assertOptions(options ?? null, OPTIONS);
   assertName(options.userId, "userId");
   let protocol: string | undefined;
   try {
     protocol = new URL(options.url).protocol;
   } catch {}
   assertArgument(protocol === "ws:" || protocol === "wss:", "url: an absolute ws: or wss: address");
-  const { token, store, ack, limits, history = false } = options;
+  const { token, store, ack, limits, WebSocket, history = false } = options;
   const { acceptFromVerified, presence } = options;
   assertBooleans({ acceptFromVerified, presence });
   assertArgument(
@@ -130,15 +129,15 @@ export function checkOptions(options: ClientOptions): void {
     typeof history === "boolean" || (typeof history?.retention === "number" && history.retention > 0),
     "history: true, false, or with a retention in milliseconds",
   );
-  assertOptions(ack, "ack");
-  assertNames(ack, { direct: true, group: true }, "ack");
+  if (typeof history === "object") assertOptions(history, { retention: true }, "history");
+  assertArgument(WebSocket === undefined || typeof WebSocket === "function", "WebSocket: a class");
+  assertOptions(ack, { direct: true, group: true }, "ack");
   assertBooleans(ack);
-  assertOptions(limits, "limits");
-  assertNames(limits, LIMITS, "limits");
+  assertOptions(limits, LIMITS, "limits");
   for (const [name, value] of Object.entries(limits ?? {})) {
     assertArgument(
       value === undefined || (typeof value === "number" && value >= 0),
-      `limits.${name}: a number`,
+      `limits.${name}: a number, 0 or more`,
     );
   }
 }

@@ -1,3 +1,4 @@
+import type { Names } from "../base/arguments.js";
 import type { Clock } from "../base/clock.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
 import { assertSignal } from "./arguments.js";
@@ -11,6 +12,9 @@ export interface WaitOptions {
   readonly timeout?: number;
   readonly signal?: AbortSignal;
 }
+
+export const SIGNAL_NAMES: Names<Pick<WaitOptions, "signal">> = { signal: true };
+export const WAIT_NAMES: Names<WaitOptions> = { timeout: true, ...SIGNAL_NAMES };
 
 /** The promise's result; throws `timeout` or `aborted` if that comes first. */
 export function within<T>(

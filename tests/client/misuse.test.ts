@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { Client, memoryStore } from "../../src/index.js";
+import { Client, type JoinRequestEvent, memoryStore } from "../../src/index.js";
+import { saveAttachment } from "../../src/node.js";
 import { connectAll, connected, startRelay } from "./harness.js";
 
 const code = (promise: Promise<unknown>) =>
@@ -54,6 +55,7 @@ describe("arguments that make no sense", () => {
       ...[{ store: {} }, { store: null }, { ack: null }, { limits: 1 }, { token: 1 }],
       // What is misspelt would be left out.
       ...[{ stores: memoryStore() }, { ack: { groups: true } }, { limits: { outbox: 1 } }],
+      ...[{ history: { retention: 1, days: 1 } }, { WebSocket: "ws" }],
       ...[{ ack: { group: "yes" } }, { presence: 1 }, { history: { retention: "5" } }],
       ...[{ limits: { maxOutbox: "10" } }, { limits: { maxOutbox: Number.NaN } }],
     ];
@@ -62,6 +64,45 @@ describe("arguments that make no sense", () => {
         expect.objectContaining({ code: "invalid-argument" }),
       );
     }
+  });
+
+  it("are refused where an option or an event is misspelt, which would be left out", async () => {
+    const relay = await startRelay();
+    const [alice, bob] = await connectAll(relay, ["alice", "bob"]);
+    const { client } = alice;
+    const [none, pin] = [() => {}, { fingerprnt: "0".repeat(64) } as object];
+    const stream = new Blob(["x"]);
+    const calls: (() => unknown)[] = [
+      () => client.connect({ timeout: 1 } as object),
+      () => client.sendDirectMessage("bob", "x", pin),
+      () => client.sendDirectMessage("bob", stream, { timeout: 1 } as object),
+      () => client.sendGroupMessage("team", "x", { fingerprint: "0".repeat(64) } as object),
+      () => client.createGroup("team", { joinMode: "closed" } as object),
+      () => client.joinGroup("team", pin),
+      () => client.invite("team", "bob", pin),
+      () => client.remove("team", "bob", { signals: new AbortController().signal } as object),
+      () => client.setJoinMode("team", "open", { timeOut: 1 } as object),
+      () => client.block("bob", { timeOut: 1 } as object),
+      () => client.history("bob", { after: 1 } as object),
+      () => client.messages({ abort: 1 } as object),
+      () => client.unencrypted.publish("channel", "x", { timeOut: 1 } as object),
+      () => client.unencrypted.on("data", none, { timeout: 1 } as object),
+      () => client.on("message", none, { once: true } as object),
+      () => client.on("messages" as "message", none),
+      () => client.on("toString" as "message", none),
+    ];
+    for (const call of calls) expect(await code((async () => call())()), `${call}`).toBe("invalid-argument");
+
+    await client.createGroup("team");
+    const asked = new Promise<JoinRequestEvent>((resolve) => client.on("joinRequest", resolve));
+    const joined = bob.client.joinGroup("team");
+    const request = await asked;
+    expect(await code(request.approve(pin))).toBe("invalid-argument");
+    await request.approve();
+    await joined;
+
+    const saved = saveAttachment("x" as never, "./y");
+    expect(await code(saved)).toBe("invalid-argument");
   });
 
   it("do not reach what was sent: a buffer that is used again", async () => {

@@ -120,6 +120,7 @@ describe("receipts", () => {
     expect(await refused(markRead([message, { ...message, id: "x" }]))).toBe("invalid-argument");
     expect(await refused(alice.client.markRead({ ...message, id, from: "bob" }))).toBe("invalid-argument");
     expect(told(alice).some(({ state }) => state === "read")).toBe(false);
+    await expect(markRead(id)).rejects.toThrow("history, which is off");
     await markRead([]);
   });
 });

@@ -1,19 +1,20 @@
+import { assertOptions } from "../../base/arguments.js";
 import { systemClock } from "../../base/clock.js";
 import { toHex } from "../../base/encoding.js";
 import { assertArgument, SubrosaError } from "../../base/errors.js";
 import { randomBytes } from "../../crypto/random.js";
-import { assertOptions, assertSignal } from "../arguments.js";
+import { assertSignal } from "../arguments.js";
 import { type Ask, Attachment } from "../attachments/attachment.js";
 import type { Body } from "../attachments/body.js";
 import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
 import { Consumers } from "../delivery/consumers.js";
 import { Emitter } from "../emitter.js";
-import type { EventName, Listener, Message } from "../events.js";
+import { EVENT_NAMES, type EventName, type Listener, type Message } from "../events.js";
 import { type ClientOptions, checkOptions, DEFAULT_TIMEOUT, type Seams } from "../options.js";
 import type { Calls, Core, Stamp } from "../tabs/core.js";
 import { fromData } from "../tabs/handles.js";
 import { openCore } from "../tabs/open.js";
-import { type Deferred, deferred, type WaitOptions, within } from "../waiting.js";
+import { type Deferred, deferred, SIGNAL_NAMES, WAIT_NAMES, type WaitOptions, within } from "../waiting.js";
 
 /** Where a client stands. After `closed` nothing can be done with it. */
 export type ClientState = "idle" | "connecting" | "connected" | "reconnecting" | "closed";
@@ -57,7 +58,7 @@ export abstract class BaseClient {
    * `store-outdated`, `replaced`, `store-in-use`, `store-locked`, `insecure-context`, …; `aborted`; `closed`.
    */
   async connect(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    assertOptions(options);
+    assertOptions(options, SIGNAL_NAMES);
     const call = (core: Core) => core.connect(options.signal);
     await this.wait(call, { ...options, timeout: Number.POSITIVE_INFINITY });
   }
@@ -92,8 +93,9 @@ export abstract class BaseClient {
     listener: Listener<Name>,
     options: { readonly signal?: AbortSignal } = {},
   ): () => void {
+    assertArgument(Object.hasOwn(EVENT_NAMES, name), `on: there is no event ${name}`);
     assertArgument(typeof listener === "function", "listener: a function");
-    assertOptions(options);
+    assertOptions(options, SIGNAL_NAMES);
     assertSignal(options.signal);
     if (options.signal?.aborted) return () => {};
     const off =
@@ -106,7 +108,7 @@ export abstract class BaseClient {
 
   /** Messages one at a time, for bots: each counts as taken when the loop asks for the next. */
   messages(options: { readonly signal?: AbortSignal } = {}): AsyncIterableIterator<Message> {
-    assertOptions(options);
+    assertOptions(options, SIGNAL_NAMES);
     assertSignal(options.signal);
     return this.#consumers.iterate(options.signal);
   }
@@ -117,7 +119,7 @@ export abstract class BaseClient {
 
   /** Runs a call that needs the relay, for as long as the caller wants to wait. */
   protected async wait<T>(call: (core: Core) => Promise<T>, options: WaitOptions): Promise<T> {
-    assertOptions(options);
+    assertOptions(options, WAIT_NAMES);
     const { timeout = DEFAULT_TIMEOUT, signal } = options;
     const closed = deferred<never>();
     this.#waits.add(closed);

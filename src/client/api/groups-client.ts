@@ -1,23 +1,27 @@
+import { assertOptions, type Names } from "../../base/arguments.js";
 import { assertArgument } from "../../base/errors.js";
 import { assertName } from "../../wire/identifiers.js";
-import { assertConversation, assertOptions } from "../arguments.js";
+import { assertConversation } from "../arguments.js";
 import { isDisappearTime, JOIN_MODES, type JoinMode } from "../conversation/policy.js";
 import type { PolicyChange } from "../conversation/policy-change.js";
 import type { GroupSummary, MemberSummary } from "../conversations.js";
 import type { ConversationName } from "../delivery/history.js";
 import { assertFingerprint } from "../identity/safety-number.js";
-import type { WaitOptions } from "../waiting.js";
+import { WAIT_NAMES, type WaitOptions } from "../waiting.js";
 import { MessagingClient, type SendOptions } from "./messaging-client.js";
+
+const CREATE_NAMES: Names<{ join: JoinMode } & WaitOptions> = { join: true, ...WAIT_NAMES };
+const JOIN_NAMES: Names<SendOptions & WaitOptions> = { fingerprint: true, ...WAIT_NAMES };
 
 /** Groups: who is in them, and what they are. */
 export abstract class GroupsClient extends MessagingClient {
   /** Creates a group of which this user is a member and an admin. Throws `name-taken`, `timeout`, `quota-exceeded`. */
   async createGroup(group: string, options: { readonly join?: JoinMode } & WaitOptions = {}): Promise<void> {
     assertName(group, "group");
-    assertOptions(options);
-    const { join = "approval" } = options;
+    assertOptions(options, CREATE_NAMES);
+    const { join = "approval", ...waiting } = options;
     assertJoinMode(join);
-    await this.wait((core) => core.call("createGroup", group, join), options);
+    await this.wait((core) => core.call("createGroup", group, join), waiting);
   }
 
   /**
@@ -31,18 +35,20 @@ export abstract class GroupsClient extends MessagingClient {
     options: { readonly fingerprint?: string } & WaitOptions = {},
   ): Promise<void> {
     assertName(group, "group");
-    assertOptions(options);
-    assertFingerprint(options.fingerprint);
-    await this.wait((core) => core.call("joinGroup", group, options.fingerprint), options);
+    assertOptions(options, JOIN_NAMES);
+    const { fingerprint, ...waiting } = options;
+    assertFingerprint(fingerprint);
+    await this.wait((core) => core.call("joinGroup", group, fingerprint), waiting);
   }
 
   /** Adds a user to a group, who then gets an `invitation`. Throws `not-an-admin`, `unknown-user`, `already-a-member`, `banned`, … */
   async invite(group: string, userId: string, options: SendOptions & WaitOptions = {}): Promise<void> {
     assertName(group, "group");
     assertName(userId, "userId");
-    assertOptions(options);
-    assertFingerprint(options.fingerprint);
-    await this.wait((core) => core.call("invite", group, userId, options.fingerprint), options);
+    assertOptions(options, JOIN_NAMES);
+    const { fingerprint, ...waiting } = options;
+    assertFingerprint(fingerprint);
+    await this.wait((core) => core.call("invite", group, userId, fingerprint), waiting);
   }
 
   /** Removes a user from a group; what is sent afterwards is not for it. Throws `not-an-admin`, `not-a-member`, … */

@@ -1,11 +1,12 @@
+import { assertOptions, type Names } from "../../base/arguments.js";
 import { assertArgument, SubrosaError } from "../../base/errors.js";
 import { assertName } from "../../wire/identifiers.js";
-import { assertConversation, assertOptions, ownCopy } from "../arguments.js";
+import { assertConversation, ownCopy } from "../arguments.js";
 import type { Body } from "../attachments/body.js";
 import { type AttachmentSource, isAttachmentSource } from "../attachments/source.js";
-import { type AttachmentOptions, type Destination, Upload } from "../attachments/upload.js";
+import { ATTACHMENT_NAMES, type AttachmentOptions, type Destination, Upload } from "../attachments/upload.js";
 import type { ConversationSummary } from "../conversations.js";
-import type { ConversationName, HistoryMessage } from "../delivery/history.js";
+import type { ConversationName, HistoryMessage, HistoryPage } from "../delivery/history.js";
 import { asReceived, assertMessageId, type ReceivedMessage } from "../delivery/read-marks.js";
 import type { Deletion } from "../delivery/removal.js";
 import { assertFingerprint } from "../identity/safety-number.js";
@@ -34,6 +35,9 @@ export interface SendOptions {
   readonly fingerprint?: string;
 }
 
+const SEND_NAMES: Names<SendOptions & AttachmentOptions> = { fingerprint: true, ...ATTACHMENT_NAMES };
+const HISTORY_NAMES: Names<HistoryPage> = { before: true, limit: true };
+
 /** Messages: sent, kept, and looked up. */
 export abstract class MessagingClient extends BaseClient {
   /**
@@ -53,7 +57,7 @@ export abstract class MessagingClient extends BaseClient {
   ): Promise<string> {
     assertName(userId, "userId");
     assertArgument(userId !== this.userId, "userId: another user than oneself");
-    assertOptions(options);
+    assertOptions(options, SEND_NAMES);
     const { fingerprint } = options;
     assertFingerprint(fingerprint);
     return this.#send(content, { user: userId, fingerprint }, options, (core, body, stamp) =>
@@ -68,7 +72,7 @@ export abstract class MessagingClient extends BaseClient {
     options: AttachmentOptions = {},
   ): Promise<string> {
     assertName(group, "group");
-    assertOptions(options);
+    assertOptions(options, ATTACHMENT_NAMES);
     return this.#send(content, { group }, options, (core, body, stamp) =>
       core.call("sendToGroup", group, body, stamp),
     );
@@ -114,11 +118,8 @@ export abstract class MessagingClient extends BaseClient {
   }
 
   /** The newest messages of the local history, oldest first; empty unless the `history` option is on. */
-  async history(
-    conversation: ConversationName,
-    options: { readonly before?: number; readonly limit?: number } = {},
-  ): Promise<HistoryMessage[]> {
-    assertOptions(options);
+  async history(conversation: ConversationName, options: HistoryPage = {}): Promise<HistoryMessage[]> {
+    assertOptions(options, HISTORY_NAMES);
     assertConversation(conversation);
     const { before, limit } = options;
     const page = { ...(before !== undefined && { before }), ...(limit !== undefined && { limit }) };

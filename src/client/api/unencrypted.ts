@@ -1,3 +1,4 @@
+import { assertOptions } from "../../base/arguments.js";
 import { toHex } from "../../base/encoding.js";
 import { assertArgument } from "../../base/errors.js";
 import { randomBytes } from "../../crypto/random.js";
@@ -6,7 +7,7 @@ import { assertSignal, ownCopy } from "../arguments.js";
 import type { Emitter } from "../emitter.js";
 import type { UnencryptedData } from "../events.js";
 import type { Core } from "../tabs/core.js";
-import type { WaitOptions } from "../waiting.js";
+import { SIGNAL_NAMES, type WaitOptions } from "../waiting.js";
 
 /** What the calls need of their client. */
 export interface UnencryptedHost {
@@ -76,6 +77,7 @@ export class Unencrypted {
     options: { readonly signal?: AbortSignal } = {},
   ): () => void {
     assertArgument(name === "data" && typeof listener === "function", 'on: "data" and a function');
+    assertOptions(options, SIGNAL_NAMES);
     assertSignal(options.signal);
     if (options.signal?.aborted) return () => {};
     const off = this.#host.emitter.on("unencryptedData", (event) => {

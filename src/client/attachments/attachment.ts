@@ -1,6 +1,5 @@
 import type { Bytes } from "../../base/bytes.js";
 import { SubrosaError } from "../../base/errors.js";
-import { assertOptions } from "../arguments.js";
 import type { Core } from "../tabs/core.js";
 import { type AttachmentReference, CHUNK_LENGTH, chunksOf } from "./reference.js";
 import { WINDOW } from "./transfers.js";
@@ -74,7 +73,6 @@ export class Attachment {
   }
 
   async *#chunks(options: TransferOptions): AsyncGenerator<Bytes, void> {
-    assertOptions(options);
     assertTransferOptions(options);
     const { signal } = options;
     const reference = this.#reference;

@@ -1,5 +1,6 @@
 import { open, rename, rm } from "node:fs/promises";
 import { toHex } from "../../base/encoding.js";
+import { assertArgument } from "../../base/errors.js";
 import { randomBytes } from "../../crypto/random.js";
 import type { Attachment } from "./attachment.js";
 import type { TransferOptions } from "./upload.js";
@@ -14,6 +15,9 @@ export async function saveAttachment(
   path: string,
   options: TransferOptions = {},
 ): Promise<void> {
+  // Not by its class, of which another copy of this package has its own.
+  assertArgument(typeof attachment?.stream === "function", "attachment: as a message has it");
+  assertArgument(typeof path === "string" && path !== "", "path: where to save it");
   const temporary = `${path}.${toHex(randomBytes(8))}.part`;
   try {
     const file = await open(temporary, "wx");

@@ -1,9 +1,11 @@
+import { assertOptions, type Names } from "../../base/arguments.js";
 import type { Bytes } from "../../base/bytes.js";
 import { assertArgument, SubrosaError } from "../../base/errors.js";
 import { randomBytes } from "../../crypto/random.js";
 import { BLOB_ID_LENGTH } from "../../wire/protocol.js";
 import { settled } from "../emitter.js";
 import type { Core } from "../tabs/core.js";
+import { SIGNAL_NAMES } from "../waiting.js";
 import { AttachmentCipher } from "./cipher.js";
 import {
   type AttachmentReference,
@@ -35,13 +37,20 @@ export interface AttachmentOptions extends TransferOptions {
   readonly mimeType?: string;
 }
 
+const TRANSFER_NAMES: Names<TransferOptions> = { onProgress: true, ...SIGNAL_NAMES };
+export const ATTACHMENT_NAMES: Names<AttachmentOptions> = { name: true, mimeType: true, ...TRANSFER_NAMES };
+
 /** Where an attachment is going to be sent. */
 export type Destination =
   | { readonly user: string; readonly fingerprint?: string | undefined }
   | { readonly group: string };
 
 /** Throws `invalid-argument`. */
-export function assertTransferOptions(options: TransferOptions): void {
+export function assertTransferOptions(
+  options: TransferOptions,
+  names: Names<TransferOptions> = TRANSFER_NAMES,
+): void {
+  assertOptions(options, names);
   const { onProgress } = options;
   assertArgument(onProgress === undefined || typeof onProgress === "function", "onProgress: a function");
 }
@@ -80,7 +89,7 @@ export class Upload {
 
   /** Throws `invalid-argument`. `randomId`: for the blob's id; keys are never made of it. */
   constructor(source: AttachmentSource, options: AttachmentOptions, randomId: (length: number) => Bytes) {
-    assertTransferOptions(options);
+    assertTransferOptions(options, ATTACHMENT_NAMES);
     this.#options = options;
     this.#labels = labelsOf(source, options);
     this.#total = isBlob(source) ? source.size : undefined;

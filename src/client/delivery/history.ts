@@ -15,6 +15,12 @@ import { lookUpSent } from "./sent-messages.js";
 /** How many random bytes a conversation's number in the store's keys is made of. */
 const NUMBER_LENGTH = 8;
 
+/** Which part of a history: what stands before a position, and how many messages at most. */
+export interface HistoryPage {
+  readonly before?: number;
+  readonly limit?: number;
+}
+
 /** A conversation as the app names it: a user id, or a group's name. */
 export type ConversationName = string | { readonly group: string };
 
@@ -207,10 +213,7 @@ export class History {
   }
 
   /** The newest `limit` messages of a conversation before a position, oldest first. */
-  async read(
-    conversation: ConversationName,
-    options: { readonly before?: number; readonly limit?: number },
-  ): Promise<HistoryData[]> {
+  async read(conversation: ConversationName, options: HistoryPage): Promise<HistoryData[]> {
     const entries = await this.#list(conversation, { ...options, reverse: true });
     const messages = entries.reverse().map(async ([key, entry]) => {
       const own = entry.from === this.#options.userId ? await this.#fateOf(entry.id) : {};

@@ -76,6 +76,7 @@ export async function markRead(
 
 /** The received messages with an id, as the history has them. */
 async function lookUp({ context }: RunningClient, id: string): Promise<ReceivedMessage[]> {
+  assertArgument(context.history.enabled, "message: an id alone needs the option history, which is off");
   const found = (await context.history.find(id)).filter(({ from }) => from !== context.identity.userId);
   assertArgument(found.length > 0, "message: not in the history of what was received");
   return found;

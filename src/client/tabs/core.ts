@@ -6,7 +6,7 @@ import type { Destination } from "../attachments/upload.js";
 import type { JoinMode } from "../conversation/policy.js";
 import type { PolicyChange } from "../conversation/policy-change.js";
 import type { ConversationSummary, GroupSummary, MemberSummary } from "../conversations.js";
-import type { ConversationName, HistoryData } from "../delivery/history.js";
+import type { ConversationName, HistoryData, HistoryPage } from "../delivery/history.js";
 import type { ReceivedMessage } from "../delivery/read-marks.js";
 import type { Deletion } from "../delivery/removal.js";
 import type { ClientEvents, InvitationEvent, JoinRequestEvent, MessageData } from "../events.js";
@@ -53,10 +53,7 @@ export interface Calls {
   groups(): Promise<GroupSummary[]>;
   members(group: string): Promise<MemberSummary[]>;
   conversations(): Promise<ConversationSummary[]>;
-  history(
-    conversation: ConversationName,
-    page: { readonly before?: number; readonly limit?: number },
-  ): Promise<HistoryData[]>;
+  history(conversation: ConversationName, page: HistoryPage): Promise<HistoryData[]>;
   deleteMessages(conversation: ConversationName, which: Deletion): Promise<void>;
   safetyNumber(userId: string): Promise<SafetyNumber & { readonly verified: boolean }>;
   markVerified(userId: string): Promise<void>;

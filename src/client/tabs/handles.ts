@@ -1,3 +1,4 @@
+import { assertOptions } from "../../base/arguments.js";
 import type { ClientEvents, EventName, RaisedEvents } from "../events.js";
 import { assertFingerprint } from "../identity/safety-number.js";
 import type { Calls, EventData, EventDataName } from "./core.js";
@@ -112,6 +113,7 @@ export function fromData<Name extends EventDataName>(
       return {
         ...event,
         approve: async (options: { fingerprint?: string } = {}) => {
+          assertOptions(options, { fingerprint: true });
           assertFingerprint(options.fingerprint);
           await answer(handle, true, options.fingerprint);
         },
