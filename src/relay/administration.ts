@@ -1,3 +1,4 @@
+import { assertOptions, type Names } from "../base/arguments.js";
 import type { Bytes } from "../base/bytes.js";
 import { fromHex, toHex, toUtf8 } from "../base/encoding.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
@@ -72,7 +73,11 @@ const BATCH = 256;
 /** How many devices are told that a user has another account key; those of its direct conversations before others. */
 const MAX_HINTED = 10_000;
 
-function pageCommand({ after, limit = DEFAULT_LIMIT }: ListPage): PageCommand {
+const PAGE_NAMES: Names<ListPage> = { after: true, limit: true };
+
+function pageCommand(page: ListPage): PageCommand {
+  assertOptions(page, PAGE_NAMES, "page");
+  const { after, limit = DEFAULT_LIMIT } = page;
   assertArgument(Number.isInteger(limit) && limit > 0 && limit <= MAX_LIMIT, `limit: 1 to ${MAX_LIMIT}`);
   assertArgument(after === undefined || typeof after === "string", "after: the next of the page before");
   return { limit, ...(after !== undefined && { after }) };
@@ -211,6 +216,9 @@ export class Administration {
       isNoticeText(text),
       `text: one line of 1 to ${MAX_NOTICE_BYTES} bytes without control characters`,
     );
+    assertOptions(options, { userId: true });
+    // Given but undefined is a variable that was not set: what is for one must not go to all for that.
+    if ("userId" in options) assertName(options.userId as string, "userId");
     const { storage, now, spread } = this.#parts;
     const notice: Notice = { text, sentAt: now() };
     const { userId } = options;

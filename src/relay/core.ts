@@ -287,15 +287,8 @@ export class RelayCore {
 
   #closing(code: number, address: string): void {
     this.metrics.closes.add(code);
-    const { rateLimited, slowReader, authenticationTimeout, tooLarge, malformed, unauthorized } = CloseCode;
-    const limits: number[] = [
-      rateLimited,
-      slowReader,
-      authenticationTimeout,
-      tooLarge,
-      malformed,
-      unauthorized,
-    ];
+    const { rateLimited, slowReader, authenticationTimeout, tooLarge, malformed } = CloseCode;
+    const limits: number[] = [rateLimited, slowReader, authenticationTimeout, tooLarge, malformed];
     if (limits.includes(code)) this.#log.limited(`close ${code}`, address);
   }
 

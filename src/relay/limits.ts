@@ -216,7 +216,7 @@ export function completeLimits(given: Partial<RelayLimits> = {}): RelayLimits {
     if (value === undefined) continue;
     // Zero forbids: for rates, and for what is counted.
     if (typeof value !== "number" || Number.isNaN(value) || value < 0)
-      throw new SubrosaError("invalid-argument", `limits: ${name} must be a number, and not negative`);
+      throw new SubrosaError("invalid-argument", `limits.${name}: a number, 0 or more`);
   }
   const defined = Object.entries(given)
     .filter(([, value]) => value !== undefined)

@@ -1,5 +1,6 @@
 import type { Server as HttpServer } from "node:http";
 import type { Server as HttpsServer } from "node:https";
+import { assertOptions, type Names } from "../base/arguments.js";
 import type { Clock } from "../base/clock.js";
 import { assertArgument } from "../base/errors.js";
 import type { AccountKeyHook, AuthenticateHook } from "./authentication.js";
@@ -66,10 +67,47 @@ export interface RelayOptions {
   clock?: Clock;
 }
 
+const OPTIONS: Names<RelayOptions> = {
+  port: true,
+  host: true,
+  server: true,
+  data: true,
+  storage: true,
+  name: true,
+  authenticate: true,
+  accountKeys: true,
+  directory: true,
+  limits: true,
+  origins: true,
+  trustProxy: true,
+  metricsPort: true,
+  metricsHost: true,
+  onLog: true,
+  logAddresses: true,
+  onFrame: true,
+  onData: true,
+  onSubscribe: true,
+  onError: true,
+  clock: true,
+};
+
 /** Throws `invalid-argument` for options that contradict each other or are not of their form. */
 export function checkOptions(options: RelayOptions): void {
+  assertOptions(options ?? null, OPTIONS);
   const { server, port, host, data, storage, origins, trustProxy } = options;
   const { accountKeys = "reject", directory = "contacts" } = options;
+  const { authenticate, onLog, onFrame, onData, onSubscribe, onError, logAddresses } = options;
+  for (const [hook, value] of Object.entries({
+    authenticate,
+    onLog,
+    onFrame,
+    onData,
+    onSubscribe,
+    onError,
+  })) {
+    assertArgument(value === undefined || typeof value === "function", `${hook}: a function`);
+  }
+  assertArgument([undefined, true, false].includes(logAddresses), "logAddresses: true or false");
   assertArgument(
     accountKeys === "reject" || typeof accountKeys === "function",
     "accountKeys: reject or a hook",

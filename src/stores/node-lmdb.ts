@@ -1,6 +1,7 @@
 import { mkdir, realpath, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Database, RootDatabase } from "lmdb";
+import { assertOptions, type Names } from "../base/arguments.js";
 import { copyBytes } from "../base/bytes.js";
 import { toHex, toUtf8 } from "../base/encoding.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
@@ -20,6 +21,8 @@ export interface NodeStoreOptions {
   /** Where the key file is, or is to be created; default: `store.key` in the folder. */
   readonly keyFile?: string;
 }
+
+const OPTIONS: Names<NodeStoreOptions> = { passphrase: true, keyFile: true };
 
 /** Version of the layout below; a database with a greater one is `store-outdated` to us. */
 const FORMAT = 1;
@@ -55,6 +58,7 @@ function openFiles(): Set<string> {
  * `store-failed` when the folder cannot be used, `missing-dependency` without the package `lmdb`.
  */
 export async function openStore(path: string, options: NodeStoreOptions = {}): Promise<Store> {
+  assertOptions(options, OPTIONS);
   const { passphrase, keyFile } = options;
   assertArgument(typeof path === "string" && path !== "", "openStore: no path");
   assertArgument(passphrase === undefined || keyFile === undefined, "passphrase or keyFile, not both");
@@ -90,7 +94,7 @@ export async function openLmdbStore(
       },
     };
   } catch (error) {
-    throw storeError(error, "cannot use the folder of this store");
+    throw storeError(error, `cannot use ${path} as the folder of a store`);
   }
 }
 
@@ -119,7 +123,10 @@ async function openFile(
     return new RecordSession({ ...claimed, records, sealing: bytesSealing(name, storeKey) });
   } catch (error) {
     await release().catch(() => {});
-    throw storeError(await commitFailure(error, dirname(file)), "cannot open the database of this store");
+    throw storeError(
+      await commitFailure(error, dirname(file)),
+      `cannot open ${file}, the database of this store`,
+    );
   }
 }
 

@@ -33,10 +33,10 @@ interface Header {
 export async function openStoreKey(folder: string, secret: Secret): Promise<CryptoKey> {
   const path = join(folder, HEADER_FILE);
   const header = await readHeader(path);
-  if (header !== undefined) return unlock(header, secret);
+  if (header !== undefined) return unlock(path, header, secret);
   const [made, key] = await makeHeader(secret);
   if (await createFile(path, toUtf8(`${JSON.stringify(made)}\n`))) return key;
-  return unlock((await readHeader(path)) as Header, secret); // Another process was faster.
+  return unlock(path, (await readHeader(path)) as Header, secret); // Another process was faster.
 }
 
 async function makeHeader(secret: Secret): Promise<[Header, CryptoKey]> {
@@ -56,10 +56,10 @@ async function makeCheck(key: CryptoKey): Promise<string> {
   return toBase64Url(await sealAtRest(key, checkContext(), EMPTY));
 }
 
-async function unlock(header: Header, secret: Secret): Promise<CryptoKey> {
+async function unlock(path: string, header: Header, secret: Secret): Promise<CryptoKey> {
   const wanted = header.protection === "passphrase" ? "a passphrase" : "a key file";
   if ((header.protection === "passphrase") !== "passphrase" in secret) {
-    throw new SubrosaError("store-locked", `this store is protected by ${wanted}`);
+    throw new SubrosaError("store-locked", `the store in ${dirname(path)} is protected by ${wanted}`);
   }
   const key =
     "passphrase" in secret
@@ -68,19 +68,26 @@ async function unlock(header: Header, secret: Secret): Promise<CryptoKey> {
   try {
     await openAtRest(key, checkContext(), fromBase64Url(header.check));
   } catch {
-    throw new SubrosaError("store-locked", `not ${wanted.replace("a ", "the ")} of this store`);
+    throw new SubrosaError(
+      "store-locked",
+      `not ${wanted.replace("a ", "the ")} of the store in ${dirname(path)}`,
+    );
   }
   return key;
 }
 
 async function readHeader(path: string): Promise<Header | undefined> {
-  let header: Partial<Header> | null;
+  let bytes: Uint8Array;
   try {
-    header = JSON.parse(fromUtf8(await readFile(path)));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw new SubrosaError("store-failed", `cannot read ${HEADER_FILE}`, { cause: error });
+    bytes = await readFile(path);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new SubrosaError("store-failed", `cannot read ${path}`, { cause });
   }
+  let header: Partial<Header> | null | undefined;
+  try {
+    header = JSON.parse(fromUtf8(bytes));
+  } catch {}
   if (typeof header?.format === "number" && header.format > FORMAT) {
     throw new SubrosaError("store-outdated", "a newer version of this package wrote this store");
   }
@@ -93,20 +100,20 @@ async function readHeader(path: string): Promise<Header | undefined> {
     iterations > 0 &&
     iterations <= MAX_ITERATIONS &&
     typeof check === "string";
-  if (!valid) throw new SubrosaError("store-failed", `${HEADER_FILE} is damaged`);
+  if (!valid) throw new SubrosaError("store-damaged", `${path} is damaged`);
   return header as Header;
 }
 
 async function readKeyFile(path: string): Promise<CryptoKey> {
   const file = await open(path, constants.O_RDONLY).catch((cause) => {
-    throw new SubrosaError("store-locked", "cannot read the key file of this store", { cause });
+    throw new SubrosaError("store-locked", `cannot read the key file ${path}`, { cause });
   });
   try {
     const { mode, size } = await file.stat();
     if (process.platform !== "win32" && (mode & 0o077) !== 0) {
-      throw new SubrosaError("store-locked", "others can read the key file: chmod 600 is required");
+      throw new SubrosaError("store-locked", `others can read the key file ${path}: chmod 600 is required`);
     }
-    if (size !== KEY_LENGTH) throw new SubrosaError("store-locked", "not a key file");
+    if (size !== KEY_LENGTH) throw new SubrosaError("store-locked", `${path} is not a key file`);
     const bytes = await file.readFile();
     const key = await importAeadKey(bytes);
     bytes.fill(0);

@@ -57,6 +57,11 @@ describe("a notice from the operator", () => {
       const one = relay.running.notify(text, { userId: "alice" });
       await expect(one).rejects.toMatchObject({ code: "invalid-argument" });
     }
+    // What is for one must not go to all.
+    for (const options of [{ userID: "alice" }, { userId: undefined }, { userId: "" }, null]) {
+      const missed = relay.running.notify("x", options as never);
+      await expect(missed).rejects.toMatchObject({ code: "invalid-argument" });
+    }
     await expect(relay.running.notify("x", { userId: "nobody" })).rejects.toMatchObject({
       code: "unknown-user",
     });

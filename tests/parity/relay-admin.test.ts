@@ -66,6 +66,8 @@ describe("an operator", () => {
     expect(team?.bytes).toBeGreaterThan(100);
     expect(JSON.stringify(groups)).not.toContain("secret name");
     await expect(relay.running.users({ limit: 0 })).rejects.toMatchObject({ code: "invalid-argument" });
+    const misspelt = relay.running.groups({ afer: "x" } as object);
+    await expect(misspelt).rejects.toMatchObject({ code: "invalid-argument" });
     await expect(relay.running.users({ after: "?" })).rejects.toMatchObject({ code: "malformed" });
   });
 

@@ -221,7 +221,7 @@ describe("subrosa-relay", () => {
       done("close-group", groupId, "--data", data),
       done("notice", "hello", "--user", "alice", "--data", data),
     ]);
-    const inUse = { code: 75, output: `subrosa-relay: another relay uses ${data}; stop it first\n` };
+    const inUse = { code: 75, output: `subrosa-relay: a relay uses ${data}; stop it first\n` };
     expect(refused).toEqual([inUse, inUse]);
 
     await second.signal("SIGTERM");

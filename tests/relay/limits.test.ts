@@ -535,6 +535,11 @@ describe("options", () => {
     { trustProxy: 1.5 },
     { origins: ["https://chat.example.org/"] },
     { origins: ["chat.example.org"] },
+    { authenticat: async () => true } as object,
+    { authenticate: "yes" as never },
+    { onFrame: true as never },
+    { logAddresses: "no" as never },
+    null as never,
   ])("that are none are refused: %j", (options: RelayOptions) => {
     expect(() => new Relay(options)).toThrow(refused("invalid-argument"));
   });

@@ -141,7 +141,11 @@ describe("the log", () => {
         logAddresses,
         onLog: (record) => records.push(record),
         limits: { groupCreationsPerHour: 0 },
+        authenticate: async ({ token }) => token !== "bad",
       });
+      // Nobody hits a limit by a login that is refused.
+      const refused = RawClient.connect(url, await makeUser("bob"), { token: "bad" });
+      await expect(refused).rejects.toThrow();
       const secret = await makeUser("a secret name");
       const client = await RawClient.connect(url, secret);
       for (let i = 0; i < 3; i++)

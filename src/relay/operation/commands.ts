@@ -139,7 +139,8 @@ async function openFolder(settings: Settings, { does }: Command): Promise<[Relay
   try {
     return [await openLmdbStorage(folder), false];
   } catch (error) {
-    if (does !== "forget" || !SubrosaError.is(error) || error.code !== "store-in-use") throw error;
+    if (!SubrosaError.is(error) || error.code !== "store-in-use") throw error;
+    if (does !== "forget") throw new SubrosaError(error.code, `a relay uses ${folder}; stop it first`);
     return [await openLmdbStorage(folder, { as: "guest" }), true];
   }
 }

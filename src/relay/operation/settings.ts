@@ -115,8 +115,8 @@ export interface Settings {
 
 type Value = string | boolean | readonly string[];
 
-function invalid(message: string): never {
-  throw new SubrosaError("invalid-argument", `${message}; see --help`);
+function invalid(message: string, help = "--help"): never {
+  throw new SubrosaError("invalid-argument", `${message}; see ${help}`);
 }
 
 /** Reads the settings; throws `invalid-argument` for whatever is unknown or not of its form. */
@@ -177,7 +177,10 @@ function parse(args: readonly string[]) {
   try {
     return parseArgs({ args: [...args], allowPositionals: true, options });
   } catch (error) {
-    return invalid((error as Error).message);
+    const { code, message } = error as NodeJS.ErrnoException;
+    // Node's own message explains how to pass it as an argument, which is nobody's wish.
+    const [, option] = code === "ERR_PARSE_ARGS_UNKNOWN_OPTION" ? (/'(-[^']*)'/.exec(message) ?? []) : [];
+    return invalid(option === undefined ? message : `there is no option ${option}`);
   }
 }
 
@@ -220,9 +223,9 @@ function readLimits(assignments: readonly string[]): Partial<RelayLimits> {
   const limits: Record<string, number> = {};
   for (const assignment of assignments) {
     const [name = "", value = ""] = assignment.split("=", 2);
-    if (!Object.hasOwn(DEFAULT_LIMITS, name)) invalid(`--limit: there is no limit ${name}`);
+    if (!Object.hasOwn(DEFAULT_LIMITS, name)) invalid(`--limit: there is no limit ${name}`, "--limits");
     const number = value === "" ? Number.NaN : Number(value);
-    if (!(number >= 0)) invalid(`--limit: ${name} must be a number, or Infinity`);
+    if (!(number >= 0)) invalid(`--limit: ${name} must be a number, 0 or more, or Infinity`, "--limits");
     limits[name] = number;
   }
   return limits;

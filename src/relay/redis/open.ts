@@ -1,3 +1,4 @@
+import { assertOptions, type Names as NamesOf } from "../../base/arguments.js";
 import { type Clock, systemClock } from "../../base/clock.js";
 import { assertArgument } from "../../base/errors.js";
 import { randomBytes } from "../../crypto/random.js";
@@ -29,6 +30,15 @@ export interface RedisOptions {
   clock?: Clock;
 }
 
+const OPTIONS: NamesOf<RedisOptions> = {
+  prefix: true,
+  waitReplicas: true,
+  waitTimeout: true,
+  onWarning: true,
+  onError: true,
+  clock: true,
+};
+
 /**
  * A storage in Redis 7 or later, which several relays can share: a server, or one with replicas (give the URLs of
  * all: the one that is the primary is used), or a cluster (give some of its nodes). Throws `missing-dependency`
@@ -38,6 +48,7 @@ export async function openRedisStorage(
   url: string | readonly string[],
   options: RedisOptions = {},
 ): Promise<RelayStorage> {
+  assertOptions(options, OPTIONS);
   const { prefix = "subrosa:", waitReplicas, waitTimeout = 1000, clock = systemClock } = options;
   const urls = typeof url === "string" ? [url] : url;
   assertArgument(urls.length > 0, "url: at least one");

@@ -30,6 +30,20 @@ describe("settings", () => {
     });
   });
 
+  it("that are misspelt are named, with where they are listed", () => {
+    const message = (...args: string[]) => {
+      try {
+        readSettings(args, {});
+      } catch (error) {
+        return (error as Error).message;
+      }
+    };
+    expect(message("--prot", "1")).toBe("there is no option --prot; see --help");
+    expect(message("--prot=1")).toBe("there is no option --prot; see --help");
+    expect(message("-x")).toBe("there is no option -x; see --help");
+    expect(message("--limit", "maxFoo=1")).toBe("--limit: there is no limit maxFoo; see --limits");
+  });
+
   it("come from flags and from the environment, flags first", () => {
     const environment = {
       SUBROSA_RELAY_PORT: "1",

@@ -158,11 +158,11 @@ describe("openStore", () => {
   });
 
   it.each([
-    ["", "store-failed"],
-    ["{", "store-failed"],
-    ["null", "store-failed"],
-    ['{"format":1,"protection":"key-file"}', "store-failed"],
-    ['{"format":1,"protection":"other","check":""}', "store-failed"],
+    ["", "store-damaged"],
+    ["{", "store-damaged"],
+    ["null", "store-damaged"],
+    ['{"format":1,"protection":"key-file"}', "store-damaged"],
+    ['{"format":1,"protection":"other","check":""}', "store-damaged"],
     ['{"format":1,"protection":"key-file","check":"!"}', "store-locked"],
     ['{"format":2}', "store-outdated"],
   ] as const)("says what is wrong with the header %j", async (header, expected) => {
@@ -177,7 +177,7 @@ describe("openStore", () => {
     const header = JSON.parse(await readFile(path, "utf8"));
     for (const iterations of [0, 1e12]) {
       await writeFile(path, JSON.stringify({ ...header, iterations }));
-      await expect(openStore(folder, { passphrase: "p" })).rejects.toEqual(code("store-failed"));
+      await expect(openStore(folder, { passphrase: "p" })).rejects.toEqual(code("store-damaged"));
     }
   });
 
@@ -196,9 +196,15 @@ describe("openStore", () => {
   it("refuses what is no folder, and arguments that make no sense", async () => {
     const file = join(folder, "file");
     await writeFile(file, "");
-    await expect(openStore(file)).rejects.toEqual(code("store-failed"));
+    const unusable = await openStore(file).catch((error) => error);
+    expect(unusable).toEqual(code("store-failed"));
+    expect(unusable.message).toContain(file);
     await expect(openStore("")).rejects.toEqual(code("invalid-argument"));
     await expect(openStore(folder, { passphrase: "" })).rejects.toEqual(code("invalid-argument"));
+    // It would be protected by a key file, and nobody would notice.
+    const misspelt = { passPhrase: "p" } as object;
+    await expect(openStore(folder, misspelt)).rejects.toEqual(code("invalid-argument"));
+    await expect(openStore(folder, null as never)).rejects.toEqual(code("invalid-argument"));
     // As from an environment variable that is not set.
     const unset = { passphrase: undefined } as unknown as { passphrase: string };
     await expect(openStore(folder, unset)).rejects.toEqual(code("invalid-argument"));
