@@ -5,6 +5,7 @@ import { assertOptions, type Names } from "../base/arguments.js";
 import { copyBytes } from "../base/bytes.js";
 import { toHex, toUtf8 } from "../base/encoding.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
+import { heldFiles } from "../base/node-held-files.js";
 import { clearAddress, isAlive, type LifeSign, showLife } from "../base/node-liveness.js";
 import { checkLmdbFile } from "../base/node-lmdb-file.js";
 import { sha256 } from "../crypto/hash.js";
@@ -36,18 +37,6 @@ interface Databases {
   readonly meta: Database<string, string>;
   readonly values: Bytewise;
   readonly keys: Bytewise;
-}
-
-const OPEN_FILES = Symbol.for("subrosa.open-files");
-
-/**
- * Files that this thread has open, by whichever copy of this package; others are found by their sign of life. To ask for
- * that takes a second database on the file, which would wait for the lock of LMDB in the one thread that gives it back.
- */
-function openFiles(): Set<string> {
-  const shared = globalThis as { [OPEN_FILES]?: Set<string> };
-  shared[OPEN_FILES] ??= new Set();
-  return shared[OPEN_FILES];
 }
 
 /**
@@ -105,12 +94,12 @@ async function openFile(
   storeKey: CryptoKey,
   liveness: boolean,
 ): Promise<StoreSession> {
-  if (liveness && openFiles().has(file)) throw inUse();
-  if (liveness) openFiles().add(file);
+  if (liveness && heldFiles().has(file)) throw inUse();
+  if (liveness) heldFiles().add(file);
   let databases: Databases | undefined;
   let life: LifeSign | undefined;
   const release = async () => {
-    openFiles().delete(file);
+    heldFiles().delete(file);
     await life?.stop();
     await databases?.env.close();
   };

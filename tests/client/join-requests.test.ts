@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import type { Bytes } from "../../src/base/bytes.js";
 import { toHex } from "../../src/base/encoding.js";
 import { SubrosaError } from "../../src/base/errors.js";
 import { layout } from "../../src/client/layout.js";
@@ -9,10 +8,10 @@ import { sign } from "../../src/crypto/signature.js";
 import { type JoinMode, memoryStore } from "../../src/index.js";
 import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
 import { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
-import type { Connection, Connector } from "../../src/transport/transport.js";
+import type { Connector } from "../../src/transport/transport.js";
 import { webSocketConnector } from "../../src/transport/websocket.js";
 import { encodeJoinRequest, joinRequestToBeSigned, type LogEntry } from "../../src/wire/entries.js";
-import { decodeRelayFrame, encodeRelayFrame } from "../../src/wire/frames.js";
+import type { RelayFrame } from "../../src/wire/frames.js";
 import { START } from "../../src/wire/identifiers.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
 import { connected, eventually, makeGroup, settledMembers, startRelay } from "./harness.js";
@@ -20,44 +19,24 @@ import { keyPackageOf, RawMember } from "./raw-member.js";
 import { TamperedConnector } from "./tamper.js";
 
 /** What stands between a client and an honest relay and says old join requests again, before each new one. */
-class ReplayingConnector implements Connector {
+class ReplayingConnector extends TamperedConnector {
   readonly recorded: LogEntry[] = [];
   again: (old: LogEntry, seq: number) => LogEntry[] = () => [];
 
-  async connect(url: string, options?: Parameters<Connector["connect"]>[1]): Promise<Connection> {
-    const inner = await webSocketConnector().connect(url, options);
-    const change = (bytes: Bytes) => this.#change(bytes);
-    return {
-      send: (frame) => inner.send(frame),
-      close: (code, reason) => inner.close(code, reason),
-      get bufferedAmount() {
-        return inner.bufferedAmount;
-      },
-      get onframe() {
-        return inner.onframe;
-      },
-      set onframe(handler) {
-        inner.onframe = handler && ((bytes) => handler(change(bytes)));
-      },
-      get onclose() {
-        return inner.onclose;
-      },
-      set onclose(handler) {
-        inner.onclose = handler;
-      },
-    };
+  constructor() {
+    super();
+    this.tamper = { fromRelay: (frame) => this.#change(frame) };
   }
 
-  #change(bytes: Bytes): Bytes {
-    const frame = decodeRelayFrame(bytes);
-    if (frame.type !== "entries" || frame.log.kind !== LogKind.requestBox) return bytes;
+  #change(frame: RelayFrame): RelayFrame[] | undefined {
+    if (frame.type !== "entries" || frame.log.kind !== LogKind.requestBox) return undefined;
     const entries: LogEntry[] = [];
     for (const entry of frame.entries) {
       for (const old of this.recorded) entries.push(...this.again(old, entry.seq + entries.length));
       entries.push({ ...entry, seq: entry.seq + entries.length });
       this.recorded.push(entry);
     }
-    return encodeRelayFrame({ ...frame, entries });
+    return [{ ...frame, entries }];
   }
 }
 

@@ -4,6 +4,7 @@ import type { Database } from "lmdb";
 import { type Bytes, copyBytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
+import { heldFiles } from "../../base/node-held-files.js";
 import { clearAddress, isAlive, type LifeSign, showLife } from "../../base/node-liveness.js";
 import { checkLmdbFile } from "../../base/node-lmdb-file.js";
 import { randomBytes } from "../../crypto/random.js";
@@ -33,18 +34,6 @@ const OWNER = Buffer.from("\u0000owner");
 /** The file that the owner has open, as a copy of it would not be, and where the owner shows life. */
 const HOLDER = Buffer.from("\u0000holder");
 
-const OWNED = Symbol.for("subrosa.owned-folders");
-
-/**
- * Folders that have an owner in this thread, by whichever copy of this package. To ask for its sign of life takes a second
- * database on the folder, which would wait for the lock of LMDB in the one thread that gives it back.
- */
-function ownedHere(): Set<string> {
-  const shared = globalThis as { [OWNED]?: Set<string> };
-  shared[OWNED] ??= new Set();
-  return shared[OWNED];
-}
-
 const toKey = (key: string) => Buffer.from(key, "latin1");
 
 /** Keys and values in a folder, by LMDB. A write has reached the disk when it resolves. */
@@ -59,7 +48,7 @@ export class LmdbKv implements Kv {
   private constructor(database: Lmdb, folder: string | undefined) {
     this.#database = database;
     this.#folder = folder;
-    if (folder !== undefined) ownedHere().add(folder);
+    if (folder !== undefined) heldFiles().add(folder);
   }
 
   /**
@@ -78,7 +67,7 @@ export class LmdbKv implements Kv {
     }
     await checkLmdbFile(join(path, "data.mdb"));
     const folder = role === "owner" ? resolve(path) : undefined;
-    if (folder !== undefined && ownedHere().has(folder)) throw inUse(path);
+    if (folder !== undefined && heldFiles().has(folder)) throw inUse(path);
     const database = lmdb.open<Buffer, Buffer>({
       path,
       encoding: "binary",
@@ -196,7 +185,7 @@ export class LmdbKv implements Kv {
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#database.close();
-    if (this.#folder !== undefined) ownedHere().delete(this.#folder);
+    if (this.#folder !== undefined) heldFiles().delete(this.#folder);
     await this.#life?.stop();
   }
 }
