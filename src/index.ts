@@ -6,7 +6,7 @@ export { Attachment } from "./client/attachments/attachment.js";
 export type { AttachmentSource } from "./client/attachments/source.js";
 export type { AttachmentOptions, Progress, TransferOptions } from "./client/attachments/upload.js";
 export { Client } from "./client/client.js";
-export type { JoinMode } from "./client/conversation/policy.js";
+export type { JoinMode } from "./client/conversation/membership/policy.js";
 export type { ConversationSummary, GroupSummary, MemberSummary } from "./client/conversations.js";
 export type { ConversationName, HistoryMessage } from "./client/delivery/history.js";
 export type { ReceivedMessage } from "./client/delivery/read-marks.js";

@@ -2,7 +2,7 @@ import type { Names } from "../base/arguments.js";
 import type { ErrorCode, SubrosaError } from "../base/errors.js";
 import type { Attachment } from "./attachments/attachment.js";
 import type { Body } from "./attachments/body.js";
-import type { PolicyNews } from "./conversation/policy-change.js";
+import type { PolicyNews } from "./conversation/membership/policy-change.js";
 
 /** A direct or group message. */
 export interface Message {

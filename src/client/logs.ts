@@ -5,8 +5,8 @@ import type { LogId } from "../wire/identifiers.js";
 import { LogKind } from "../wire/protocol.js";
 import type { Context } from "./context.js";
 import type { Conversation } from "./conversation/conversation.js";
-import type { Inbox } from "./conversation/inbox.js";
-import { JoinRequests } from "./conversation/join-requests.js";
+import { JoinRequests } from "./conversation/membership/join-requests.js";
+import type { Inbox } from "./conversation/receiving/inbox.js";
 import { isMember, type Registry } from "./conversation/registry.js";
 import { ifConnected } from "./reporting.js";
 

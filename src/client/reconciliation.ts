@@ -1,5 +1,5 @@
 import type { Context } from "./context.js";
-import type { Inbox } from "./conversation/inbox.js";
+import type { Inbox } from "./conversation/receiving/inbox.js";
 import type { Registry } from "./conversation/registry.js";
 
 /**

@@ -1,5 +1,5 @@
 import { toHex } from "../../src/base/encoding.js";
-import type { DirectPolicy, GroupPolicy } from "../../src/client/conversation/policy.js";
+import type { DirectPolicy, GroupPolicy } from "../../src/client/conversation/membership/policy.js";
 import { type ConversationState, loadState, policyIn } from "../../src/client/conversation/state.js";
 import type { Message } from "../../src/client/events.js";
 import { layout } from "../../src/client/layout.js";

@@ -1,6 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { type Bytes, concat } from "../../src/base/bytes.js";
-import { POLICY_EXTENSION, policyExtension, policyOf } from "../../src/client/conversation/policy.js";
+import {
+  POLICY_EXTENSION,
+  policyExtension,
+  policyOf,
+} from "../../src/client/conversation/membership/policy.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { memoryStore } from "../../src/index.js";
 import {

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { asBytes, equalBytes } from "../../src/base/bytes.js";
 import { toHex, toUtf8 } from "../../src/base/encoding.js";
-import { commitAuthenticatedData } from "../../src/client/conversation/access.js";
-import { authenticate } from "../../src/client/conversation/leaves.js";
-import { POLICY_EXTENSION, policyExtension } from "../../src/client/conversation/policy.js";
+import { commitAuthenticatedData } from "../../src/client/conversation/membership/access.js";
+import { authenticate } from "../../src/client/conversation/membership/leaves.js";
+import { POLICY_EXTENSION, policyExtension } from "../../src/client/conversation/membership/policy.js";
 import { decodePlace } from "../../src/client/conversation/record.js";
 import { type ConversationState, loadState, policyIn } from "../../src/client/conversation/state.js";
 import { loadIdentity } from "../../src/client/identity/own-identity.js";

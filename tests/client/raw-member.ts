@@ -1,5 +1,6 @@
 import { type Bytes, equalBytes } from "../../src/base/bytes.js";
 import { toHex } from "../../src/base/encoding.js";
+import { type Content, contentBytes } from "../../src/client/conversation/content.js";
 import {
   accessChanges,
   applyAccess,
@@ -7,19 +8,18 @@ import {
   messageAuthenticatedData,
   proposalAuthenticatedData,
   wantedAccess,
-} from "../../src/client/conversation/access.js";
-import { readdedDevices } from "../../src/client/conversation/commit-rules.js";
-import { type Content, contentBytes } from "../../src/client/conversation/content.js";
-import { authenticate, leafAt, leavesOf } from "../../src/client/conversation/leaves.js";
-import { paddedLength } from "../../src/client/conversation/padding.js";
+} from "../../src/client/conversation/membership/access.js";
+import { readdedDevices } from "../../src/client/conversation/membership/commit-rules.js";
+import { authenticate, leafAt, leavesOf } from "../../src/client/conversation/membership/leaves.js";
 import {
   type DirectPolicy,
   type GroupPolicy,
   POLICY_EXTENSION,
   type Policy,
   policyExtension,
-} from "../../src/client/conversation/policy.js";
+} from "../../src/client/conversation/membership/policy.js";
 import type { AccessList } from "../../src/client/conversation/record.js";
+import { paddedLength } from "../../src/client/conversation/sending/padding.js";
 import { policyIn } from "../../src/client/conversation/state.js";
 import { credentialIdentity } from "../../src/client/identity/credential.js";
 import { decode } from "../../src/codec/reader.js";

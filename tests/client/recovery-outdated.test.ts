@@ -1,6 +1,6 @@
 import { cp } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { JOIN_MODES } from "../../src/client/conversation/policy.js";
+import { JOIN_MODES } from "../../src/client/conversation/membership/policy.js";
 import { memoryStore, type SubrosaError } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
 import {

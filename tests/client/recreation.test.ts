@@ -1,8 +1,12 @@
 import { describe, expect, it } from "vitest";
 import type { Clock } from "../../src/base/clock.js";
-import { authenticate, type Leaf, leavesOf } from "../../src/client/conversation/leaves.js";
-import { type GroupPolicy, POLICY_EXTENSION, policyExtension } from "../../src/client/conversation/policy.js";
-import { isSuccessor } from "../../src/client/conversation/recreation.js";
+import { authenticate, type Leaf, leavesOf } from "../../src/client/conversation/membership/leaves.js";
+import {
+  type GroupPolicy,
+  POLICY_EXTENSION,
+  policyExtension,
+} from "../../src/client/conversation/membership/policy.js";
+import { isSuccessor } from "../../src/client/conversation/repair/recreation.js";
 import type { ConversationState } from "../../src/client/conversation/state.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { memoryStore } from "../../src/index.js";

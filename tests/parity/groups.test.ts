@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Bytes } from "../../src/base/bytes.js";
 import { fromHex } from "../../src/base/encoding.js";
-import { nameHash } from "../../src/client/conversation/directory-names.js";
+import { nameHash } from "../../src/client/conversation/membership/directory-names.js";
 import { sha256 } from "../../src/crypto/hash.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import type { RelayStorage, StoredEntry } from "../../src/relay/storage.js";

@@ -1,4 +1,4 @@
-import { JOIN_MODES } from "../../src/client/conversation/policy.js";
+import { JOIN_MODES } from "../../src/client/conversation/membership/policy.js";
 import type { Life } from "./device.js";
 import { TIMES } from "./keeping.js";
 import type { World } from "./world.js";

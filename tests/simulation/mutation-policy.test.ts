@@ -6,8 +6,8 @@ import { runSeed } from "./run.js";
 const bug = vi.hoisted(() => ({ planted: false }));
 
 /** With the bug, everybody passes for an admin, at all members. */
-vi.mock("../../src/client/conversation/policy.js", async (original) => {
-  const real = await original<typeof import("../../src/client/conversation/policy.js")>();
+vi.mock("../../src/client/conversation/membership/policy.js", async (original) => {
+  const real = await original<typeof import("../../src/client/conversation/membership/policy.js")>();
   const isAdmin: typeof real.isAdmin = (...args) => bug.planted || real.isAdmin(...args);
   return { ...real, isAdmin };
 });

@@ -4,8 +4,8 @@ import {
   isSamePolicy,
   type Policy,
   policyOf,
-} from "../../src/client/conversation/policy.js";
-import type { PolicyChange } from "../../src/client/conversation/policy-change.js";
+} from "../../src/client/conversation/membership/policy.js";
+import type { PolicyChange } from "../../src/client/conversation/membership/policy-change.js";
 import { encode } from "../../src/codec/writer.js";
 import { encodeGroupContext, type GroupContext } from "../../src/mls/structs/group-context.js";
 import { EntryKind } from "../../src/wire/protocol.js";

@@ -1,5 +1,5 @@
 import type { SubrosaError } from "../../src/base/errors.js";
-import { policyOf } from "../../src/client/conversation/policy.js";
+import { policyOf } from "../../src/client/conversation/membership/policy.js";
 import type { Device } from "./device.js";
 import { devicesAfter } from "./oracle-common.js";
 import type { LogTruth } from "./truth.js";

@@ -1,8 +1,8 @@
 import { toHex } from "../../src/base/encoding.js";
 import type { ErrorCode, SubrosaError } from "../../src/base/errors.js";
-import { decodeIntent } from "../../src/client/conversation/intent.js";
-import { usersOf } from "../../src/client/conversation/leaves.js";
+import { usersOf } from "../../src/client/conversation/membership/leaves.js";
 import { decodeConversationRecord } from "../../src/client/conversation/record.js";
+import { decodeIntent } from "../../src/client/conversation/sending/intent.js";
 import { loadState, policyIn } from "../../src/client/conversation/state.js";
 import type { ClientEvents, EventName } from "../../src/client/events.js";
 import { layout } from "../../src/client/layout.js";

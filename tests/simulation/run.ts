@@ -1,5 +1,5 @@
 import { toHex } from "../../src/base/encoding.js";
-import { nameHash } from "../../src/client/conversation/directory-names.js";
+import { nameHash } from "../../src/client/conversation/membership/directory-names.js";
 import { decodeConversationRecord } from "../../src/client/conversation/record.js";
 import { layout } from "../../src/client/layout.js";
 import { decode } from "../../src/codec/reader.js";

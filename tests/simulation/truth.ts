@@ -1,12 +1,12 @@
 import { toHex } from "../../src/base/encoding.js";
 import type { Content } from "../../src/client/conversation/content.js";
-import { decodeIntent, type Intent, type Target } from "../../src/client/conversation/intent.js";
 import {
   decodeConversationRecord,
   decodeEpochRecord,
   decodePlace,
   type Status,
 } from "../../src/client/conversation/record.js";
+import { decodeIntent, type Intent, type Target } from "../../src/client/conversation/sending/intent.js";
 import { decodeStoredMessage } from "../../src/client/delivery/pending-message.js";
 import { layout } from "../../src/client/layout.js";
 import { decode, type Reader } from "../../src/codec/reader.js";

@@ -4,7 +4,7 @@ import type { Reader } from "../../codec/reader.js";
 import type { Writer } from "../../codec/writer.js";
 import { AEAD_TAG_LENGTH } from "../../crypto/aead.js";
 import { BLOB_ID_LENGTH, MAX_CHUNK_BYTES } from "../../wire/protocol.js";
-import { paddedLength } from "../conversation/padding.js";
+import { paddedLength } from "../conversation/sending/padding.js";
 
 export const FILE_KEY_LENGTH = 32;
 /** The plaintext of every chunk but the last, in bytes. */

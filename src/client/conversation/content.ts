@@ -5,8 +5,8 @@ import { encode, type Writer } from "../../codec/writer.js";
 import { decodeName, encodeName } from "../../wire/identifiers.js";
 import type { Body } from "../attachments/body.js";
 import { type AttachmentReference, decodeReference, encodeReference } from "../attachments/reference.js";
-import { decodeHearsay, encodeHearsay, type Hearsay, NOTHING } from "./hearsay.js";
-import { MAX_DISAPPEAR_AFTER } from "./policy.js";
+import { decodeHearsay, encodeHearsay, type Hearsay, NOTHING } from "./gossip/hearsay.js";
+import { MAX_DISAPPEAR_AFTER } from "./membership/policy.js";
 
 /** The version of what stands inside an application message. */
 const VERSION = 1;

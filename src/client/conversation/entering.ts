@@ -1,10 +1,10 @@
 import type { Context, Effect } from "../context.js";
 import { groupField } from "./effects.js";
-import type { Intent } from "./intent.js";
-import { keptMessages } from "./journal.js";
-import { hasGrown } from "./leaves.js";
-import { reviveKept } from "./own-entries.js";
+import { hasGrown } from "./membership/leaves.js";
 import type { ConversationRecord } from "./record.js";
+import { keptMessages } from "./repair/journal.js";
+import type { Intent } from "./sending/intent.js";
+import { reviveKept } from "./sending/own-entries.js";
 import { type ConversationState, forgetKeys, initialChanges } from "./state.js";
 
 /** How a conversation is entered with new keys, what is written for it, and what follows once that is durable. */

@@ -11,9 +11,9 @@ import {
 } from "../delivery/sent-messages.js";
 import { type Content, MAX_RECEIPT_IDS, MESSAGE_ID_LENGTH, type Received } from "./content.js";
 import { groupField } from "./effects.js";
-import type { Action, Intent } from "./intent.js";
-import { forgetMessage } from "./journal.js";
-import { usersOf } from "./leaves.js";
+import { usersOf } from "./membership/leaves.js";
+import { forgetMessage } from "./repair/journal.js";
+import type { Action, Intent } from "./sending/intent.js";
 import type { Step } from "./step.js";
 
 /** How long receipts are gathered, in milliseconds; in groups, where many are due at once, longer by chance. */

@@ -5,7 +5,7 @@ import type { Reader } from "../../codec/reader.js";
 import type { Writer } from "../../codec/writer.js";
 import { type Cursor, decodeCursor, decodeName, encodeCursor, encodeName } from "../../wire/identifiers.js";
 import { DEVICE_ID_LENGTH, DIGEST_LENGTH, GROUP_ID_LENGTH, Role } from "../../wire/protocol.js";
-import { decodeTime } from "./policy.js";
+import { decodeTime } from "./membership/policy.js";
 
 /**
  * Where a conversation stands:

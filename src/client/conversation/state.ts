@@ -5,7 +5,7 @@ import { decodeGroup, encodeEpoch, encodeRatchets, type GroupState } from "../..
 import type { RatchetChange } from "../../mls/schedule/secret-tree.js";
 import type { Change, StoreSession } from "../../stores/store.js";
 import { layout } from "../layout.js";
-import { type Policy, policyOf } from "./policy.js";
+import { type Policy, policyOf } from "./membership/policy.js";
 import {
   type AccessList,
   type Activity,

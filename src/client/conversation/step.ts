@@ -7,12 +7,12 @@ import type { Cursor } from "../../wire/identifiers.js";
 import type { Context, Effect } from "../context.js";
 import type { SentMessage, Ticks } from "../delivery/sent-messages.js";
 import { layout } from "../layout.js";
-import { applyAccess } from "./access.js";
-import type { Intent } from "./intent.js";
-import { leafHash, leavesOf, ownLeafOf } from "./leaves.js";
+import { applyAccess } from "./membership/access.js";
+import { leafHash, leavesOf, ownLeafOf } from "./membership/leaves.js";
 import type { Owed } from "./receipts.js";
+import { seenKey, seenValue } from "./receiving/seen-set.js";
 import type { AccessList, Activity, ConversationRecord, Place, Repair, Status } from "./record.js";
-import { seenKey, seenValue } from "./seen-set.js";
+import type { Intent } from "./sending/intent.js";
 import {
   type ConversationState,
   epochChange,

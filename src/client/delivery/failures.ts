@@ -11,7 +11,7 @@ import {
   type Equivocation,
   encodeEquivocation,
   type NotedClaim,
-} from "../conversation/equivocations.js";
+} from "../conversation/gossip/equivocations.js";
 import { codeOf } from "../conversation/record.js";
 import type { ClientEvents } from "../events.js";
 import { layout } from "../layout.js";

@@ -4,9 +4,9 @@ import { assertArgument, SubrosaError } from "../../base/errors.js";
 import { assertName } from "../../wire/identifiers.js";
 import { MESSAGE_ID_LENGTH } from "../conversation/content.js";
 import type { Conversation } from "../conversation/conversation.js";
-import { leavesOf } from "../conversation/leaves.js";
+import { leavesOf } from "../conversation/membership/leaves.js";
 import { mayOwe } from "../conversation/receipts.js";
-import { type Seen, seenKey, seenOf, seenValue } from "../conversation/seen-set.js";
+import { type Seen, seenKey, seenOf, seenValue } from "../conversation/receiving/seen-set.js";
 import type { Message } from "../events.js";
 import type { RunningClient } from "../running-client.js";
 

@@ -11,7 +11,7 @@ import {
 } from "../../mls/group/key-package.js";
 import type { Change, StoreSession } from "../../stores/store.js";
 import type { Effect } from "../context.js";
-import { POLICY_EXTENSION } from "../conversation/policy.js";
+import { POLICY_EXTENSION } from "../conversation/membership/policy.js";
 import { layout } from "../layout.js";
 import type { OwnIdentity } from "./own-identity.js";
 

@@ -5,8 +5,8 @@ import { decode } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
 import { decodeGroup, encodeRatchets, type GroupState } from "../../mls/group/index.js";
 import { directPath, leafToNode } from "../../mls/tree/math.js";
-import { leavesOf } from "../conversation/leaves.js";
-import type { Policy } from "../conversation/policy.js";
+import { leavesOf } from "../conversation/membership/leaves.js";
+import type { Policy } from "../conversation/membership/policy.js";
 import {
   type ConversationRecord,
   decodeConversationRecord,

@@ -4,7 +4,7 @@ import { encode, type Writer } from "../../codec/writer.js";
 import type { Change } from "../../stores/store.js";
 import type { Context } from "../context.js";
 import type { Registry } from "../conversation/registry.js";
-import { loseKeys } from "../conversation/repair.js";
+import { loseKeys } from "../conversation/repair/repair.js";
 import { forgetKeys, placeChange } from "../conversation/state.js";
 import { isWholeIdentity, loadIdentity, type OwnIdentity } from "../identity/own-identity.js";
 import { layout } from "../layout.js";

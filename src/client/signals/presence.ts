@@ -1,6 +1,6 @@
 import type { Context } from "../context.js";
 import type { Conversation } from "../conversation/conversation.js";
-import { usersOf } from "../conversation/leaves.js";
+import { usersOf } from "../conversation/membership/leaves.js";
 
 /** How often it is told that this user is there, in milliseconds; some more or less, so that not all do it at once. */
 const RENEWAL = 60_000;

@@ -4,7 +4,7 @@ import type { GroupState } from "../../mls/group/index.js";
 import type { Ready } from "../../wire/frames.js";
 import type { Context } from "../context.js";
 import type { Conversation } from "../conversation/conversation.js";
-import { leavesOf } from "../conversation/leaves.js";
+import { leavesOf } from "../conversation/membership/leaves.js";
 import type { Registry } from "../conversation/registry.js";
 import type { ConversationName } from "../delivery/history.js";
 import { isGenuine, openSignal, SIGNAL_LENGTH, SignalKind, sealSignal } from "./cipher.js";

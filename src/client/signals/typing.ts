@@ -1,6 +1,6 @@
 import type { Context } from "../context.js";
 import type { Conversation } from "../conversation/conversation.js";
-import { usersOf } from "../conversation/leaves.js";
+import { usersOf } from "../conversation/membership/leaves.js";
 
 /** How long the same is not said again, and how often something may be said within that time, in milliseconds. */
 const REPEAT = 3_000;

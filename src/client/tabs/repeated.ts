@@ -1,6 +1,6 @@
 import type { Clock } from "../../base/clock.js";
 import { SubrosaError } from "../../base/errors.js";
-import { usersOf } from "../conversation/leaves.js";
+import { usersOf } from "../conversation/membership/leaves.js";
 import { fingerprintOf } from "../identity/safety-number.js";
 import type { CallName, Calls } from "./core.js";
 import type { LocalCore } from "./local-core.js";

@@ -9,7 +9,7 @@ import {
   type Policy,
   policyExtension,
   policyOf,
-} from "../../../src/client/conversation/policy.js";
+} from "../../../src/client/conversation/membership/policy.js";
 import { encode, type Writer } from "../../../src/codec/writer.js";
 import { encodeName } from "../../../src/wire/identifiers.js";
 

@@ -1,0 +1,132 @@
+import { type Bytes, equalBytes } from "../../../base/bytes.js";
+import { toHex } from "../../../base/encoding.js";
+import { SubrosaError } from "../../../base/errors.js";
+import { type GroupState, readKeyPackage } from "../../../mls/group/index.js";
+import type { LeafNode } from "../../../mls/structs/leaf-node.js";
+import type { JoinRequest } from "../../../wire/entries.js";
+import type { Account } from "../../../wire/identity.js";
+import { DIGEST_LENGTH } from "../../../wire/protocol.js";
+import type { ResultOf } from "../../../wire/requests.js";
+import type { Context } from "../../context.js";
+import type { Action } from "../sending/intent.js";
+import type { Addition } from "../sending/seal.js";
+import { type ConversationState, policyIn } from "../state.js";
+import { presentDevices } from "./duties.js";
+import { identityIn, type Leaf, leafHash, leavesOf } from "./leaves.js";
+import { isAdmin } from "./policy.js";
+
+/**
+ * The key packages that an `add` commits: the one of a join request, else one for each device of the user. Throws
+ * `already-a-member`, `identity-changed`, `identity-mismatch`, `unknown-user` (the device that asked is that of nobody any
+ * more), and what the directory answers.
+ */
+export async function keyPackagesFor(
+  context: Context,
+  state: ConversationState,
+  action: Extract<Action, { type: "add" }>,
+): Promise<Addition> {
+  // Who is leaving may come back: one commit removes the old leaf and adds the new one.
+  const present = presentDevices(state.group as GroupState, state.access, context.identity.deviceId);
+  if (action.request !== undefined) {
+    const { deviceId } = action.request;
+    const replaced = new Set<string>();
+    if (present.has(toHex(deviceId))) {
+      const leaf = await leafToReplace(state.group as GroupState, {
+        ...action.request,
+        userId: action.userId,
+      });
+      if (leaf === undefined) throw new SubrosaError("already-a-member", `${action.userId} is a member`);
+      replaced.add(toHex(leaf.deviceId));
+    }
+    // What the request says of its user must be what the directory says.
+    const account = await context.relay.request("fetchAccount", { userId: action.userId });
+    await context.contacts.checkAccount(account, action.userId, action.expected);
+    if (!account.deviceList.list.devices.some((listed) => equalBytes(listed.deviceId, deviceId)))
+      throw new SubrosaError(
+        "unknown-user",
+        `another device of ${action.userId} has replaced the one that asked`,
+      );
+    // Others than admins put one device in the place of another only where no admin can.
+    if (mayAdmitAgain(state.group as GroupState, context.identity.userId, action.userId)) {
+      for (const leaf of orphanedLeaves(state.group as GroupState, account))
+        replaced.add(toHex(leaf.deviceId));
+    }
+    return { keyPackages: [checkedKeyPackage(account, action.request)], replaced };
+  }
+  const found = await context.relay.request("fetchKeyPackages", { userId: action.userId });
+  await context.contacts.checkAccount(found.account, action.userId, action.expected);
+  if (found.devices.length === 0) {
+    throw new SubrosaError("no-key-package", `the relay has no key package of ${action.userId}`);
+  }
+  const keyPackages = found.devices
+    .filter((device) => !present.has(toHex(device.deviceId)))
+    .map((device) => checkedKeyPackage(found.account, device));
+  if (keyPackages.length === 0) throw new SubrosaError("already-a-member", `${action.userId} is a member`);
+  return { keyPackages };
+}
+
+/** What a request names that asks for repair of a leaf which its device has never seen. */
+export const UNKNOWN_LEAF: Bytes = new Uint8Array(DIGEST_LENGTH);
+
+/**
+ * The leaf that a request for repair names, if it is there still. Who could not open its welcome cannot name it: then it
+ * is a leaf that came with a key package, and has never spoken, made no later than that of the request. An older request that
+ * is shown again replaces nothing.
+ */
+export async function leafToReplace(
+  group: GroupState,
+  request: Pick<JoinRequest, "userId" | "deviceId" | "keyPackage" | "replaces">,
+): Promise<Leaf | undefined> {
+  const leaf = leavesOf(group).find(({ deviceId }) => equalBytes(deviceId, request.deviceId));
+  const node = leaf && group.tree.leaf(leaf.leafIndex);
+  if (leaf?.userId !== request.userId || node === undefined) return undefined;
+  const { replaces } = request;
+  if (replaces === undefined) return undefined;
+  if (!equalBytes(replaces, UNKNOWN_LEAF))
+    return equalBytes(await leafHash(node), replaces) ? leaf : undefined;
+  const offer = readKeyPackage(request.keyPackage).leafNode;
+  const [made, offered] = [madeAt(node), madeAt(offer)];
+  const isLater = made !== undefined && offered !== undefined && made <= offered;
+  return isLater && !equalBytes(node.encryptionKey, offer.encryptionKey) ? leaf : undefined;
+}
+
+/** When the key package of a leaf was made, if the leaf is still that of it (RFC 9420 §7.2). */
+function madeAt(leafNode: LeafNode): bigint | undefined {
+  return leafNode.leafNodeSource === "key_package" ? leafNode.lifetime.notBefore : undefined;
+}
+
+/** Whether this user may admit another device of a member: admins may, and everyone where that member is the only one. */
+export function mayAdmitAgain(group: GroupState, self: string, userId: string): boolean {
+  const policy = policyIn(group);
+  return isAdmin(policy, self) || (policy.kind === "group" && policy.admins.every((one) => one === userId));
+}
+
+/** The leaves of a user whose devices the user's own list does not name any more. */
+export function orphanedLeaves(group: GroupState, account: Account): Leaf[] {
+  const listed = new Set(account.deviceList.list.devices.map(({ deviceId }) => toHex(deviceId)));
+  return leavesOf(group).filter(
+    ({ userId, deviceId }) => userId === account.userId && !listed.has(toHex(deviceId)),
+  );
+}
+
+/** The device's key package, if it is of that device in the account's own list. The engine checks the rest. */
+export function checkedKeyPackage(
+  account: Account,
+  device: Pick<ResultOf<"fetchKeyPackages">["devices"][number], "deviceId" | "keyPackage">,
+): ResultOf<"fetchKeyPackages">["devices"][number]["keyPackage"] {
+  const { leafNode } = readKeyPackage(device.keyPackage);
+  const identity = identityIn(leafNode.credential);
+  const listed = account.deviceList.list.devices.some(
+    ({ deviceId, deviceKey }) =>
+      equalBytes(deviceId, identity.deviceId) && equalBytes(deviceKey, leafNode.signatureKey),
+  );
+  if (
+    !listed ||
+    identity.userId !== account.userId ||
+    !equalBytes(identity.deviceId, device.deviceId) ||
+    !equalBytes(identity.accountKey, account.accountKey)
+  ) {
+    throw new SubrosaError("protocol-error", "the relay offers a key package of another account");
+  }
+  return device.keyPackage;
+}

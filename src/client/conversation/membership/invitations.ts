@@ -1,0 +1,92 @@
+import { SubrosaError } from "../../../base/errors.js";
+import type { Context } from "../../context.js";
+import type { Conversation } from "../conversation.js";
+import type { Registry } from "../registry.js";
+import { hasFingerprint } from "./join.js";
+import { usersOf } from "./leaves.js";
+
+export interface InvitationOptions {
+  /** Whether those by verified users are accepted by themselves. */
+  readonly automatic: boolean;
+}
+
+/** Groups that this user was put into without having asked: followed, and shown once accepted. */
+export class Invitations {
+  readonly #context: Context;
+  readonly #registry: Registry;
+  readonly #options: InvitationOptions;
+  /** How often the user had come into each when it was shown: who was removed may be invited again. */
+  readonly #shown = new WeakMap<Conversation, number>();
+
+  constructor(context: Context, registry: Registry, options: InvitationOptions) {
+    this.#context = context;
+    this.#registry = registry;
+    this.#options = options;
+    for (const conversation of registry.all()) {
+      if (conversation.state.record.status === "invited") context.delivery.hold(conversation.key);
+    }
+  }
+
+  /** Raises the event for each invitation that was not shown in this process yet. */
+  show(): void {
+    for (const conversation of this.#registry.all()) {
+      const { record, group } = conversation.state;
+      const { subject, status, inviter } = record;
+      if (status !== "invited" || subject.kind !== "group" || group === undefined) continue;
+      if (this.#shown.get(conversation) === conversation.entered) continue;
+      this.#shown.set(conversation, conversation.entered);
+      const from = inviter ?? "";
+      if (this.#options.automatic && this.#isVerified(conversation, from)) {
+        void this.accept(conversation).catch((error: unknown) => this.#context.report(error));
+        continue;
+      }
+      this.#context.emit("invitation", {
+        id: `${conversation.key} ${record.joinedAt}`,
+        group: subject.name,
+        from,
+        members: usersOf(group),
+        accept: () => this.accept(conversation),
+        reject: () => this.reject(conversation),
+      });
+    }
+  }
+
+  /** The inviter is verified, and the leaf that invites bears the verified key. */
+  #isVerified(conversation: Conversation, userId: string): boolean {
+    const contact = this.#context.contacts.get(userId);
+    const { group } = conversation.state;
+    return (
+      contact?.verified === true && group !== undefined && conversation.isWith(userId, contact.pinnedKey)
+    );
+  }
+
+  /** With `expected`, the inviter must have that fingerprint; throws `identity-mismatch`. */
+  async accept(conversation: Conversation, expected?: string): Promise<void> {
+    const { group, record } = conversation.state;
+    if (
+      expected !== undefined &&
+      group !== undefined &&
+      !(await hasFingerprint(group, record.inviter ?? "", expected))
+    ) {
+      throw new SubrosaError("identity-mismatch", "the inviter has not the expected fingerprint");
+    }
+    const accepted = await conversation.step((step) => {
+      const { subject, status } = step.record;
+      if (status !== "invited" || step.group === undefined) return false;
+      step.setRecord({ status: "active", inviter: undefined });
+      const members = usersOf(step.group);
+      if (subject.kind === "group") {
+        step.after(() => this.#context.emit("groupJoin", { group: subject.name, members }));
+      }
+      return true;
+    });
+    if (!accepted) return;
+    this.#context.delivery.release(conversation.key);
+    conversation.flush();
+  }
+
+  async reject(conversation: Conversation): Promise<void> {
+    if (conversation.state.record.status !== "invited") return;
+    await conversation.perform({ type: "leave" });
+  }
+}

@@ -1,0 +1,391 @@
+import { type Bytes, equalBytes } from "../../../base/bytes.js";
+import { fromHex, toHex } from "../../../base/encoding.js";
+import { SubrosaError } from "../../../base/errors.js";
+import { SerialQueue } from "../../../base/serial-queue.js";
+import { decode } from "../../../codec/reader.js";
+import { encode } from "../../../codec/writer.js";
+import { verify } from "../../../crypto/signature.js";
+import { readKeyPackage } from "../../../mls/group/index.js";
+import type { Change } from "../../../stores/store.js";
+import {
+  decodeJoinRequest,
+  encodeJoinRequest,
+  type JoinRequest,
+  joinRequestToBeSigned,
+  type LogEntry,
+} from "../../../wire/entries.js";
+import {
+  type Cursor,
+  decodeCursor,
+  encodeCursor,
+  isName,
+  type LogId,
+  START,
+} from "../../../wire/identifiers.js";
+import { EntryKind, LogKind, RejectionReason } from "../../../wire/protocol.js";
+import type { Context } from "../../context.js";
+import type { RaisedEvents } from "../../events.js";
+import { assertFingerprint, fingerprintOf } from "../../identity/safety-number.js";
+import { layout } from "../../layout.js";
+import { isOwnTrouble } from "../../own-trouble.js";
+import type { Conversation } from "../conversation.js";
+import { contentDigests, nextCursor } from "../receiving/log-digest.js";
+import { isMember } from "../registry.js";
+import { policyIn } from "../state.js";
+import { leafToReplace, mayAdmitAgain } from "./additions.js";
+import { presentDevices } from "./duties.js";
+import { identityIn, type Leaf, leavesOf } from "./leaves.js";
+import { isAdmin, isBanned } from "./policy.js";
+
+/** How long members leave each other to admit someone whom any of them may admit, times their rank. */
+const TURN = 500;
+/** How many requests for repair are kept until the log shows what they are about. */
+const MAX_AHEAD = 100;
+/** How often a member adds one device anew at most, in milliseconds. */
+const REPAIR_INTERVAL = 60_000;
+
+/** Who was banned meanwhile is refused, and so is a device whose place another has taken. */
+const isRefused = (error: unknown): boolean =>
+  SubrosaError.is(error) && (error.code === "banned" || error.code === "unknown-user");
+
+/**
+ * The request box of one group. Every member follows it, since any of them can add a member's device anew; what else is
+ * asked there is for those who may admit others.
+ */
+export class JoinRequests {
+  readonly #context: Context;
+  readonly conversation: Conversation;
+  /** As which of its stays in the conversation the user follows the box. */
+  readonly entered: number;
+  readonly #queue = new SerialQueue();
+  readonly #shown = new Set<string>();
+  /** Devices that asked while they were members: what they asked is read again when they are none. */
+  readonly #early = new Set<string>();
+  /** Requests for repair of leaves that are not there: the log, which comes by itself, may show them yet. */
+  readonly #ahead = new Map<string, JoinRequest>();
+  /** Who may not answer keeps one request of each leaf, and one more of each account: under which name. */
+  readonly #kept = new Map<string, string>();
+  /** When this member added devices anew, by device. */
+  readonly #repairs = new Map<string, number>();
+  #cursor: Cursor | undefined;
+  /** Whether the box is followed, and as somebody who may admit. */
+  #following: "answering" | "repairing" | undefined;
+
+  constructor(context: Context, conversation: Conversation) {
+    this.#context = context;
+    this.conversation = conversation;
+    this.entered = conversation.entered;
+  }
+
+  get #groupId() {
+    return this.conversation.state.record.groupId;
+  }
+
+  get log(): LogId {
+    return { kind: LogKind.requestBox, id: this.#groupId };
+  }
+
+  /** Whether this user answers requests: an admin, or any member of an open group. */
+  #mayAnswer(): boolean {
+    const { group, record } = this.conversation.state;
+    if (group === undefined || record.status !== "active") return false;
+    const policy = policyIn(group);
+    return (
+      policy.kind === "group" && (policy.join === "open" || isAdmin(policy, this.#context.identity.userId))
+    );
+  }
+
+  /** Follows the box and shows again what waits for an answer. */
+  async subscribe(): Promise<void> {
+    const { record, group, access } = this.conversation.state;
+    // Who waits to be repaired answers nobody, but knows by it who else does.
+    if (!isMember(record) || group === undefined) return;
+    for (const [id, request] of [...this.#ahead]) {
+      this.#ahead.delete(id);
+      this.#show(id, request);
+    }
+    const following = this.#mayAnswer() ? "answering" : "repairing";
+    const present = presentDevices(group, access, this.#context.identity.deviceId);
+    const isEarlyGone = [...this.#early].some((device) => !present.has(device));
+    if (this.#following === following && !isEarlyGone) return;
+    this.#following = following;
+    // Who may not admit has passed over what is for others, and reads it again when it may. What still stands in the
+    // box is unanswered: the relay drops a request with the commit that adds its device.
+    const stored = isEarlyGone ? undefined : await this.#context.store.get(layout.box(this.#groupId));
+    if (isEarlyGone) this.#early.clear();
+    this.#cursor = stored === undefined ? START : decode(decodeCursor, stored);
+    const prefix = layout.request(this.#groupId, new Uint8Array(0));
+    for (const [key, value] of await this.#context.store.list(prefix)) {
+      if (value.length === 0) continue;
+      const request = decode(decodeJoinRequest, value);
+      if (following === "repairing") this.#kept.set(this.#asker(request), key);
+      this.#show(key.slice(prefix.length), request, true);
+    }
+    try {
+      await this.#context.relay.request("subscribe", { log: this.log, cursor: this.#cursor });
+    } catch (error) {
+      if (!SubrosaError.is(error)) throw error;
+      if (error.code === "cursor-mismatch" || error.code === "gap") {
+        this.#cursor = START;
+        await this.#context.relay.request("subscribe", { log: this.log, cursor: START });
+        return;
+      }
+      this.#following = undefined;
+      // What has become of this device's rights meanwhile, the group's own log says.
+      const expected = ["connection-failed", "closed", "not-a-member", "unknown-group"];
+      if (!expected.includes(error.code)) this.#context.report(error);
+    }
+  }
+
+  disconnected(): void {
+    this.#following = undefined;
+  }
+
+  /** Takes in entries that the relay sent; resolves when they are done with. */
+  receive(entries: readonly LogEntry[]): Promise<void> {
+    return this.#queue
+      .run(() => this.#receive(entries))
+      .catch((error: unknown) => this.#context.report(error));
+  }
+
+  async #receive(entries: readonly LogEntry[]): Promise<void> {
+    const digests = await contentDigests(entries);
+    const taken: { id: string; request: JoinRequest }[] = [];
+    const again: Extract<LogEntry, { form: "full" }>["content"][] = [];
+    const changes: Change[] = [];
+    let cursor = this.#cursor ?? START;
+    for (const [index, entry] of entries.entries()) {
+      // A box drops requests that were answered or replaced: its numbers have gaps, which its order does not need.
+      if (entry.seq <= cursor.seq) continue;
+      const digest = digests[index] as NonNullable<(typeof digests)[number]>;
+      cursor = await nextCursor(this.log, { ...cursor, seq: entry.seq - 1 }, digest);
+      if (entry.form !== "full" || entry.content.kind !== EntryKind.joinRequest) continue;
+      try {
+        const name = layout.request(this.#groupId, entry.content.entryId);
+        // Signed with its id, so that what the relay says again is known by it, answered or not.
+        const known = await this.#context.store.get(name);
+        if (known !== undefined) {
+          // The relay has lost the answer, or the request that it answers and that has been sent again.
+          if (known.length === 0 && this.#following === "answering") again.push(entry.content);
+          continue;
+        }
+        const request = await this.#checked(entry.content.payload, entry.content.entryId);
+        if (this.#following !== "answering") {
+          const isRepair = request.replaces !== undefined && this.#isOfMember(request);
+          if (!isRepair && !this.#isOwnDevice(request)) continue;
+          const asker = this.#asker(request);
+          const earlier = this.#kept.get(asker);
+          // That it was answered stays known.
+          const left = earlier && (await this.#context.store.get(earlier));
+          if (earlier && left?.length !== 0) changes.push({ delete: earlier });
+          this.#kept.set(asker, name);
+        }
+        taken.push({ id: toHex(entry.content.entryId), request });
+        changes.push({ put: name, value: encode(encodeJoinRequest, request) });
+      } catch (error) {
+        if (!SubrosaError.is(error) || isOwnTrouble(error)) throw error;
+      }
+    }
+    if (this.#following === "answering") {
+      changes.push({ put: layout.box(this.#groupId), value: encode(encodeCursor, cursor) });
+    }
+    if (changes.length > 0) await this.#context.write(changes);
+    this.#cursor = cursor;
+    this.#context.relay.ack(this.log, cursor);
+    for (const { id, request } of taken) this.#show(id, request);
+    for (const { entryId, payload } of again) this.#context.background(this.#refuseAgain(entryId, payload));
+  }
+
+  /** What was refused is refused again; who was admitted, is a member, or was removed since. */
+  async #refuseAgain(requestId: Bytes, payload: Bytes): Promise<void> {
+    const { group, access } = this.conversation.state;
+    const request = decode(decodeJoinRequest, payload);
+    if (group === undefined || request.replaces !== undefined) return;
+    const present = presentDevices(group, access, this.#context.identity.deviceId);
+    if (!present.has(toHex(request.deviceId))) await this.#reject(requestId, request);
+  }
+
+  /** A request whose signature and key package are the requesting account's; throws otherwise. */
+  async #checked(payload: Uint8Array, requestId: Bytes): Promise<JoinRequest> {
+    const request = decode(decodeJoinRequest, payload);
+    const { userId, deviceId, accountKey, keyPackage } = request;
+    const { leafNode } = readKeyPackage(keyPackage);
+    const identity = identityIn(leafNode.credential);
+    const fits =
+      equalBytes(request.groupId, this.#groupId) &&
+      isName(userId) &&
+      identity.userId === userId &&
+      equalBytes(identity.deviceId, deviceId) &&
+      equalBytes(identity.accountKey, accountKey);
+    const signed = joinRequestToBeSigned(request, requestId);
+    if (!fits || !(await verify(accountKey, request.signature, signed))) {
+      throw new SubrosaError("invalid-signature", "a join request is not by the account it names");
+    }
+    return request;
+  }
+
+  /** `stored`: it was there before this process began. */
+  #show(id: string, request: JoinRequest, stored = false): void {
+    this.#attempt(id, this.#consider(id, request, stored));
+  }
+
+  /** What cannot be done just now, without a session or without room, is taken up again with the next session. */
+  #attempt(id: string, work: Promise<void>): void {
+    const failed = (error: unknown) => {
+      if (isOwnTrouble(error)) this.#shown.delete(id);
+      // The group has ended meanwhile, or another has taken its place: nobody waits for the answer.
+      if (this.conversation.state.record.status !== "ended") throw error;
+    };
+    this.#context.background(work.catch(failed));
+  }
+
+  async #consider(id: string, request: JoinRequest, stored: boolean): Promise<void> {
+    const { state } = this.conversation;
+    if (state.group === undefined || state.record.status !== "active") return;
+    const requestId = fromHex(id);
+    if (await this.#repair(id, request)) return;
+    const isOwnDevice = this.#isOwnDevice(request);
+    if (!this.#mayAnswer() && !isOwnDevice) {
+      // Whose account is not in the group has nothing to be repaired: what strangers ask is not kept for them.
+      if (request.replaces === undefined || this.#isOfMember(request)) return;
+      return this.#context.write([{ delete: layout.request(this.#groupId, requestId) }]);
+    }
+    const present = presentDevices(state.group, state.access, this.#context.identity.deviceId);
+    if (present.has(toHex(request.deviceId))) {
+      if (request.replaces !== undefined && this.#ahead.size < MAX_AHEAD)
+        return void this.#ahead.set(id, request);
+      if (this.#shown.has(id) || stored) return this.#forget(requestId);
+      // Answered by another; or by one who is about to leave, as the log will show.
+      this.#early.add(toHex(request.deviceId));
+      return this.#context.write([{ delete: layout.request(this.#groupId, requestId) }]);
+    }
+    if (this.#shown.has(id)) return;
+    this.#shown.add(id);
+    const policy = policyIn(state.group);
+    if (policy.kind !== "group") return;
+    // Who was removed meanwhile has nothing to be repaired, and was told so by this.
+    const isHopeless = !isOwnDevice && (policy.join === "closed" || request.replaces !== undefined);
+    if (isHopeless || isBanned(policy, request.userId)) return this.#reject(requestId, request);
+    if (policy.join === "open" || isOwnDevice) {
+      return this.#admitInTurn(requestId, request);
+    }
+    const contact = this.#context.contacts.get(request.userId);
+    const known = contact !== undefined && equalBytes(contact.pinnedKey, request.accountKey);
+    if (contact !== undefined && !known) {
+      // Raises `identityChanged`; the request is shown, but cannot be approved before the identity is accepted.
+      await this.#context.contacts.check(request.userId, request.accountKey).catch(() => {});
+    }
+    let answered: Promise<void> | undefined;
+    const again = (error: unknown) => {
+      answered = undefined;
+      throw error;
+    };
+    const event: RaisedEvents["joinRequest"] = {
+      id,
+      group: state.record.subject.kind === "group" ? state.record.subject.name : policy.name,
+      userId: request.userId,
+      fingerprint: await fingerprintOf(request.userId, request.accountKey),
+      identity: known ? (contact.verified ? "verified" : "known") : "new",
+      approve: (options = {}) => {
+        assertFingerprint(options.fingerprint);
+        answered ??= this.#approve(requestId, request, options.fingerprint).catch(again);
+        return answered;
+      },
+      reject: () => {
+        answered ??= this.#reject(requestId, request).catch(again);
+        return answered;
+      },
+    };
+    this.#context.emit("joinRequest", event);
+  }
+
+  /** A member asks to be added anew; any member does that. False: the leaf it names is not there. */
+  async #repair(id: string, request: JoinRequest): Promise<boolean> {
+    const { group } = this.conversation.state;
+    if (group === undefined) return false;
+    const leaf = await leafToReplace(group, request);
+    if (leaf === undefined || !equalBytes(leaf.accountKey, request.accountKey)) return false;
+    if (this.#shown.has(id) || leaf.leafIndex === group.ownLeafIndex) return true;
+    this.#shown.add(id);
+    const device = toHex(request.deviceId);
+    const { clock } = this.#context;
+    const since = clock.now() - (this.#repairs.get(device) ?? Number.NEGATIVE_INFINITY);
+    this.#repairs.set(device, clock.now());
+    const wait = since >= 0 && since < REPAIR_INTERVAL ? REPAIR_INTERVAL - since : 0;
+    const repair = () => this.#admitInTurn(fromHex(id), request);
+    if (wait === 0) repair();
+    else clock.after(wait, repair);
+    return true;
+  }
+
+  /** A user who is a member asks with another device of the account, which took the place of one that is lost. */
+  #isOwnDevice(request: JoinRequest): boolean {
+    const { group } = this.conversation.state;
+    if (group === undefined || !mayAdmitAgain(group, this.#context.identity.userId, request.userId))
+      return false;
+    return this.#isOfMember(request);
+  }
+
+  #isOfMember({ userId, accountKey }: JoinRequest): boolean {
+    return this.#leaves().some((leaf) => leaf.userId === userId && equalBytes(leaf.accountKey, accountKey));
+  }
+
+  /** The leaf that a member's request is about, or the account where it is about a device that has none. */
+  #asker({ deviceId, accountKey }: JoinRequest): string {
+    const hasLeaf = this.#leaves().some((leaf) => equalBytes(leaf.deviceId, deviceId));
+    return toHex(hasLeaf ? deviceId : accountKey);
+  }
+
+  #leaves(): readonly Leaf[] {
+    const { group } = this.conversation.state;
+    return group === undefined ? [] : leavesOf(group);
+  }
+
+  async #approve(requestId: Uint8Array, request: JoinRequest, expected?: string): Promise<void> {
+    const { userId, deviceId, keyPackage, replaces } = request;
+    const id = requestId.slice();
+    const asked = { id, deviceId, keyPackage, ...(replaces && { replaces }) };
+    const action = { type: "add", userId, request: asked } as const;
+    try {
+      await this.conversation.perform(expected === undefined ? action : { ...action, expected });
+    } catch (error) {
+      if (isRefused(error)) await this.#reject(requestId, request);
+      if (!SubrosaError.is(error) || error.code !== "already-a-member") throw error;
+    }
+    await this.#forget(requestId);
+  }
+
+  async #reject(requestId: Uint8Array, { userId }: JoinRequest): Promise<void> {
+    const { group } = this.conversation.state;
+    const banned = group !== undefined && isBanned(policyIn(group), userId);
+    const reason = banned ? RejectionReason.banned : RejectionReason.refused;
+    try {
+      const asked = { groupId: this.#groupId, requestId: requestId.slice() };
+      await this.#context.relay.request("rejectJoin", { ...asked, reason });
+    } catch (error) {
+      // Answered by another; or it is for an admin to say no.
+      const codes = ["unknown-entry", "not-an-admin"];
+      if (!SubrosaError.is(error) || !codes.includes(error.code)) throw error;
+    }
+    await this.#forget(requestId);
+  }
+
+  /** Where any member may admit, the first does so at once, the others only if that did not happen. */
+  #admitInTurn(requestId: Uint8Array, request: JoinRequest): void {
+    const { group } = this.conversation.state;
+    if (group === undefined) return;
+    const others = leavesOf(group).filter(({ deviceId }) => !equalBytes(deviceId, request.deviceId));
+    const rank = others.findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex);
+    const refused = (error: unknown) => {
+      if (!isRefused(error)) throw error;
+    };
+    const admit = () => this.#attempt(toHex(requestId), this.#approve(requestId, request).catch(refused));
+    if (rank === 0) admit();
+    else this.#context.clock.after(TURN * Math.min(rank, 20), admit);
+  }
+
+  /** The request was answered: its id stays, without it. */
+  async #forget(requestId: Uint8Array): Promise<void> {
+    await this.#context.write([{ put: layout.request(this.#groupId, requestId), value: new Uint8Array(0) }]);
+  }
+}

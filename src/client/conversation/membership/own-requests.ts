@@ -1,0 +1,260 @@
+import { asBytes, type Bytes } from "../../../base/bytes.js";
+import { fromHex, toHex } from "../../../base/encoding.js";
+import { type ErrorCode, SubrosaError } from "../../../base/errors.js";
+import { decode } from "../../../codec/reader.js";
+import { encode } from "../../../codec/writer.js";
+import { sign } from "../../../crypto/signature.js";
+import {
+  decodeJoinRequest,
+  encodeJoinRequest,
+  joinRequestToBeSigned,
+  type Rejection,
+} from "../../../wire/entries.js";
+import { START } from "../../../wire/identifiers.js";
+import { ENTRY_ID_LENGTH, EntryKind, LogKind, RejectionReason } from "../../../wire/protocol.js";
+import type { Context, Effect } from "../../context.js";
+import { layout } from "../../layout.js";
+import { isOwnTrouble } from "../../own-trouble.js";
+import { type Deferred, deferred } from "../../waiting.js";
+import type { Conversation } from "../conversation.js";
+import { isMember, type Registry } from "../registry.js";
+import { UNKNOWN_LEAF } from "./additions.js";
+import { nameHash } from "./directory-names.js";
+import { decodeOwnRequest, encodeOwnRequest, type OwnRequest } from "./join.js";
+
+/** How long to wait between two requests for repair of a group, in milliseconds. */
+const REPAIR_INTERVAL = 60_000;
+/** The same where only messages are unreadable, which any member can cause. */
+const DOUBT_INTERVAL = 3_600_000;
+
+/** What the relay does not take now. */
+const LATER: readonly ErrorCode[] = ["quota-exceeded", "rate-limited", "queue-full"];
+
+/** This user's requests to join groups, and who waits for their answers. */
+export class OwnRequests {
+  readonly #context: Context;
+  readonly #registry: Registry;
+  readonly #waiting = new Map<string, Deferred<void>>();
+  readonly #requests = new Map<string, OwnRequest>();
+
+  private constructor(context: Context, registry: Registry) {
+    this.#context = context;
+    this.#registry = registry;
+  }
+
+  static async load(context: Context, registry: Registry): Promise<OwnRequests> {
+    const requests = new OwnRequests(context, registry);
+    for (const [key, value] of await context.store.list(layout.joins)) {
+      requests.#requests.set(key.slice(layout.joins.length), decode(decodeOwnRequest, value));
+    }
+    return requests;
+  }
+
+  /** Asks to join; resolves once joined. Throws `unknown-group`, `join-rejected`, `already-a-member`. */
+  async ask(name: string, expected: string | undefined): Promise<void> {
+    const refuseMembers = (conversation: Conversation | undefined) => {
+      const status = conversation?.state.record.status ?? "ended";
+      if (status === "ended" || status === "leaving") return;
+      throw new SubrosaError("already-a-member", `already a member of group ${JSON.stringify(name)}`);
+    };
+    if (this.#registry.named(name)?.state.record.status === "active")
+      refuseMembers(this.#registry.named(name));
+    const { relay } = this.#context;
+    const { groupId } = await relay.request("resolveName", { nameHash: await nameHash(name) });
+    // It may have been this user's own group that the relay has just created, or an invitation has come.
+    refuseMembers(this.#registry.get(groupId));
+    const key = toHex(groupId);
+    const waiting = this.#waiting.get(key) ?? deferred<void>();
+    this.#waiting.set(key, waiting);
+    const { request, changes } = await this.#make(groupId, name, {
+      ...(expected !== undefined && { expected }),
+    });
+    refuseMembers(this.#registry.get(groupId));
+    await this.#context.write(changes);
+    this.#requests.set(key, request);
+    await this.#send(key, request);
+    await waiting.promise;
+  }
+
+  /**
+   * Asks the members of a group whose keys are of no use here any more to add this device anew, in one commit. A request
+   * that has gone out stands; a new one is made after a while at the earliest.
+   */
+  async repair(conversation: Conversation): Promise<void> {
+    const { clock } = this.#context;
+    const { key } = conversation;
+    const { record } = conversation.state;
+    const { subject, groupId, leafHash: replaces } = record;
+    const standing = this.#requests.get(key);
+    if (standing !== undefined) return this.#send(key, standing);
+    if (subject.kind !== "group" || !isMember(record)) return;
+    const interval = record.status === "repairing" ? REPAIR_INTERVAL : DOUBT_INTERVAL;
+    const wait = record.repairedAt + interval - clock.now();
+    if (record.repairedAt > 0 && wait > 0 && wait <= interval) {
+      if (record.status !== "repairing") return;
+      clock.after(wait, () => this.#context.background(this.repair(conversation)));
+      return;
+    }
+    const { request, changes } = await this.#make(groupId, subject.name, { ...(replaces && { replaces }) });
+    if (this.#requests.has(key)) return;
+    await this.#begin(key, request, () =>
+      conversation.step((step) => {
+        // It goes on with its keys meanwhile.
+        if (step.record.status !== record.status) return void this.#requests.delete(key);
+        step.setRecord({ repairedAt: clock.now() });
+        step.change(...changes);
+      }),
+    );
+  }
+
+  /**
+   * Asks the members of a group, of which this device could not open the welcome, to add it anew. If it had not asked
+   * to be in the group, what comes of it is an invitation.
+   */
+  async askAgain(groupId: Bytes): Promise<void> {
+    const key = toHex(groupId);
+    const standing = this.#requests.get(key);
+    // The relay takes a request for answered once its device is in.
+    if (standing !== undefined && decode(decodeJoinRequest, standing.payload).replaces !== undefined) return;
+    const { name, expected } = standing ?? {};
+    const { request, changes } = await this.#make(groupId, name, {
+      replaces: UNKNOWN_LEAF,
+      ...(expected !== undefined && { expected }),
+    });
+    await this.#begin(key, request, () => this.#context.write(changes));
+  }
+
+  /** Sends a request once it is stored: without the key of its package, what comes of it is of no use. */
+  async #begin(key: string, request: OwnRequest, store: () => Promise<void>): Promise<void> {
+    const before = this.#requests.get(key);
+    this.#requests.set(key, request);
+    try {
+      await store();
+    } catch (error) {
+      if (before === undefined) this.#requests.delete(key);
+      else this.#requests.set(key, before);
+      throw error;
+    }
+    if (this.#requests.get(key) === request) await this.#send(key, request);
+  }
+
+  /** A signed request with a fresh key package, and what stores both. */
+  async #make(
+    groupId: Bytes,
+    name: string | undefined,
+    { replaces, expected }: { readonly replaces?: Bytes; readonly expected?: string },
+  ): Promise<{ request: OwnRequest; changes: Effect[] }> {
+    const { identity, clock, keyPackages } = this.#context;
+    const { bundle, change } = await keyPackages.make(clock.now());
+    const unsigned = {
+      groupId,
+      userId: identity.userId,
+      deviceId: identity.deviceId,
+      accountKey: identity.account.accountKey,
+      keyPackage: bundle.bytes,
+      ...(replaces && { replaces }),
+    };
+    const requestId = this.#context.randomId(ENTRY_ID_LENGTH);
+    const signature = await sign(identity.accountPrivateKey, joinRequestToBeSigned(unsigned, requestId));
+    const payload = encode(encodeJoinRequest, { ...unsigned, signature });
+    const request: OwnRequest = {
+      requestId,
+      payload,
+      ...(name !== undefined && { name }),
+      ...(expected !== undefined && { expected }),
+    };
+    const stored = { put: layout.join(groupId), value: encode(encodeOwnRequest, request) };
+    return { request, changes: [change, stored] };
+  }
+
+  /** A session has begun: the relay may not have got what was asked in an earlier one. */
+  async resume(): Promise<void> {
+    const repairing = this.#registry.all().filter(({ key, state: { record } }) => {
+      return record.status === "repairing" && !record.repair?.readded && !this.#requests.has(key);
+    });
+    await Promise.all([
+      ...[...this.#requests].map(([key, request]) => this.#send(key, request)),
+      ...repairing.map((conversation) => this.repair(conversation)),
+    ]);
+  }
+
+  async #send(key: string, request: OwnRequest): Promise<void> {
+    const entry = {
+      kind: EntryKind.joinRequest,
+      entryId: asBytes(request.requestId),
+      payload: asBytes(request.payload),
+    };
+    const log = { kind: LogKind.requestBox, id: fromHex(key) };
+    try {
+      await this.#context.relay.request("append", { log, after: START, entry });
+    } catch (error) {
+      if (!SubrosaError.is(error)) throw error;
+      if (isOwnTrouble(error) || this.#requests.get(key) !== request) return;
+      // The box is full, perhaps of what strangers ask: who waits for repair does not give the group up for that.
+      if (!LATER.includes(error.code) || this.#waiting.has(key)) return this.#drop(key, error);
+      this.#context.clock.after(REPAIR_INTERVAL, () => {
+        if (this.#requests.get(key) === request) this.#context.background(this.#send(key, request));
+      });
+    }
+  }
+
+  joined({ key, state }: Conversation): void {
+    // As long as the log is being put back, others may still grant what was asked.
+    if (state.record.restoration !== undefined) return;
+    this.#requests.delete(key);
+    const isRenamed = state.record.status === "invited";
+    const error = new SubrosaError("unknown-group", "the group has another name by now: see the invitation");
+    this.#settle(key, isRenamed ? error : undefined);
+  }
+
+  failed(groupId: Uint8Array, error: SubrosaError): void {
+    this.#settle(toHex(groupId), error);
+    const conversation = this.#registry.get(groupId);
+    // It was admitted, to a group whose name is another's by now: nothing more will come of the request.
+    if (conversation === undefined && error.code === "name-taken")
+      this.#context.background(this.#drop(toHex(groupId), error));
+    if (conversation?.state.record.status !== "repairing") return;
+    this.#requests.delete(conversation.key);
+    this.#context.background(conversation.repairFailed());
+  }
+
+  /** What is written of an answer: the request it is to stands no more. */
+  answered({ groupId, requestId }: Rejection): Effect[] {
+    const request = this.#requests.get(toHex(groupId));
+    const isStanding = request !== undefined && toHex(request.requestId) === toHex(requestId);
+    return isStanding ? [{ delete: layout.join(groupId) }] : [];
+  }
+
+  /** A member refused. Only the request that stands counts; the relay could answer for it, but never for a member. */
+  async rejected(rejection: Rejection): Promise<void> {
+    const { groupId, reason } = rejection;
+    const key = toHex(groupId);
+    const request = this.#requests.get(key);
+    if (request === undefined || this.answered(rejection).length === 0) return;
+    const name = JSON.stringify(request.name);
+    const error =
+      reason === RejectionReason.banned
+        ? new SubrosaError("banned", `this user is banned from group ${name}`)
+        : new SubrosaError("join-rejected", `the request to join ${name} was refused`);
+    await this.#drop(key, error);
+  }
+
+  async #drop(key: string, error: SubrosaError): Promise<void> {
+    const groupId = fromHex(key);
+    this.#requests.delete(key);
+    await this.#context.write([{ delete: layout.join(groupId) }]);
+    this.#settle(key, error);
+    const conversation = this.#registry.get(groupId);
+    // Nobody adds this device anew: the members have removed it, or the group is no more.
+    if (conversation?.state.record.status !== "repairing") return;
+    if (error.code === "unknown-group") this.#context.closedWhileRepairing(groupId);
+    else await conversation.lose();
+  }
+
+  #settle(key: string, error?: SubrosaError): void {
+    const waiting = this.#waiting.get(key);
+    this.#waiting.delete(key);
+    if (error === undefined) waiting?.resolve();
+    else waiting?.reject(error);
+  }
+}

@@ -1,0 +1,245 @@
+import { toHex } from "../../../base/encoding.js";
+import { type ErrorCode, SubrosaError } from "../../../base/errors.js";
+import { SerialQueue } from "../../../base/serial-queue.js";
+import { decode } from "../../../codec/reader.js";
+import { encode } from "../../../codec/writer.js";
+import type { Change } from "../../../stores/store.js";
+import {
+  decodePointer,
+  decodeRejection,
+  encodePointer,
+  type LogEntry,
+  type Pointer,
+  type Rejection,
+} from "../../../wire/entries.js";
+import { type Cursor, decodeCursor, encodeCursor, type LogId, START } from "../../../wire/identifiers.js";
+import { decodeNotice, decodeUserNamed, type Notice } from "../../../wire/operator.js";
+import { EntryKind, LogKind } from "../../../wire/protocol.js";
+import type { Context } from "../../context.js";
+import { layout } from "../../layout.js";
+import { isOwnTrouble } from "../../own-trouble.js";
+import type { Conversation } from "../conversation.js";
+import { type JoinResult, joinByPointer } from "../membership/join.js";
+import type { Registry } from "../registry.js";
+import { contentDigests, nextCursor } from "./log-digest.js";
+
+/** How long the inbox is left alone after the relay sent something senseless, in milliseconds. */
+const REREAD_DELAY = 1_000;
+/** How long to wait before joining is tried again, in milliseconds. */
+const RETRY_DELAY = 1_000;
+/** What the relay does not do just now. */
+const LATER: readonly ErrorCode[] = ["queue-full", "rate-limited"];
+
+/** Told how pointers and rejections ended. */
+export interface InboxHandler {
+  joined(conversation: Conversation): void;
+  dropped(groupId: Uint8Array, error: SubrosaError): void;
+  /** The welcome is for a key package that is gone. Resolves once what is to be done about it is stored. */
+  unopened(groupId: Uint8Array, error: SubrosaError): Promise<void>;
+  /** What is written of a rejection. */
+  answered(rejection: Rejection): Change[];
+  rejected(rejection: Rejection): void;
+  /** What the operator did, or says. */
+  userRemoved(userId: string): void;
+  notice(notice: Notice): void;
+  /** What is written of it that a user is said to have another account key. */
+  accountChanged(userId: string): Promise<Change[]>;
+}
+
+function isUnopened(result: JoinResult): result is JoinResult & { readonly error: SubrosaError } {
+  return result.type === "dropped" && result.error?.code === "no-key-package";
+}
+
+/** This device's inbox: pointers to conversations it was added to, and answers to its join requests. */
+export class Inbox {
+  readonly #context: Context;
+  readonly #registry: Registry;
+  readonly #handler: InboxHandler;
+  readonly #queue = new SerialQueue();
+  readonly #pointers = new Map<string, Pointer>();
+  readonly #joining = new Set<string>();
+  #cursor: Cursor;
+  #cancelReread: (() => void) | undefined;
+
+  private constructor(context: Context, registry: Registry, handler: InboxHandler, cursor: Cursor) {
+    this.#context = context;
+    this.#registry = registry;
+    this.#handler = handler;
+    this.#cursor = cursor;
+  }
+
+  static async load(context: Context, registry: Registry, handler: InboxHandler): Promise<Inbox> {
+    const stored = await context.store.get(layout.inbox);
+    const inbox = new Inbox(
+      context,
+      registry,
+      handler,
+      stored === undefined ? START : decode(decodeCursor, stored),
+    );
+    for (const [, value] of await context.store.list(layout.pointers)) {
+      const pointer = decode(decodePointer, value);
+      inbox.#pointers.set(toHex(pointer.groupId), pointer);
+    }
+    return inbox;
+  }
+
+  get log(): LogId {
+    return { kind: LogKind.inbox, id: this.#context.identity.deviceId };
+  }
+
+  /** Follows the inbox, and takes up what was left to join. */
+  async subscribe(): Promise<void> {
+    try {
+      await this.#queue.idle();
+      const { from } = await this.#context.relay.request("subscribe", {
+        log: this.log,
+        cursor: this.#cursor,
+      });
+      // From its start the inbox goes on with the oldest entry kept.
+      if (this.#cursor.seq === 0) this.#cursor = from;
+    } catch (error) {
+      if (!SubrosaError.is(error)) throw error;
+      if (error.code === "cursor-mismatch" || error.code === "gap") {
+        // The relay lost or dropped entries; pointers are idempotent, so the inbox is simply read from its start, or
+        // from where what was kept of it begins.
+        const { from } = await this.#context.relay.request("subscribe", { log: this.log, cursor: START });
+        this.#cursor = from;
+      } else if (error.code !== "connection-failed" && error.code !== "closed") throw error;
+    }
+    this.retry();
+  }
+
+  /** Tries again to join what waits; after an identity was accepted, or with a new session. */
+  retry(): void {
+    for (const pointer of this.#pointers.values()) this.#context.background(this.#join(pointer));
+  }
+
+  /** Joins what the relay says this device was added to, without a pointer; false if there is nothing to be joined. */
+  async recover(pointer: Pointer): Promise<boolean> {
+    const key = toHex(pointer.groupId);
+    if (this.#joining.has(key) || this.#pointers.has(key)) return true;
+    this.#joining.add(key);
+    try {
+      const result = await joinByPointer(this.#context, this.#registry, pointer);
+      if (result.type === "joined") this.#handler.joined(result.conversation);
+      else if (isUnopened(result) && this.#registry.get(pointer.groupId) === undefined)
+        await this.#handler.unopened(pointer.groupId, result.error);
+      return result.type !== "dropped";
+    } catch (error) {
+      if (!SubrosaError.is(error) || isOwnTrouble(error) || LATER.includes(error.code)) throw error;
+      return false;
+    } finally {
+      this.#joinNext(key, pointer);
+    }
+  }
+
+  /** Takes in entries that the relay sent; resolves when they are done with. */
+  receive(entries: readonly LogEntry[]): Promise<void> {
+    return this.#queue
+      .run(() => this.#receive(entries))
+      .catch((error: unknown) => {
+        this.#context.report(error);
+        if (SubrosaError.is(error) && error.code === "protocol-error") this.#readAgain();
+      });
+  }
+
+  /** What the relay sent makes no sense: it is asked again for everything since the last place. */
+  #readAgain(): void {
+    this.#cancelReread ??= this.#context.clock.after(REREAD_DELAY, () => {
+      this.#cancelReread = undefined;
+      if (!this.#context.relay.isReady) return;
+      void this.subscribe().catch((error: unknown) => this.#context.report(error));
+    });
+  }
+
+  async #receive(entries: readonly LogEntry[]): Promise<void> {
+    const digests = await contentDigests(entries);
+    const pointers: Pointer[] = [];
+    const changes: Change[] = [];
+    const effects: (() => void)[] = [];
+    let cursor = this.#cursor;
+    for (const [index, entry] of entries.entries()) {
+      if (entry.seq <= cursor.seq) continue;
+      if (entry.seq !== cursor.seq + 1)
+        throw new SubrosaError("protocol-error", "the relay left out inbox entries");
+      cursor = await nextCursor(this.log, cursor, digests[index] as NonNullable<(typeof digests)[number]>);
+      if (entry.form !== "full") continue;
+      const { kind, payload } = entry.content;
+      try {
+        if (kind === EntryKind.pointer) pointers.push(decode(decodePointer, payload));
+        else if (kind === EntryKind.rejection) {
+          const rejection = decode(decodeRejection, payload);
+          // With the cursor: it does not come a second time.
+          changes.push(...this.#handler.answered(rejection));
+          effects.push(() => this.#handler.rejected(rejection));
+        } else if (kind === EntryKind.userRemoved) {
+          const { userId } = decode(decodeUserNamed, payload);
+          effects.push(() => this.#handler.userRemoved(userId));
+        } else if (kind === EntryKind.accountChanged) {
+          const { userId } = decode(decodeUserNamed, payload);
+          changes.push(...(await this.#handler.accountChanged(userId)));
+        } else if (kind === EntryKind.notice) {
+          const notice = decode(decodeNotice, payload);
+          effects.push(() => this.#handler.notice(notice));
+        }
+      } catch (error) {
+        effects.push(() => this.#context.report(error));
+      }
+    }
+    if (cursor === this.#cursor) return;
+    await this.#context.write([
+      ...pointers.map((pointer) => ({
+        put: layout.pointer(pointer.groupId),
+        value: encode(encodePointer, pointer),
+      })),
+      ...changes,
+      { put: layout.inbox, value: encode(encodeCursor, cursor) },
+    ]);
+    this.#cursor = cursor;
+    for (const pointer of pointers) this.#pointers.set(toHex(pointer.groupId), pointer);
+    this.#context.relay.ack(this.log, cursor);
+    for (const effect of effects) effect();
+    for (const pointer of pointers) this.#context.background(this.#join(pointer));
+  }
+
+  async #join(pointer: Pointer): Promise<void> {
+    const key = toHex(pointer.groupId);
+    if (this.#joining.has(key) || !this.#context.relay.isReady) return;
+    this.#joining.add(key);
+    try {
+      const result = await joinByPointer(this.#context, this.#registry, pointer);
+      if (result.type === "held") return;
+      if (isUnopened(result)) await this.#handler.unopened(pointer.groupId, result.error);
+      if (this.#pointers.get(key) === pointer) this.#pointers.delete(key);
+      if (result.type === "joined") this.#handler.joined(result.conversation);
+      else await this.#drop(pointer, isUnopened(result) ? undefined : result.error);
+    } catch (error) {
+      // Nothing is wrong with the pointer: it is followed again with the next session, if not sooner.
+      if (isOwnTrouble(error)) throw error;
+      if (SubrosaError.is(error) && LATER.includes(error.code)) {
+        this.#context.clock.after(RETRY_DELAY, () => this.retry());
+        return;
+      }
+      this.#pointers.delete(key);
+      await this.#drop(
+        pointer,
+        SubrosaError.is(error) ? error : new SubrosaError("internal", "a join failed"),
+      );
+      if (!SubrosaError.is(error)) throw error;
+    } finally {
+      this.#joinNext(key, pointer);
+    }
+  }
+
+  /** Another pointer to the group may have come while this one was followed. */
+  #joinNext(key: string, followed: Pointer): void {
+    this.#joining.delete(key);
+    const newer = this.#pointers.get(key);
+    if (newer !== undefined && newer !== followed) this.#context.background(this.#join(newer));
+  }
+
+  async #drop(pointer: Pointer, error: SubrosaError | undefined): Promise<void> {
+    await this.#context.write([{ delete: layout.pointer(pointer.groupId) }]);
+    if (error !== undefined) this.#handler.dropped(pointer.groupId, error);
+  }
+}

@@ -1,0 +1,142 @@
+import { EMPTY, equalBytes } from "../../../base/bytes.js";
+import { toHex } from "../../../base/encoding.js";
+import { SubrosaError } from "../../../base/errors.js";
+import { sha256 } from "../../../crypto/hash.js";
+import type { LeafNode } from "../../../mls/structs/leaf-node.js";
+import { type EntryContent, type LogEntry, labelOf } from "../../../wire/entries.js";
+import { type Cursor, isSameCursor, type LogId } from "../../../wire/identifiers.js";
+import { EntryKind, isHandshake } from "../../../wire/protocol.js";
+import type { Context } from "../../context.js";
+import { announceEnd } from "../effects.js";
+import { leafHash, ownLeafOf } from "../membership/leaves.js";
+import { passBy } from "../repair/repair.js";
+import type { Restorer } from "../repair/restorer.js";
+import type { Intent, Sealed } from "../sending/intent.js";
+import { receiveOwn, unseal } from "../sending/own-entries.js";
+import type { Step } from "../step.js";
+import { contentDigests, nextCursor } from "./log-digest.js";
+import { receiveEntry } from "./receive.js";
+
+/** What the entries of a log are received with. */
+export interface Receiving {
+  readonly log: () => LogId;
+  /** Those of the conversation, as they stand when they are asked for. */
+  readonly intents: () => readonly Intent[];
+  readonly restorer: () => Pick<Restorer, "receive">;
+}
+
+/** Carries out entries of a group's log on a step, in order. Throws `protocol-error` where they are not what follows. */
+export async function receiveEntries(
+  context: Context,
+  step: Step,
+  entries: readonly LogEntry[],
+  receiving: Receiving,
+): Promise<void> {
+  // What follows the commit that adds this device anew is read with the keys that it brings; what comes while the relay
+  // refuses the log, once it does not.
+  const isOver = () => {
+    const { status, repair } = step.record;
+    return status === "ended" || repair?.readded === true || repair?.refused === true;
+  };
+  if (isOver()) return;
+  const first = step.place.cursor.seq + 1;
+  const isWhole = entries.every(({ seq }, at) => at === 0 || seq === (entries[at - 1]?.seq ?? 0) + 1);
+  if (!isWhole || (entries[0]?.seq ?? first) > first) {
+    throw new SubrosaError("protocol-error", "the relay left out entries of a log");
+  }
+  const fresh = entries.filter(({ seq }) => seq >= first);
+  const digests = await contentDigests(fresh);
+  for (const [index, entry] of fresh.entries()) {
+    if (isOver()) return;
+    const { cursor } = step.place;
+    const digest = digests[index] as Awaited<(typeof digests)[number]>;
+    const next = await nextCursor(receiving.log(), cursor, digest);
+    await receiveOne(context, step, entry, digest, next, receiving);
+    step.advance(next, isHandshake(labelOf(entry).kind));
+  }
+}
+
+async function receiveOne(
+  context: Context,
+  step: Step,
+  entry: LogEntry,
+  digest: Uint8Array,
+  at: Cursor,
+  receiving: Receiving,
+): Promise<void> {
+  if (labelOf(entry).kind === EntryKind.operatorClose) {
+    announceEnd(context, step, { closed: true });
+    step.end();
+    return;
+  }
+  if (step.record.status === "repairing") return passBy(context, step, entry);
+  if (step.record.restoration !== undefined) {
+    if ((await receiving.restorer().receive(step, entry, digest, at)) === "known") return;
+    if ((step.record.status as string) === "repairing") return;
+  }
+  // The app has left: what a relay that has lost our leave sends on is not for it.
+  if (step.record.status === "leaving" && labelOf(entry).kind === EntryKind.application) return;
+  const entryId = toHex(labelOf(entry).entryId);
+  // What ended in this step is there until the step is written.
+  const intents = receiving.intents().filter((one) => !step.hasEnded(one));
+  const intent = intents.find(
+    ({ sealed }) =>
+      sealed !== undefined && toHex(sealed.entryId) === entryId && equalBytes(sealed.contentDigest, digest),
+  );
+  const sealed = intent?.sealed;
+  // What was made for another place in the log is not in force here, whoever put it there.
+  // While the log is put back, places have other digests; what was known of them has been matched by now.
+  const isInPlace =
+    sealed !== undefined &&
+    (step.record.restoration !== undefined || isSameCursor(sealed.after, step.place.handshake));
+  const leaf = step.group && ownLeafOf(step.group);
+  if (intent !== undefined && isInPlace) {
+    receiveOwn(context, step, intent, sealed, at);
+    if (isHandshake(sealed.kind)) await keep(context, step, await ownContent(sealed), { at, leaf, sealed });
+    return;
+  }
+  if (entry.form === "full") {
+    const { content } = entry;
+    if (isHandshake(content.kind)) {
+      // Somebody's handshake entry came first: what was sealed for the place before it can never be taken.
+      for (const other of intents) {
+        if (other.sealed !== undefined) unseal(context, step, other);
+      }
+    }
+    const mayRepeat = at.seq <= (step.record.restoration?.until ?? 0);
+    await receiveEntry(context, step, content, mayRepeat);
+    if (isHandshake(content.kind)) await keep(context, step, content, { at, leaf });
+    return;
+  }
+  // The relay withholds messages after we left, nothing else.
+  throw new SubrosaError("protocol-error", "the relay withholds an entry");
+}
+
+async function ownContent({ kind, entryId, payload, bundle }: Sealed): Promise<EntryContent> {
+  if (bundle === undefined) return { kind, entryId, payload };
+  const { access, welcome } = bundle;
+  const welcomeHash = welcome.length === 0 ? EMPTY : await sha256(welcome);
+  return { kind, entryId, payload, bundle: { access, welcomeHash } };
+}
+
+/** `leaf`: that of this device before the entry. */
+async function keep(
+  context: Context,
+  step: Step,
+  content: EntryContent,
+  {
+    at: cursor,
+    leaf,
+    sealed,
+  }: { readonly at: Cursor; readonly leaf?: LeafNode | undefined; readonly sealed?: Sealed },
+): Promise<void> {
+  const { status, subject, groupId } = step.record;
+  if (status === "ended" || subject.kind === "direct") return;
+  const welcome = sealed?.bundle?.welcome ?? EMPTY;
+  const hash = leaf && { leafHash: await leafHash(leaf) };
+  const order = (step.record.kept ?? 0) + 1;
+  step.setRecord({ kept: order });
+  const own = sealed !== undefined;
+  const kept = { order, cursor, content, welcome, time: context.clock.now(), own, ...hash };
+  step.change(context.journal.keepHandshake(groupId, kept));
+}

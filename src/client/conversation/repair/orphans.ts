@@ -1,0 +1,45 @@
+import { type Bytes, equalBytes } from "../../../base/bytes.js";
+import type { SubrosaError } from "../../../base/errors.js";
+import type { Context, Effect } from "../../context.js";
+import type { OwnRequests } from "../membership/own-requests.js";
+import type { Starter } from "../membership/start.js";
+import type { Registry } from "../registry.js";
+import { beginAnew } from "./repair.js";
+
+/** What is needed to get into a conversation whose welcome could not be opened. */
+export interface Ways {
+  readonly registry: Registry;
+  readonly starter: Starter;
+  readonly ownRequests: OwnRequests;
+}
+
+/**
+ * Somebody added this device by a key package that it has not any more. Often it was joined by it, and all is over; if
+ * not, a group's members are asked to add it anew, and a direct conversation begins anew: what was written in the one
+ * comes again. Nothing is wrong in either case. Throws what keeps it from asking now.
+ */
+export async function askAgain(
+  context: Context,
+  { registry, starter, ownRequests }: Ways,
+  groupId: Bytes,
+  error: SubrosaError,
+): Promise<void> {
+  const known = registry.get(groupId)?.state.record;
+  if (known?.status === "repairing") return ownRequests.failed(groupId, error);
+  const { groups } = await context.relay.request("listGroups", {});
+  const listed = groups.find((group) => equalBytes(group.groupId, groupId));
+  if (listed === undefined) return ownRequests.failed(groupId, error);
+  if (listed.peer === undefined) {
+    if (known === undefined || known.status === "ended") await ownRequests.askAgain(groupId);
+  } else if (known === undefined) {
+    const earlier = registry.direct(listed.peer);
+    const { binding } = await context.relay.request("resolveDirect", { userId: listed.peer });
+    if (binding === undefined || !equalBytes(binding.groupId, groupId)) return;
+    // The other side writes there, and reads no more in the one before.
+    if (earlier !== undefined) return earlier.lose(undefined, true);
+    const changes: Effect[] = [];
+    beginAnew(context, { change: (...more) => void changes.push(...more) }, listed.peer);
+    await context.write(changes);
+    starter.flushDirect(listed.peer);
+  }
+}

@@ -1,0 +1,271 @@
+import { type Bytes, EMPTY, equalBytes } from "../../../base/bytes.js";
+import { toHex } from "../../../base/encoding.js";
+import { type ErrorCode, SubrosaError } from "../../../base/errors.js";
+import { decode } from "../../../codec/reader.js";
+import type { GroupState } from "../../../mls/group/index.js";
+import { decodeJoinRequest } from "../../../wire/entries.js";
+import { ENTRY_ID_LENGTH, EntryKind } from "../../../wire/protocol.js";
+import type { Context } from "../../context.js";
+import { DAY, layout } from "../../layout.js";
+import type { Conversation } from "../conversation.js";
+import { checkedKeyPackage, leafToReplace } from "../membership/additions.js";
+import { isSameDevice, type Leaf, leavesOf, usersOf } from "../membership/leaves.js";
+import type { OwnRequests } from "../membership/own-requests.js";
+import { isAdmin, isSamePolicy } from "../membership/policy.js";
+import type { Starter } from "../membership/start.js";
+import type { Registry } from "../registry.js";
+import { isWish } from "../sending/intent.js";
+import { type ConversationState, policyIn } from "../state.js";
+
+/** How long an admin's request to be added anew stands unanswered, while connected, before it begins the group anew. */
+const PATIENCE = 120_000;
+/** How much later each further admin does, by the order of their leaves. */
+const TURN = 60_000;
+/** How long it waits while several members have not said that they are stranded too: they may only be away. */
+const LONG_PATIENCE = DAY;
+/** How long a member waits for what takes the place of a group that was closed while it was stranded. */
+const MOURNING = 60_000;
+
+/** Another attempt comes to nothing as well. */
+const HOPELESS: readonly ErrorCode[] = ["not-an-admin", "not-a-member", "name-taken", "forbidden"];
+/** The connection's or the moment's fault, and nobody's who is to be added. */
+const PASSING: readonly ErrorCode[] = ["connection-failed", "closed", "store-failed", "stale", "name-taken"];
+
+/**
+ * Whether a group takes the place of one of the same name that this device is stranded in: an admin of that one made it,
+ * and nobody is in it who was not in that one. What only a relay says strands nobody: the last commit must have been
+ * unreadable.
+ */
+export function isSuccessor(before: ConversationState, signer: Leaf, group: GroupState): boolean {
+  if (!isStranded(before)) return false;
+  const [policy, policyAfter] = [policyIn(before.group), policyIn(group)];
+  if (policy.kind !== "group" || policyAfter.kind !== "group") return false;
+  const leaves = leavesOf(before.group);
+  const accounts = new Map(leaves.map(({ userId, accountKey }) => [userId, accountKey]));
+  return (
+    leaves.some((leaf) => isSameDevice(leaf, signer)) &&
+    isAdmin(policy, signer.userId) &&
+    isSamePolicy({ ...policy, admins: [] }, { ...policyAfter, admins: [] }) &&
+    policyAfter.admins.every((admin) => policy.admins.includes(admin)) &&
+    leavesOf(group).every(({ userId, accountKey }) => equalBytes(accounts.get(userId) ?? EMPTY, accountKey))
+  );
+}
+
+type Stranded = ConversationState & { readonly group: GroupState };
+
+/** The last commit could not be read, and nobody has added this device anew yet. */
+function isStranded(state: ConversationState): state is Stranded {
+  const { status, repair } = state.record;
+  return (
+    status === "repairing" &&
+    repair?.reason === "decryption-failed" &&
+    !repair.readded &&
+    state.group !== undefined
+  );
+}
+
+/**
+ * A commit that nobody but its maker can read leaves nobody else to add the others anew. If its maker does not, an
+ * admin closes the group and begins one of the same name, with the same members and admins, in its place.
+ */
+export class Recreation {
+  readonly #context: Context;
+  readonly #registry: Registry;
+  readonly #starter: Starter;
+  readonly #ownRequests: OwnRequests;
+  /** What waits for its time in this session, by group. */
+  readonly #watched = new Map<string, () => void>();
+  readonly #mourned = new Map<string, () => void>();
+  readonly #busy = new Set<string>();
+
+  constructor(context: Context, registry: Registry, starter: Starter, ownRequests: OwnRequests) {
+    this.#context = context;
+    this.#registry = registry;
+    this.#starter = starter;
+    this.#ownRequests = ownRequests;
+  }
+
+  /** This device asks to be added anew to a group. An admin waits for the answer only so long. */
+  watch(conversation: Conversation): void {
+    const { key, state } = conversation;
+    if (!isStranded(state) || this.#watched.has(key) || this.#busy.has(key)) return;
+    const policy = policyIn(state.group);
+    const admins = leavesOf(state.group).filter(({ userId }) => isAdmin(policy, userId));
+    const rank = admins.findIndex(({ leafIndex }) => leafIndex === state.group.ownLeafIndex);
+    if (policy.kind !== "group" || rank < 0) return;
+    const cancel = this.#context.clock.after(PATIENCE + TURN * rank, () => {
+      this.#watched.delete(key);
+      this.#context.background(this.#attempt(conversation));
+    });
+    this.#watched.set(key, cancel);
+  }
+
+  /** The group was closed while this device was stranded: for good, or because an admin begins it anew. */
+  closed(groupId: Bytes): void {
+    const key = toHex(groupId);
+    const conversation = this.#registry.get(groupId);
+    if (conversation === undefined || this.#mourned.has(key)) return;
+    const cancel = this.#context.clock.after(MOURNING, () => {
+      this.#mourned.delete(key);
+      if (conversation.state.record.status !== "repairing" || this.#busy.has(key)) return;
+      this.#context.background(conversation.lose());
+    });
+    this.#mourned.set(key, cancel);
+  }
+
+  /** The session is over: a wait counts only while connected. */
+  stop(): void {
+    for (const timers of [this.#watched, this.#mourned]) {
+      for (const cancel of timers.values()) cancel();
+      timers.clear();
+    }
+  }
+
+  async #attempt(conversation: Conversation): Promise<void> {
+    const { state, key } = conversation;
+    const { relay, clock } = this.#context;
+    if (!isStranded(state) || !relay.isReady || this.#busy.has(key)) return;
+    const { repairedAt } = state.record;
+    const silent = await this.#silent(state);
+    const isEarly = silent.size > 1 && clock.now() - repairedAt < LONG_PATIENCE;
+    if (repairedAt === 0 || isEarly) return this.watch(conversation);
+    this.#busy.add(key);
+    try {
+      await this.#beginAnew(conversation, state);
+    } catch (error) {
+      if (!SubrosaError.is(error) || (error.code !== "stale" && !HOPELESS.includes(error.code))) throw error;
+    } finally {
+      this.#busy.delete(key);
+      this.watch(conversation);
+    }
+  }
+
+  /** Users of whom no device has asked to be added anew: who made the unreadable commit, and who is away. */
+  async #silent({ group, record }: Stranded): Promise<Set<string>> {
+    const silent = new Set(usersOf(group));
+    silent.delete(this.#context.identity.userId);
+    for (const [, value] of await this.#context.store.list(layout.request(record.groupId, EMPTY))) {
+      // An answered one is only its id.
+      if (value.length === 0) continue;
+      const request = decode(decodeJoinRequest, value);
+      const leaf = await leafToReplace(group, request);
+      if (leaf !== undefined && equalBytes(leaf.accountKey, request.accountKey)) silent.delete(leaf.userId);
+    }
+    return silent;
+  }
+
+  async #beginAnew(conversation: Conversation, { group }: Stranded): Promise<void> {
+    const policy = policyIn(group);
+    if (policy.kind !== "group") return;
+    const self = this.#context.identity.userId;
+    const free = () => this.#close(conversation);
+    const found = await this.#keyPackages(group);
+    const present = (admin: string) => admin === self || found.packages.has(admin);
+    try {
+      const successor = { ...policy, admins: policy.admins.filter(present) };
+      const next = await this.#starter.createAnew(successor, [...found.packages.values()].flat(), free);
+      await this.#addOneByOne(next, found.later, policy.admins);
+    } catch (error) {
+      if (!SubrosaError.is(error) || PASSING.includes(error.code) || HOPELESS.includes(error.code))
+        throw error;
+      // One of them cannot be added, and the relay does not say who.
+      const next = await this.#starter.createAnew({ ...policy, admins: [self] }, [], free);
+      await this.#addOneByOne(next, [...found.packages.keys(), ...found.later], policy.admins);
+    }
+  }
+
+  /** A key package for each device of the members; and whose the relay does not hand out just now. */
+  async #keyPackages(group: GroupState): Promise<{ packages: Map<string, Bytes[]>; later: string[] }> {
+    const { relay, contacts, identity } = this.#context;
+    const packages = new Map<string, Bytes[]>();
+    const later: string[] = [];
+    for (const { userId, accountKey } of firstLeaves(group, identity.deviceId)) {
+      try {
+        const { account, devices } = await relay.request("fetchKeyPackages", { userId });
+        if (userId !== identity.userId) await contacts.checkAccount(account, userId);
+        if (!equalBytes(account.accountKey, accountKey)) {
+          throw new SubrosaError("identity-changed", "the account is another than that of the member");
+        }
+        const others = devices.filter((device) => !equalBytes(device.deviceId, identity.deviceId));
+        packages.set(
+          userId,
+          others.map((device) => checkedKeyPackage(account, device)),
+        );
+      } catch (error) {
+        if (!SubrosaError.is(error) || PASSING.includes(error.code)) throw error;
+        if (error.code === "rate-limited") later.push(userId);
+        else this.#leftOut(userId, error);
+      }
+    }
+    return { packages, later };
+  }
+
+  #leftOut(userId: string, error: SubrosaError): void {
+    const reason = `${userId} is left out of a group that was begun anew: ${error.message}`;
+    this.#context.report(new SubrosaError(error.code, reason));
+  }
+
+  /** Closes the group for everybody: who is stranded cannot read why, and waits for what comes in its place. */
+  async #close({ log, state }: Conversation): Promise<void> {
+    const { relay, randomId } = this.#context;
+    const entry = { kind: EntryKind.close, entryId: randomId(ENTRY_ID_LENGTH), payload: EMPTY };
+    try {
+      await relay.request("append", { log, after: state.place.handshake, entry });
+    } catch (error) {
+      // An earlier attempt came as far as this.
+      if (!SubrosaError.is(error) || error.code !== "unknown-group") throw error;
+    }
+  }
+
+  async #addOneByOne(next: Conversation, users: readonly string[], admins: readonly string[]): Promise<void> {
+    for (const userId of users) {
+      try {
+        await next.perform({ type: "add", userId });
+        if (admins.includes(userId))
+          await next.perform({ type: "policy", change: { type: "promote", userId } });
+      } catch (error) {
+        if (!SubrosaError.is(error) || error.code === "closed") throw error;
+        this.#leftOut(userId, error);
+      }
+    }
+  }
+
+  /** A group is there: it takes the place of the one of its name that this device is stranded in, if there is one. */
+  async settle(next: Conversation | undefined): Promise<void> {
+    const { status, subject } = next?.state.record ?? {};
+    if (next === undefined || status !== "active" || subject?.kind !== "group") return;
+    const old = this.#registry.all().find((one) => {
+      const { record } = one.state;
+      const isOfName = record.subject.kind === "group" && record.subject.name === subject.name;
+      return one !== next && record.status === "repairing" && isOfName;
+    });
+    if (old === undefined) return;
+    const { outbox, write, failures, history } = this.#context;
+    const { groupId, repair } = old.state.record;
+    const target = { groupId: next.state.record.groupId };
+    // What is being written for the old one counts too.
+    await write([]);
+    const moved = old.intents().filter(({ action }) => isWish(action));
+    if (moved.length > 0) await write(moved.map((intent) => outbox.retarget(intent, target)));
+    await old.step((step) => {
+      if (step.record.status === "ended") return;
+      step.end();
+      const id = { groupId: next.key, group: subject.name };
+      step.change({ delete: layout.join(groupId) }, ...history.passOn(toHex(groupId), id));
+      if (repair === undefined || repair.missed === 0) return;
+      const { changes, tell } = failures.missed(repair.reason, repair.missed, subject.name);
+      step.change(...changes);
+      step.after(tell);
+    });
+    this.#mourned.get(toHex(groupId))?.();
+    this.#mourned.delete(toHex(groupId));
+    this.#ownRequests.joined(old);
+    next.flush();
+  }
+}
+
+/** A leaf of each user, this device's aside. */
+function firstLeaves(group: GroupState, deviceId: Bytes): Leaf[] {
+  const leaves = leavesOf(group).filter((leaf) => !equalBytes(leaf.deviceId, deviceId));
+  return leaves.filter((leaf, at) => leaves.findIndex(({ userId }) => userId === leaf.userId) === at);
+}

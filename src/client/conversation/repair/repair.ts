@@ -1,0 +1,86 @@
+import { equalBytes } from "../../../base/bytes.js";
+import type { ErrorCode } from "../../../base/errors.js";
+import { type BundleHead, type LogEntry, labelOf } from "../../../wire/entries.js";
+import { EntryKind } from "../../../wire/protocol.js";
+import type { Context } from "../../context.js";
+import { layout } from "../../layout.js";
+import { MESSAGE_ID_LENGTH } from "../content.js";
+import type { Conversation } from "../conversation.js";
+import { announceEnd } from "../effects.js";
+import type { Repair } from "../record.js";
+import type { Step } from "../step.js";
+
+/**
+ * This device cannot go on with its keys. In a group it waits to be added anew by another member; a direct conversation
+ * begins anew. `readded`: the log has shown already that it was; `refused`: only an answer of the relay says so.
+ */
+export function loseKeys(
+  context: Context,
+  step: Step,
+  reason: ErrorCode,
+  { readded = false, refused = false }: { readonly readded?: boolean; readonly refused?: boolean } = {},
+): void {
+  const { subject, status, groupId, repair } = step.record;
+  // Where the log was cut off meanwhile, what leads back into the group may stand before where this device was.
+  if (repair !== undefined && reason === "cursor-mismatch")
+    step.setRecord({ repair: { ...repair, reason, readded } });
+  // Nothing is left here to go on with.
+  if (repair !== undefined && reason === "store-damaged")
+    step.setRecord({ repair: { ...repair, refused: false }, restoration: undefined });
+  if (status === "ended" || status === "repairing") return;
+  if (subject.kind === "direct") {
+    step.end();
+    beginAnew(context, step, subject.peer);
+  } else if (status === "active") {
+    step.startRepair({ reason, readded, refused });
+    if (!readded) step.after(() => context.repair(groupId));
+  } else {
+    announceEnd(context, step, { lost: true });
+    step.end();
+  }
+}
+
+/**
+ * The relay gives the log again from where it refused it: the keys are as good as they were. Others may add this device
+ * anew all the same, as it asked; the log will show that.
+ */
+export function goOn(context: Context, step: Step, conversation: Conversation): void {
+  const { repair, restoration, groupId } = step.record;
+  if (!repair?.refused) return;
+  if (step.group === undefined) {
+    step.setRecord({ repair: { ...repair, refused: false } });
+    return;
+  }
+  step.setRecord({ status: "active", repair: undefined });
+  // As long as the log is being put back, what others grant is wanted.
+  if (restoration === undefined) step.change({ delete: layout.join(groupId) });
+  step.after(() => context.repaired(conversation));
+}
+
+/** A direct conversation starts with the next message: this one says nothing, but lets the other side send again. */
+export function beginAnew(context: Context, step: Pick<Step, "change">, peer: string): void {
+  const { randomId, clock, outbox } = context;
+  const content = { type: "hello", id: randomId(MESSAGE_ID_LENGTH), sentAt: clock.now() } as const;
+  step.change(outbox.add({ userId: peer }, { type: "send", content }).change);
+}
+
+/** An entry that this device cannot read any more, or not yet. */
+export function passBy(context: Context, step: Step, entry: LogEntry): void {
+  const repair = step.record.repair as Repair;
+  const { kind } = labelOf(entry);
+  if (kind === EntryKind.application) {
+    step.setRecord({ repair: { ...repair, missed: repair.missed + 1 } });
+  } else if (kind === EntryKind.close) {
+    const { groupId } = step.record;
+    step.after(() => context.closedWhileRepairing(groupId));
+  } else if (entry.form === "full" && adds(entry.content.bundle, context.identity.deviceId)) {
+    step.setRecord({ repair: { ...repair, readded: true } });
+  }
+}
+
+/** Whether a commit asks the relay to let a device in. */
+export function adds(bundle: BundleHead | undefined, deviceId: Uint8Array): boolean {
+  return (
+    bundle?.access.some((change) => change.type === "add" && equalBytes(change.deviceId, deviceId)) ?? false
+  );
+}

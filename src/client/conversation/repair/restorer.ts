@@ -1,0 +1,305 @@
+import { EMPTY, equalBytes } from "../../../base/bytes.js";
+import { toHex } from "../../../base/encoding.js";
+import { SubrosaError } from "../../../base/errors.js";
+import { type EntryContent, type LogEntry, labelOf } from "../../../wire/entries.js";
+import { type Cursor, isSameCursor, START } from "../../../wire/identifiers.js";
+import { EntryKind, isHandshake } from "../../../wire/protocol.js";
+import type { Context, Effect } from "../../context.js";
+import { layout } from "../../layout.js";
+import type { Conversation } from "../conversation.js";
+import { isLogInDoubt } from "../entering.js";
+import { contentDigest } from "../receiving/log-digest.js";
+import type { ConversationRecord, Restoration } from "../record.js";
+import { failKept, reviveKept, unseal } from "../sending/own-entries.js";
+import type { Step } from "../step.js";
+import { type KeptHandshake, type KeptMessage, keptHandshakes, keptMessages } from "./journal.js";
+import { loseKeys } from "./repair.js";
+
+/** How long others may take to put back what this device cannot, before it asks to be added anew. */
+const PATIENCE = 60_000;
+/** How long a commit's maker is waited for, who has its welcome. */
+const MAKER_FIRST = 2_000;
+
+/** How long one is waited for who has left and has not read that it came about. */
+const LEAVER_FIRST = 5_000;
+
+/** The first entry behind the one with this order. */
+const nextOf = (kept: readonly KeptHandshake[], matched: number) => kept.find(({ order }) => order > matched);
+
+/** Whether it is that another member leaves. */
+const isOfAnother = ({ content, own }: KeptHandshake) => content.kind === EntryKind.leave && !own;
+
+/**
+ * Puts a group's log back to what it was before the relay lost the end of it: handshake entries as they were, in order;
+ * then the messages of this device that are missing, under their ids. Whoever got one before knows it by its id.
+ */
+export class Restorer {
+  readonly #context: Context;
+  readonly #conversation: Conversation;
+  /** The handshake entries that this device has processed, while the log is being put back. */
+  #kept: readonly KeptHandshake[] | undefined;
+  /** Ids of the entries that the log still has. */
+  readonly #present = new Set<string>();
+  #cancelWait: (() => void) | undefined;
+  #cancelPatience: (() => void) | undefined;
+  #putting = false;
+  /** The log was read to its end while an entry was being put back. */
+  #again = false;
+  /** The entry whose maker has been waited for. */
+  #waited: KeptHandshake | undefined;
+
+  constructor(context: Context, conversation: Conversation) {
+    this.#context = context;
+    this.#conversation = conversation;
+  }
+
+  /**
+   * Finds the newest place that relay and device both know; resolves to the log's head, or nothing if there is none. It
+   * is one step, so that what the relay then sends is received at that place.
+   */
+  begin(): Promise<number | undefined> {
+    return this.#conversation.step(async (step) => {
+      const { record, place } = step;
+      const { status, subject, groupId } = record;
+      // The log may have been set back to where the keys that others went on without are as good as they were.
+      const mayBeGood = status === "repairing" && isLogInDoubt(record) && step.group !== undefined;
+      // Who is leaving is not gone before the log says so, and only it can.
+      const isFollowed = status === "active" || status === "invited" || status === "leaving";
+      if ((!isFollowed && !mayBeGood) || subject.kind !== "group") return undefined;
+      const kept = await keptHandshakes(this.#context.store, groupId);
+      for (const at of [undefined, ...kept].reverse()) {
+        if (at !== undefined && isSameCursor(at.cursor, place.cursor)) continue;
+        const found = await this.#subscribe(at?.cursor ?? START);
+        if (found === undefined) continue;
+        const { head, from } = found;
+        // What is named is known there or not; and this device goes back to it, never on over what it has not read.
+        if (at !== undefined && !isSameCursor(from, at.cursor)) continue;
+        if (from.seq > place.cursor.seq || head.seq < from.seq) continue;
+        // Where the log begins for who was in the group before, and came back, the place is none of this stay.
+        const begins = record.creator ? 0 : (kept[0]?.cursor.seq ?? Number.POSITIVE_INFINITY);
+        if (from.seq < begins) continue;
+        this.#kept = kept;
+        this.#present.clear();
+        // What the relay has dropped from its beginning, this device has acknowledged, and so processed.
+        const matched = at ?? kept.filter((one) => one.cursor.seq <= from.seq).at(-1);
+        step.moveTo(from, matched?.cursor ?? START);
+        step.setRecord({
+          status: isFollowed ? status : "active",
+          repair: undefined,
+          restoration: { from: from.seq, until: head.seq, matched: matched?.order ?? 0 },
+        });
+        for (const intent of this.#conversation.intents()) {
+          // A commit may be in the log: its keys are the only ones to enter the epoch that it leads to.
+          if (intent.sealed !== undefined && intent.sealed.kind !== EntryKind.commit) {
+            unseal(this.#context, step, intent);
+          }
+        }
+        this.#context.report(new SubrosaError("data-lost", "the relay has lost the end of a group's log"));
+        return head.seq;
+      }
+      return undefined;
+    });
+  }
+
+  /**
+   * The relay had forgotten that, or how, this device is in the group, and the commit that added it has been put back, at another
+   * place: the keys are as good as they were. False if this is another commit.
+   */
+  resume(content: EntryContent, at: Cursor, changes: readonly Effect[]): Promise<boolean> {
+    return this.#conversation.step(async (step) => {
+      const { status, groupId } = step.record;
+      if (status !== "repairing" || !isLogInDoubt(step.record) || step.group === undefined) return false;
+      const kept = await keptHandshakes(this.#context.store, groupId);
+      const digest = await contentDigest(content);
+      const digests = await Promise.all(kept.map((one) => contentDigest(one.content)));
+      const same = kept[digests.findIndex((one) => equalBytes(one, digest))];
+      const found = same && (await this.#subscribe(at));
+      if (same === undefined || found === undefined) return false;
+      this.#kept = undefined;
+      this.#present.clear();
+      step.moveTo(at);
+      step.setRecord({
+        status: "active",
+        repair: undefined,
+        // Nothing of this device's stands before it.
+        restoration: { from: 0, until: found.head.seq, matched: same.order },
+      });
+      step.change(...changes);
+      return true;
+    });
+  }
+
+  /** The head of the log, if the relay knows this place in it, and the place itself: START stands for its beginning. */
+  async #subscribe(cursor: Cursor): Promise<{ readonly head: Cursor; readonly from: Cursor } | undefined> {
+    const { log } = this.#conversation;
+    try {
+      return await this.#context.relay.request("subscribe", { log, cursor });
+    } catch (error) {
+      if (!SubrosaError.is(error) || (error.code !== "cursor-mismatch" && error.code !== "gap")) throw error;
+      return undefined;
+    } finally {
+      this.#conversation.heard();
+    }
+  }
+
+  /** An entry of the log while it is being put back. `known`: it was processed before, or cannot be. */
+  async receive(step: Step, entry: LogEntry, digest: Uint8Array, at: Cursor): Promise<"known" | "new"> {
+    const restoration = step.record.restoration as Restoration;
+    const { until, matched } = restoration;
+    const { kind, entryId } = labelOf(entry);
+    const kept = await this.#load();
+    let next = nextOf(kept, matched);
+    if (!isHandshake(kind)) {
+      this.#present.add(toHex(entryId));
+      // A message from before the last commit that this device has seen: received then, or not to be read any more.
+      return next !== undefined || (at.seq <= until && entry.form === "short") ? "known" : "new";
+    }
+    if (next === undefined) return "new";
+    const missing = next;
+    // The others may have gone on without a leave that nobody could put back.
+    while (next !== undefined && !equalBytes(await contentDigest(next.content), digest)) {
+      next = isOfAnother(next) ? nextOf(kept, next.order) : undefined;
+    }
+    if (next === undefined) {
+      this.#loseKeys(step, missing);
+      return "known";
+    }
+    const moved = { ...next, cursor: at };
+    step.change(this.#context.journal.keepHandshake(step.record.groupId, moved));
+    step.setRecord({ restoration: { ...restoration, matched: moved.order } });
+    step.after(() => {
+      this.#kept = kept.map((one) => (one.order === moved.order ? moved : one));
+      this.#stopWaiting();
+    });
+    return "known";
+  }
+
+  /** The others go on without what this device knows, from where the entry stood: so they know its leaf of before. */
+  #loseKeys(step: Step, { leafHash }: KeptHandshake): void {
+    if (leafHash !== undefined) step.setRecord({ leafHash });
+    loseKeys(this.#context, step, "cursor-mismatch");
+  }
+
+  async #load(): Promise<readonly KeptHandshake[]> {
+    this.#kept ??= await keptHandshakes(this.#context.store, this.#conversation.state.record.groupId);
+    return this.#kept;
+  }
+
+  /** The log was read to its end: puts back the next entry that is missing, or what is left to do. */
+  async proceed(): Promise<void> {
+    const { restoration } = this.#conversation.state.record;
+    if (restoration === undefined) return;
+    if (this.#putting) {
+      this.#again = true;
+      return;
+    }
+    const kept = await this.#load();
+    const next = nextOf(kept, restoration.matched);
+    if (next === undefined) return this.#finish();
+    if (this.#cancelWait !== undefined) return;
+    this.#cancelPatience ??= this.#context.clock.after(PATIENCE, () => {
+      this.#cancelPatience = undefined;
+      // It may have been added anew meanwhile.
+      const lose = (step: Step) => step.record.restoration && this.#loseKeys(step, next);
+      this.#context.background(this.#conversation.step(lose));
+    });
+    // Only who leaves can say so. Who is gone for good does not: what the others made of it stands without.
+    if (isOfAnother(next))
+      return this.#waited === next ? this.#pass(next) : this.#proceedLater(next, LEAVER_FIRST);
+    const isWhole = next.welcome.length > 0 || (next.content.bundle?.welcomeHash ?? EMPTY).length === 0;
+    if (isWhole || this.#waited === next) return this.#put(next);
+    this.#proceedLater(next);
+  }
+
+  /** Goes on without an entry. */
+  async #pass({ order }: KeptHandshake): Promise<void> {
+    await this.#conversation.step(async (step) => {
+      const { restoration } = step.record;
+      if (restoration !== undefined && restoration.matched < order)
+        step.setRecord({ restoration: { ...restoration, matched: order } });
+    });
+    await this.proceed();
+  }
+
+  #proceedLater(waited = this.#waited, delay = MAKER_FIRST): void {
+    this.#cancelWait ??= this.#context.clock.after(delay, () => {
+      this.#cancelWait = undefined;
+      this.#waited = waited;
+      this.#context.background(this.proceed());
+    });
+  }
+
+  async #put({ content, welcome }: KeptHandshake): Promise<void> {
+    const { log, state } = this.#conversation;
+    const { kind, entryId, payload, bundle } = content;
+    const hash = welcome.length === 0 && bundle !== undefined && bundle.welcomeHash.length > 0;
+    const entry = {
+      kind,
+      entryId,
+      payload,
+      ...(bundle && {
+        bundle: { access: bundle.access, welcome, ...(hash && { welcomeHash: bundle.welcomeHash }) },
+      }),
+    };
+    this.#putting = true;
+    try {
+      await this.#context.relay.request("append", { log, after: state.place.handshake, entry });
+    } catch (error) {
+      if (!SubrosaError.is(error)) throw error;
+      if (error.code === "connection-failed" || error.code === "closed" || error.code === "stale") return;
+      // Others may have the right to it, or who is added by it may still have to register again.
+      this.#proceedLater();
+    } finally {
+      this.#putting = false;
+      // The log may have shown the entry before the relay answered.
+      if (this.#again) this.#context.background(this.proceed());
+      this.#again = false;
+    }
+  }
+
+  /** Everybody is where the log is again: what it lost of this device's messages is sent once more. */
+  async #finish(): Promise<void> {
+    await this.#conversation.step(async (step) => {
+      const { restoration, groupId, status } = step.record;
+      if (restoration === undefined) return;
+      for (const message of await this.#missing(step.record)) {
+        // Who is leaving says nothing any more.
+        (status === "leaving" ? failKept : reviveKept)(this.#context, step, message);
+      }
+      for (const intent of this.#conversation.intents()) {
+        if (intent.sealed !== undefined) unseal(this.#context, step, intent);
+      }
+      step.setRecord({ restoration: undefined });
+      // What was asked of the others meanwhile is not wanted any more. If it is granted, the log shows that.
+      step.change({ delete: layout.join(groupId) });
+      step.after(() => this.#context.repaired(this.#conversation));
+    });
+    this.#kept = undefined;
+    this.#present.clear();
+    this.#stopWaiting();
+    this.#conversation.flush();
+  }
+
+  /** The group is over before its log was what it had been: what that had lost of this device's messages stays lost. */
+  async ended(step: Step, before: ConversationRecord): Promise<void> {
+    for (const message of await this.#missing(before)) failKept(this.#context, step, message);
+  }
+
+  /** This device's messages that the log had, and has not as far as it was read. */
+  async #missing({ groupId, restoration }: ConversationRecord): Promise<KeptMessage[]> {
+    if (restoration === undefined) return [];
+    const kept = await keptMessages(this.#context.store, groupId);
+    return kept.filter(({ seq, entryId }) => seq > restoration.from && !this.#present.has(toHex(entryId)));
+  }
+
+  #stopWaiting(): void {
+    this.#cancelWait?.();
+    this.#cancelPatience?.();
+    this.#cancelWait = undefined;
+    this.#cancelPatience = undefined;
+  }
+
+  stop(): void {
+    this.#stopWaiting();
+  }
+}

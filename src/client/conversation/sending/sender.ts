@@ -1,0 +1,406 @@
+import { SubrosaError } from "../../../base/errors.js";
+import type { Cursor } from "../../../wire/identifiers.js";
+import { EntryKind } from "../../../wire/protocol.js";
+import type { Context } from "../../context.js";
+import { MESSAGE_ID_LENGTH } from "../content.js";
+import type { Conversation } from "../conversation.js";
+import { keyPackagesFor } from "../membership/additions.js";
+import { pendingLeaves } from "../membership/commit-rules.js";
+import {
+  dueBeforeLeaving,
+  idleUsers,
+  isCommitDue,
+  isMade,
+  mayCommit,
+  stayingLeaves,
+} from "../membership/duties.js";
+import { isAdmin } from "../membership/policy.js";
+import { claimFor, settleName } from "../membership/renaming.js";
+import { Gathering } from "../receipts.js";
+import { type ConversationState, isStale, policyIn } from "../state.js";
+import { isFinal } from "./final-refusals.js";
+import type { Action, Intent, Sealed } from "./intent.js";
+import { fail, failOutgrown, unseal } from "./own-entries.js";
+import { sealCommit, sealLeave, sealMessage } from "./seal.js";
+
+/** How much may be under way to the relay for one conversation. */
+const MAX_IN_FLIGHT = 32;
+const MAX_IN_FLIGHT_BYTES = 512 * 1024;
+/** When a device renews its keys, piggybacked on sending: after so many own messages, or so many milliseconds. */
+const REFRESH_MESSAGES = 256;
+const REFRESH_AGE = 24 * 3600 * 1000;
+const RETRY_DELAY = 1_000;
+const COMMIT_RETRY_DELAY = 30_000;
+/** Who commits what is due when nobody sends: the first leaf after about this long, each further one later. */
+const SETTLE_DELAY = 250;
+const SETTLE_SPREAD = 1_000;
+
+type SendIntent = Intent & { readonly action: Extract<Action, { type: "send" }> };
+
+const isSend = (intent: Intent): intent is SendIntent => intent.action.type === "send";
+const isClose = (intent: Intent): boolean => isSend(intent) && intent.action.content.type === "close";
+
+/**
+ * Carries out a conversation's intents in their order: messages in a window, everything that changes the group
+ * alone. Bytes go out after they are durable, and again unchanged until the relay takes them or answers `stale`.
+ */
+export class Sender {
+  readonly #context: Context;
+  readonly #conversation: Conversation;
+  /** What was handed to the relay in this session and has not come to its end, with its size. */
+  readonly #inFlight = new Map<Sealed, number>();
+  readonly #refreshFactor: number;
+  #flushing = false;
+  #again = false;
+  #stopped = false;
+  /** The relay has a newer handshake entry than this one; nothing is sealed before it has been read. */
+  #staleAfter: Cursor | undefined;
+  /** A lost race for keys of our own choosing does not keep messages waiting. */
+  #skipRefresh = false;
+  #settleNow = false;
+  /** Entry ids refused in this session. */
+  #conflicts = 0;
+  /** Intents that this sender made by itself. */
+  readonly #ownInitiative = new Set<number>();
+  /** A commit that was due was refused for good: messages go on without it until it is tried again. */
+  #cannotCommit = false;
+  #cancelTimer: (() => void) | undefined;
+  readonly #gathering: Gathering;
+
+  constructor(context: Context, conversation: Conversation) {
+    this.#context = context;
+    this.#conversation = conversation;
+    this.#gathering = new Gathering(context, () => this.flush());
+    this.#refreshFactor = 0.75 + context.random() / 2;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancelTimer?.();
+    this.#gathering.stop();
+  }
+
+  /** Whether the relay has named a newer handshake entry than has been read. */
+  get isStale(): boolean {
+    const { handshake } = this.#conversation.state.place;
+    return this.#staleAfter !== undefined && handshake.seq <= this.#staleAfter.seq;
+  }
+
+  disconnected(): void {
+    this.#inFlight.clear();
+    this.#conflicts = 0;
+    this.#staleAfter = undefined;
+  }
+
+  flush(all = false): void {
+    if (all) this.#gathering.end();
+    this.#again = true;
+    if (this.#flushing || this.#stopped) return;
+    this.#flushing = true;
+    void this.#run().finally(() => {
+      this.#flushing = false;
+      if (this.#again) this.flush();
+    });
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#again && !this.#stopped) {
+        this.#again = false;
+        await this.#round();
+      }
+    } catch (error) {
+      this.#again = false;
+      if (!SubrosaError.is(error) || (error.code !== "connection-failed" && error.code !== "closed")) {
+        this.#context.report(error);
+      }
+    }
+  }
+
+  async #round(): Promise<void> {
+    const conversation = this.#conversation;
+    const { state } = conversation;
+    const { status } = state.record;
+    if (status === "ended") return conversation.sweep();
+    if (!this.#context.relay.isReady || !conversation.isCurrent || state.group === undefined) return;
+    if (status !== "active" && status !== "invited") return;
+    if (this.isStale) return;
+    this.#staleAfter = undefined;
+
+    const intents = conversation.intents();
+    const current = new Set(intents.map(({ sealed }) => sealed));
+    for (const sealed of this.#inFlight.keys()) if (!current.has(sealed)) this.#inFlight.delete(sealed);
+    for (const intent of intents) {
+      if (intent.sealed !== undefined && !this.#inFlight.has(intent.sealed))
+        this.#send(intent, intent.sealed);
+    }
+    if (intents.some(({ sealed }) => sealed !== undefined && sealed.kind !== EntryKind.application)) return;
+
+    const waiting = this.#gathering.ripe(intents, state.group);
+    if (waiting.some(({ action }) => action.type === "refresh")) return this.#lostRefresh(waiting);
+    // Before it is accepted, an invitation is only followed; to refuse it is to leave.
+    const first = status === "invited" ? waiting.find(({ action }) => action.type === "leave") : waiting[0];
+    const due = this.#due(state);
+    if (first === undefined) {
+      if (this.#inFlight.size === 0) this.#skipRefresh = false;
+      if (status !== "active") return;
+      if (
+        due === "must" ||
+        (due === "refresh" && isStale(state, this.#context.clock.now(), this.#refreshFactor))
+      )
+        await this.#settle();
+      else await this.#evict(state);
+      return;
+    }
+    const next = first.action.type === "leave" ? this.#beforeLeaving(state, first) : first;
+    if (isSend(next)) {
+      // RFC 9420 §12.4: what others wait for to be committed comes before any message, the last one too.
+      if (due === "wait") return;
+      if (due === "must") return this.#refresh();
+      if (!isClose(next)) {
+        return due === "refresh" && !this.#skipRefresh ? this.#refresh() : this.#sealMessages();
+      }
+    }
+    if (this.#inFlight.size > 0) return;
+    await this.#sealAlone(next);
+  }
+
+  /** The leave itself, or what has to happen first. */
+  #beforeLeaving({ record, group }: ConversationState, leave: Intent): Intent {
+    const { identity, outbox, randomId, clock } = this.#context;
+    const due = group && dueBeforeLeaving(group, identity.userId);
+    if (due === undefined) return leave;
+    const content = { type: "close", id: randomId(MESSAGE_ID_LENGTH), sentAt: clock.now() } as const;
+    const action: Action =
+      due === "close"
+        ? { type: "send", content }
+        : { type: "policy", change: { type: "promote", userId: due.heir } };
+    const { intent } = outbox.add({ groupId: record.groupId }, action);
+    this.#ownInitiative.add(intent.order);
+    return intent;
+  }
+
+  /** Whether a commit is due: because others wait for it, or to renew this device's keys. */
+  #due(
+    state: Pick<ConversationState, "group" | "access" | "place" | "record">,
+  ): "must" | "wait" | "refresh" | undefined {
+    const { group, access, place, record } = state;
+    if (group === undefined) return undefined;
+    if (isCommitDue(group, access)) {
+      if (!this.#cannotCommit && mayCommit(group, access, this.#context.identity.deviceId)) return "must";
+      // RFC 9420 §12.4: no message while proposals wait for a commit.
+      return pendingLeaves(group).length > 0 ? "wait" : undefined;
+    }
+    const age = this.#context.clock.now() - record.refreshedAt;
+    const worn = place.sentSinceRefresh >= REFRESH_MESSAGES * this.#refreshFactor;
+    return worn || age >= REFRESH_AGE * this.#refreshFactor ? "refresh" : undefined;
+  }
+
+  /** An admin removes whom nothing was heard of for long: what they would come back to, the relay has dropped by then. */
+  async #evict(state: ConversationState): Promise<void> {
+    const { group, record } = state;
+    const { clock, identity, evictIdleAfter, outbox } = this.#context;
+    const limit = evictIdleAfter;
+    if (group === undefined || record.subject.kind !== "group" || !Number.isFinite(limit)) return;
+    const policy = policyIn(group);
+    if (!isAdmin(policy, identity.userId)) return;
+    const [userId] = idleUsers(state, identity.userId, clock.now() - limit);
+    if (userId === undefined) return;
+    if (!this.#settleNow) return this.#settle();
+    this.#settleNow = false;
+    const { intent } = outbox.add({ groupId: record.groupId }, { type: "remove", userId });
+    this.#ownInitiative.add(intent.order);
+    await this.#sealAlone(intent);
+  }
+
+  /** Nobody of this device sends: commits what is due once it is this leaf's turn. */
+  async #settle(): Promise<void> {
+    if (this.#settleNow) {
+      this.#settleNow = false;
+      return this.#refresh();
+    }
+    if (this.#cancelTimer !== undefined) return;
+    const group = this.#conversation.state.group as NonNullable<ConversationState["group"]>;
+    const staying = stayingLeaves(group);
+    const rank = Math.max(
+      0,
+      staying.findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex),
+    );
+    const delay = SETTLE_DELAY * (1 + rank) + this.#context.random() * SETTLE_SPREAD * Math.min(rank, 10);
+    this.#later(delay, () => {
+      this.#settleNow = true;
+    });
+  }
+
+  #later(delay: number, then: () => void = () => {}): void {
+    this.#cancelTimer ??= this.#context.clock.after(delay, () => {
+      this.#cancelTimer = undefined;
+      then();
+      this.flush();
+    });
+  }
+
+  async #refresh(): Promise<void> {
+    if (this.#inFlight.size > 0) return;
+    const target = { groupId: this.#conversation.state.record.groupId };
+    const { intent } = this.#context.outbox.add(target, { type: "refresh" });
+    this.#ownInitiative.add(intent.order);
+    await this.#sealAlone(intent);
+  }
+
+  /** Somebody's commit came before ours: whether new keys are still wanted is decided anew, once the messages are out. */
+  async #lostRefresh(waiting: readonly Intent[]): Promise<void> {
+    this.#skipRefresh = true;
+    this.#again = true;
+    await this.#conversation.step((step) => {
+      for (const intent of waiting) if (intent.action.type === "refresh") step.endIntent(intent);
+    });
+  }
+
+  /** Those that nothing else comes before. */
+  #nextMessages(): readonly SendIntent[] {
+    const waiting = this.#gathering.ripe(this.#conversation.intents(), this.#conversation.state.group);
+    const end = waiting.findIndex((intent) => !isSend(intent) || isClose(intent));
+    return (end < 0 ? waiting : waiting.slice(0, end)) as readonly SendIntent[];
+  }
+
+  async #sealMessages(): Promise<void> {
+    let bytes = [...this.#inFlight.values()].reduce((sum, size) => sum + size, 0);
+    const room = MAX_IN_FLIGHT - this.#inFlight.size;
+    const sealed: SendIntent[] = [];
+    let isAll = true;
+    await this.#conversation.step(async (step) => {
+      // What was decided on may have changed while other steps ran.
+      if (step.group === undefined || ["must", "wait"].includes(this.#due(step) ?? "")) return;
+      // So may have what comes first: a commit that was read meanwhile has unsealed what was under way.
+      const next = this.#nextMessages();
+      const messages = next.filter((intent) => !failOutgrown(this.#context, step, intent));
+      if (messages.length < next.length) this.#again = true;
+      if (messages.length === 0) return;
+      for (const intent of messages.slice(0, room)) {
+        if (bytes >= MAX_IN_FLIGHT_BYTES) break;
+        bytes += (await sealMessage(this.#context, step, intent)).payload.length;
+        sealed.push(intent);
+      }
+      isAll = sealed.length === messages.length;
+      step.countSent(sealed.length);
+    });
+    if (isAll) this.#gathering.sealed(sealed);
+    for (const intent of sealed) {
+      if (intent.sealed !== undefined) this.#send(intent, intent.sealed);
+    }
+    if (sealed.length > 0 && !isAll) this.#again = true;
+  }
+
+  /** Seals a leave, a close or a commit, which goes out with nothing else under way. */
+  async #sealAlone(intent: Intent): Promise<void> {
+    const { action } = intent;
+    if (action.type === "settleName") {
+      this.#again = true;
+      return settleName(this.#context, this.#conversation, intent, action.release);
+    }
+    try {
+      await claimFor(this.#context, this.#conversation.state, action);
+      const addition =
+        action.type === "add"
+          ? await keyPackagesFor(this.#context, this.#conversation.state, action)
+          : undefined;
+      await this.#conversation.step(async (step) => {
+        if (step.group === undefined) throw new SubrosaError("not-a-member", "the conversation has ended");
+        if (action.type === "leave") await sealLeave(this.#context, step, intent);
+        else if (isSend(intent)) await sealMessage(this.#context, step, intent);
+        else if (action.type === "policy" && isMade(step.group, action.change, this.#context.identity.userId))
+          step.endIntent(intent);
+        else await sealCommit(this.#context, step, intent, addition);
+      });
+    } catch (error) {
+      if (!isFinal(error)) throw error;
+      this.#commitFailed(intent);
+      await this.#conversation.step((step) => fail(this.#context, step, intent, error));
+      // What this sender made up by itself it would only make up again.
+      if (this.#ownInitiative.delete(intent.order)) this.#later(RETRY_DELAY);
+      else this.#again = true;
+      return;
+    }
+    if (intent.sealed !== undefined) this.#send(intent, intent.sealed);
+    else this.#again = true;
+  }
+
+  #send(intent: Intent, sealed: Sealed): void {
+    const { kind, entryId, payload, bundle } = sealed;
+    this.#inFlight.set(sealed, payload.length);
+    const entry = {
+      kind,
+      entryId,
+      payload,
+      ...(bundle && { bundle: { access: bundle.access, welcome: bundle.welcome } }),
+    };
+    // Taken or not, what counts is the log: it ends the intent when it shows the entry.
+    this.#context.relay
+      .request("append", { log: this.#conversation.log, after: sealed.after, entry })
+      .catch((error: unknown) => this.#refused(intent, sealed, error))
+      .catch((error: unknown) => this.#context.report(error));
+  }
+
+  async #refused(intent: Intent, sealed: Sealed, error: unknown): Promise<void> {
+    this.#inFlight.delete(sealed);
+    const code = SubrosaError.is(error) ? error.code : "internal";
+    switch (code) {
+      case "connection-failed":
+      case "closed":
+        return;
+      case "stale":
+        this.#expectNewer(sealed.after);
+        return this.#unseal(intent, sealed);
+      case "conflict":
+        // An honest relay says so at most once: the next entry id is another.
+        if (this.#conflicts++ === 0) return this.#unseal(intent, sealed);
+        return this.#later(RETRY_DELAY, () => this.#context.background(this.#unseal(intent, sealed)));
+      case "cursor-mismatch":
+        return this.#conversation.subscribe();
+      default:
+        if (!isFinal(error)) return this.#later(RETRY_DELAY);
+        this.#commitFailed(intent);
+        await this.#conversation.step((step) => {
+          if (this.#holds(intent, sealed)) fail(this.#context, step, intent, error);
+        });
+        this.flush();
+    }
+  }
+
+  /** Whether the intent still stands and these are its bytes: an answer may come late. */
+  #holds(intent: Intent, sealed: Sealed): boolean {
+    return intent.sealed === sealed && this.#context.outbox.has(intent);
+  }
+
+  /** What made our bytes stale is on its way; if it does not come, the log is not as we know it: asked again, the relay says so. */
+  #expectNewer(after: Cursor): void {
+    this.#staleAfter = after;
+    this.#context.clock.after(RETRY_DELAY, () => {
+      if (this.#staleAfter === after && !this.#stopped)
+        this.#context.background(this.#conversation.subscribe());
+    });
+  }
+
+  #commitFailed(intent: Intent): void {
+    if (intent.action.type !== "refresh") return;
+    this.#cannotCommit = true;
+    this.#context.clock.after(COMMIT_RETRY_DELAY, () => {
+      this.#cannotCommit = false;
+      this.flush();
+    });
+  }
+
+  async #unseal(intent: Intent, sealed: Sealed): Promise<void> {
+    await this.#conversation.step((step) => {
+      if (!this.#holds(intent, sealed)) return;
+      unseal(this.#context, step, intent);
+      if (this.#ownInitiative.delete(intent.order) || intent.action.type === "refresh") {
+        // Whether it is still wanted is decided anew.
+        this.#skipRefresh ||= intent.action.type === "refresh";
+        step.endIntent(intent);
+      }
+    });
+    this.flush();
+  }
+}
