@@ -10,6 +10,10 @@ import { type Leaf, leavesOf } from "./leaves.js";
 import { isAdmin, isSamePolicy, type Policy } from "./policy.js";
 import { changedPolicy, type PolicyChange } from "./policy-change.js";
 
+/** When a device renews its keys, piggybacked on sending: after so many own messages, or so many milliseconds. */
+const REFRESH_MESSAGES = 256;
+const REFRESH_AGE = 24 * 3600 * 1000;
+
 /** The leaves that have not asked to be removed. */
 export function stayingLeaves(group: GroupState): Leaf[] {
   const leaving = new Set<number>(pendingLeaves(group));
@@ -17,7 +21,7 @@ export function stayingLeaves(group: GroupState): Leaf[] {
 }
 
 /** Whether someone has to commit: members wait to be removed, or the relay's list is not that of the leaves. */
-export function isCommitDue(group: GroupState, access: AccessList): boolean {
+function isCommitDue(group: GroupState, access: AccessList): boolean {
   return pendingLeaves(group).length > 0 || changesDue(group, access).length > 0;
 }
 
@@ -31,7 +35,7 @@ function changesDue(group: GroupState, access: AccessList): AccessChange[] {
  * Whether the relay may take a commit of this device now (PROTOCOL.md, Append): some changes need an admin. It may
  * still refuse to remove a device that an admin added.
  */
-export function mayCommit(group: GroupState, access: AccessList, deviceId: Uint8Array): boolean {
+function mayCommit(group: GroupState, access: AccessList, deviceId: Uint8Array): boolean {
   if (access.get(toHex(deviceId))?.role === Role.admin) return true;
   const staying = new Set(stayingLeaves(group).map((leaf) => toHex(leaf.deviceId)));
   const hasAdmin = [...access].some(([device, { role }]) => role === Role.admin && staying.has(device));
@@ -62,21 +66,42 @@ export function isMade(group: GroupState, change: PolicyChange, self: string): b
   return isSamePolicy(policyIn(group), policyWith(group, change, self));
 }
 
-/** Users of whose devices nothing was heard for so many milliseconds; never this one. */
-export function idleUsers(
-  { group, activity }: Pick<ConversationState, "group" | "activity">,
+/**
+ * Why a commit is due: `must` if others wait for one that this device may make, `wait` if they wait for somebody
+ * else's and no message may go before it (RFC 9420 §12.4), `refresh` to renew this device's keys. Without `deviceId`
+ * this device makes none that others wait for.
+ */
+export type CommitDue = "must" | "wait" | "refresh";
+
+export function commitDue(
+  state: Pick<ConversationState, "group" | "access" | "place" | "record">,
+  { deviceId, refreshFactor, now }: { deviceId: Uint8Array | undefined; refreshFactor: number; now: number },
+): CommitDue | undefined {
+  const { group, access, place, record } = state;
+  if (group === undefined) return undefined;
+  if (isCommitDue(group, access)) {
+    if (deviceId !== undefined && mayCommit(group, access, deviceId)) return "must";
+    return pendingLeaves(group).length > 0 ? "wait" : undefined;
+  }
+  const isWorn = place.sentSinceRefresh >= REFRESH_MESSAGES * refreshFactor;
+  return isWorn || now - record.refreshedAt >= REFRESH_AGE * refreshFactor ? "refresh" : undefined;
+}
+
+/** Somebody whom an admin removes: of their devices nothing was heard since `before`. Never this user. */
+export function userToEvict(
+  { group, activity, record }: ConversationState,
   self: string,
   before: number,
-): string[] {
-  if (group === undefined) return [];
+): string | undefined {
+  if (group === undefined || record.subject.kind !== "group" || !Number.isFinite(before)) return undefined;
+  if (!isAdmin(policyIn(group), self)) return undefined;
   const staying = stayingLeaves(group);
   const awake = new Set(
     staying
       .filter(({ deviceId }) => (activity.get(toHex(deviceId)) ?? Number.POSITIVE_INFINITY) >= before)
       .map(({ userId }) => userId),
   );
-  const users = new Set(staying.map(({ userId }) => userId));
-  return [...users].filter((userId) => userId !== self && !awake.has(userId));
+  return staying.find(({ userId }) => userId !== self && !awake.has(userId))?.userId;
 }
 
 /**

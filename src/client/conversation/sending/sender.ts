@@ -5,19 +5,17 @@ import type { Context } from "../../context.js";
 import { MESSAGE_ID_LENGTH } from "../content.js";
 import type { Conversation } from "../conversation.js";
 import { keyPackagesFor } from "../membership/additions.js";
-import { pendingLeaves } from "../membership/commit-rules.js";
 import {
+  type CommitDue,
+  commitDue,
   dueBeforeLeaving,
-  idleUsers,
-  isCommitDue,
   isMade,
-  mayCommit,
   stayingLeaves,
+  userToEvict,
 } from "../membership/duties.js";
-import { isAdmin } from "../membership/policy.js";
 import { claimFor, settleName } from "../membership/renaming.js";
 import { Gathering } from "../receipts.js";
-import { type ConversationState, isStale, policyIn } from "../state.js";
+import { type ConversationState, isStale } from "../state.js";
 import { isFinal } from "./final-refusals.js";
 import type { Action, Intent, Sealed } from "./intent.js";
 import { fail, failOutgrown, unseal } from "./own-entries.js";
@@ -26,9 +24,6 @@ import { sealCommit, sealLeave, sealMessage } from "./seal.js";
 /** How much may be under way to the relay for one conversation. */
 const MAX_IN_FLIGHT = 32;
 const MAX_IN_FLIGHT_BYTES = 512 * 1024;
-/** When a device renews its keys, piggybacked on sending: after so many own messages, or so many milliseconds. */
-const REFRESH_MESSAGES = 256;
-const REFRESH_AGE = 24 * 3600 * 1000;
 const RETRY_DELAY = 1_000;
 const COMMIT_RETRY_DELAY = 30_000;
 /** Who commits what is due when nobody sends: the first leaf after about this long, each further one later. */
@@ -180,31 +175,20 @@ export class Sender {
     return intent;
   }
 
-  /** Whether a commit is due: because others wait for it, or to renew this device's keys. */
-  #due(
-    state: Pick<ConversationState, "group" | "access" | "place" | "record">,
-  ): "must" | "wait" | "refresh" | undefined {
-    const { group, access, place, record } = state;
-    if (group === undefined) return undefined;
-    if (isCommitDue(group, access)) {
-      if (!this.#cannotCommit && mayCommit(group, access, this.#context.identity.deviceId)) return "must";
-      // RFC 9420 §12.4: no message while proposals wait for a commit.
-      return pendingLeaves(group).length > 0 ? "wait" : undefined;
-    }
-    const age = this.#context.clock.now() - record.refreshedAt;
-    const worn = place.sentSinceRefresh >= REFRESH_MESSAGES * this.#refreshFactor;
-    return worn || age >= REFRESH_AGE * this.#refreshFactor ? "refresh" : undefined;
+  #due(state: Parameters<typeof commitDue>[0]): CommitDue | undefined {
+    const { identity, clock } = this.#context;
+    return commitDue(state, {
+      deviceId: this.#cannotCommit ? undefined : identity.deviceId,
+      refreshFactor: this.#refreshFactor,
+      now: clock.now(),
+    });
   }
 
   /** An admin removes whom nothing was heard of for long: what they would come back to, the relay has dropped by then. */
   async #evict(state: ConversationState): Promise<void> {
-    const { group, record } = state;
+    const { record } = state;
     const { clock, identity, evictIdleAfter, outbox } = this.#context;
-    const limit = evictIdleAfter;
-    if (group === undefined || record.subject.kind !== "group" || !Number.isFinite(limit)) return;
-    const policy = policyIn(group);
-    if (!isAdmin(policy, identity.userId)) return;
-    const [userId] = idleUsers(state, identity.userId, clock.now() - limit);
+    const userId = userToEvict(state, identity.userId, clock.now() - evictIdleAfter);
     if (userId === undefined) return;
     if (!this.#settleNow) return this.#settle();
     this.#settleNow = false;
