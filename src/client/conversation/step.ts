@@ -184,7 +184,13 @@ export class Step {
     this.after(() => this.#context.outbox.settle(intent, error));
   }
 
-  /** Whether an intent came to its end in this step. */
+  /** An intent goes on elsewhere. */
+  moveIntent(intent: Intent, target: Intent["target"]): void {
+    this.#endedIntents.add(intent);
+    this.change(this.#context.outbox.retarget(intent, target));
+  }
+
+  /** Whether an intent came to its end here in this step. */
   hasEnded(intent: Intent): boolean {
     return this.#endedIntents.has(intent);
   }

@@ -151,26 +151,41 @@ export class Removal {
       .filter(({ action }) => isMessage(action));
   }
 
-  async #giveUp(intent: Intent, code: ErrorCode): Promise<void> {
+  /** Gives a message up where it waits by then: it may be on its way into another conversation. */
+  async #giveUp({ order }: Intent, code: ErrorCode): Promise<void> {
+    const { outbox } = this.#context();
+    const error = new SubrosaError(code, "the message was deleted before it was sent");
+    for (;;) {
+      const intent = outbox.at(order);
+      if (intent === undefined || (await this.#giveUpAt(intent, error))) return;
+    }
+  }
+
+  /** False if it waits elsewhere meanwhile. */
+  async #giveUpAt(intent: Intent, error: SubrosaError): Promise<boolean> {
     const context = this.#context();
     const { outbox, failures, write } = context;
-    const error = new SubrosaError(code, "the message was deleted before it was sent");
     const { target } = intent;
     if ("userId" in target) {
-      const { changes, tell } = failures.add(fromHex(idOf(intent).id), code);
-      await write([outbox.end(intent), ...changes]);
-      outbox.settle(intent, error);
-      tell();
-      return;
+      return outbox.decide(async () => {
+        if (!outbox.has(intent)) return false;
+        const { changes, tell } = failures.add(fromHex(idOf(intent).id), error.code);
+        await write([outbox.end(intent), ...changes]);
+        outbox.settle(intent, error);
+        tell();
+        return true;
+      });
     }
-    await this.#registry()
+    const isDone = await this.#registry()
       .get(target.groupId)
       ?.step((step) => {
-        if (!outbox.has(intent)) return;
+        if (!outbox.has(intent)) return false;
         // What the relay may have already is known again when the log shows it.
         if (intent.sealed !== undefined) step.change(outbox.strike(intent));
         else fail(context, step, intent, error);
+        return true;
       });
+    return isDone ?? true;
   }
 
   #isOf(stored: StoredMessage, name: ConversationName): boolean {

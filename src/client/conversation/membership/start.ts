@@ -264,8 +264,11 @@ export class Starter {
     const policy = group && policyIn(group);
     const user = policy?.kind === "direct" && policy.users.find((one) => one.userId === userId);
     if (user) await this.#failUnexpected(userId, user.accountKey);
-    const changes = this.#messagesTo(userId).map((intent) => this.#context.outbox.retarget(intent, target));
-    if (changes.length > 0) await this.#context.write(changes);
+    const { outbox, write } = this.#context;
+    await outbox.decide(async () => {
+      const changes = this.#messagesTo(userId).map((intent) => outbox.retarget(intent, target));
+      if (changes.length > 0) await write(changes);
+    });
     conversation.flush();
   }
 
@@ -315,19 +318,22 @@ export class Starter {
     intents = this.#messagesTo(userId),
   ): Promise<void> {
     const { outbox, failures, write } = this.#context;
-    const failed = intents.flatMap(({ action }) => {
-      if (action.type !== "send" || !isMessage(action)) return [];
-      const { id } = action.content;
-      const { changes, tell } = failures.add(id, error.code);
-      const { change } = fateChange(this.#context, id, { state: "failed", peer: userId, epoch: 0n });
-      return [{ changes: [...changes, change], tell }];
+    await outbox.decide(async () => {
+      const standing = intents.filter((intent) => outbox.has(intent));
+      const failed = standing.flatMap(({ action }) => {
+        if (action.type !== "send" || !isMessage(action)) return [];
+        const { id } = action.content;
+        const { changes, tell } = failures.add(id, error.code);
+        const { change } = fateChange(this.#context, id, { state: "failed", peer: userId, epoch: 0n });
+        return [{ changes: [...changes, change], tell }];
+      });
+      await write([
+        ...standing.map((intent) => outbox.end(intent)),
+        ...failed.flatMap(({ changes }) => changes),
+      ]);
+      for (const intent of standing) outbox.settle(intent, error);
+      for (const { tell } of failed) tell();
     });
-    await write([
-      ...intents.map((intent) => outbox.end(intent)),
-      ...failed.flatMap(({ changes }) => changes),
-    ]);
-    for (const intent of intents) outbox.settle(intent, error);
-    for (const { tell } of failed) tell();
   }
 
   /** A conversation that nothing knows of before it has been written. */

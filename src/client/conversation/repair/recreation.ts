@@ -240,15 +240,14 @@ export class Recreation {
       return one !== next && record.status === "repairing" && isOfName;
     });
     if (old === undefined) return;
-    const { outbox, write, failures, history } = this.#context;
+    const { write, failures, history } = this.#context;
     const { groupId, repair } = old.state.record;
     const target = { groupId: next.state.record.groupId };
     // What is being written for the old one counts too.
     await write([]);
-    const moved = old.intents().filter(({ action }) => isWish(action));
-    if (moved.length > 0) await write(moved.map((intent) => outbox.retarget(intent, target)));
     await old.step((step) => {
       if (step.record.status === "ended") return;
+      for (const intent of old.intents()) if (isWish(intent.action)) step.moveIntent(intent, target);
       step.end();
       const id = { groupId: next.key, group: subject.name };
       step.change({ delete: layout.join(groupId) }, ...history.passOn(toHex(groupId), id));

@@ -1,4 +1,5 @@
 import { SubrosaError } from "../../../base/errors.js";
+import { SerialQueue } from "../../../base/serial-queue.js";
 import { decode } from "../../../codec/reader.js";
 import { encode } from "../../../codec/writer.js";
 import type { StoreSession } from "../../../stores/store.js";
@@ -26,6 +27,7 @@ export class Outbox {
   readonly #homeless = new Map<string, number>();
   readonly #waiters = new Map<number, Waiter>();
   readonly #endListeners = new Set<() => void>();
+  readonly #decisions = new SerialQueue();
   readonly #max: number;
   #next = 1;
 
@@ -55,6 +57,19 @@ export class Outbox {
   /** Whether an intent has not come to its end. */
   has(intent: Intent): boolean {
     return this.#intents.get(intent.order) === intent;
+  }
+
+  /** The intent that has this order now: one that went elsewhere is another. */
+  at(order: number): Intent | undefined {
+    return this.#intents.get(order);
+  }
+
+  /**
+   * Runs what decides on intents that wait for a conversation with a user: one after the other, so that none is moved
+   * while it is ended. Those that a conversation has its steps decide on.
+   */
+  decide<T>(work: () => Promise<T>): Promise<T> {
+    return this.#decisions.run(work);
   }
 
   /** Messages among them, for the app to know what it leaves behind. */

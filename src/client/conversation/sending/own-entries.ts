@@ -180,7 +180,7 @@ export function endWithConversation(context: Context, step: Step, intent: Intent
   const { subject } = step.record;
   const goesOn = isMessage(intent.action) || intent.action.type === "policy";
   if (subject.kind === "direct" && step.endedBy === undefined && goesOn) {
-    step.change(context.outbox.retarget(intent, { userId: subject.peer }));
+    step.moveIntent(intent, { userId: subject.peer });
   } else if (intent.action.type === "leave") {
     step.endIntent(intent);
   } else {

@@ -1,0 +1,130 @@
+import { describe, expect, it } from "vitest";
+import { type Change, memoryStore, type Store } from "../../src/index.js";
+import { LogKind } from "../../src/wire/protocol.js";
+import { connected, eventually, startRelay } from "./harness.js";
+import { TamperedConnector } from "./tamper.js";
+
+/** A store whose writes, from the first that fits on, wait until they are let through. */
+class HeldStore implements Store {
+  readonly #inner = memoryStore();
+  #fits: ((changes: readonly Change[]) => boolean) | undefined;
+  #gate: Promise<void> = Promise.resolve();
+  #open = () => {};
+  readonly #written = new Set<string>();
+  /** Writes that wait. */
+  held = 0;
+
+  /** Whether something was written, or waits to be. */
+  has(key: string): boolean {
+    return this.#written.has(key);
+  }
+
+  /** The next write that fits waits, and with it all that come after. */
+  hold(fits: (changes: readonly Change[]) => boolean): void {
+    this.#fits = fits;
+  }
+
+  release(): void {
+    this.#open();
+    this.held = 0;
+  }
+
+  async open(...given: Parameters<Store["open"]>) {
+    const session = await this.#inner.open(...given);
+    const write = session.write.bind(session);
+    let tail: Promise<unknown> = Promise.resolve();
+    session.write = (changes) => {
+      if (this.#fits?.(changes)) {
+        this.#fits = undefined;
+        this.#gate = new Promise((resolve) => {
+          this.#open = resolve;
+        });
+        this.held = 1;
+      } else if (this.held > 0) this.held++;
+      for (const change of changes) if ("put" in change) this.#written.add(change.put);
+      const gate = this.#gate;
+      const written = tail.then(() => gate).then(() => write(changes));
+      tail = written.catch(() => {});
+      return written;
+    };
+    return session;
+  }
+}
+
+/** The first thing of the outbox that is written, and whether a change is of it. */
+function firstIntent(changes: readonly Change[]): string | undefined {
+  const put = changes.find((change) => "put" in change && change.put.startsWith("intent/"));
+  return put && "put" in put ? put.put : undefined;
+}
+
+const turns = async () => {
+  for (let turn = 0; turn < 20; turn++) await new Promise<void>((resolve) => setImmediate(resolve));
+};
+
+describe("a message that waits for a conversation with its user", () => {
+  it("is deleted for good while it is moved into it", async () => {
+    const relay = await startRelay();
+    const store = new HeldStore();
+    const bob = await connected(relay, "bob");
+    const alice = await connected(relay, "alice", { store });
+    let message: string | undefined;
+    store.hold((changes) => {
+      message ??= firstIntent(changes);
+      const isMoved = changes.length === 1 && message !== undefined && store.has(message);
+      return isMoved && firstIntent(changes) === message;
+    });
+    const id = await alice.client.sendDirectMessage("bob", "a secret");
+    await eventually(() => store.held > 0, "the message is moved");
+    const deleted = alice.client.deleteMessages("bob", [id]);
+    await turns();
+    store.release();
+    await deleted;
+    expect(await alice.event("receipt")).toMatchObject({ ids: [id], state: "failed", code: "aborted" });
+    await alice.client.sendDirectMessage("bob", "hello");
+    await bob.message("hello");
+    expect(bob.texts).toEqual(["hello"]);
+  });
+
+  it("stays deleted when the conversation comes about meanwhile", async () => {
+    const relay = await startRelay();
+    const store = new HeldStore();
+    const connector = new TamperedConnector();
+    const bob = await connected(relay, "bob");
+    const alice = await connected(relay, "alice", { store, seams: { connector, random: () => 0.1 } });
+    // The relay's answer that lets alice follow the new conversation is late.
+    const asked = new Set<number>();
+    let answer: (() => void) | undefined;
+    connector.tamper = {
+      fromClient(frame) {
+        const isSubscribe = frame.type === "request" && frame.name === "subscribe";
+        if (isSubscribe && frame.body.log.kind === LogKind.group) asked.add(frame.id);
+        return undefined;
+      },
+      fromRelay(frame) {
+        if (frame.type === "entries") return frame.log.kind === LogKind.group ? [] : undefined;
+        if (frame.type !== "reply" || !asked.delete(frame.id)) return undefined;
+        answer = () => connector.inject(frame);
+        return [];
+      },
+    };
+    let message: string | undefined;
+    store.hold((changes) => {
+      message ??= firstIntent(changes);
+      return changes.some((change) => "delete" in change && change.delete === message);
+    });
+    const id = await alice.client.sendDirectMessage("bob", "a secret");
+    await eventually(() => answer !== undefined, "the conversation is there");
+    const deleted = alice.client.deleteMessages("bob", [id]);
+    await eventually(() => store.held > 0, "the deletion is written");
+    connector.tamper = {};
+    answer?.();
+    await turns();
+    store.release();
+    await deleted;
+    expect(await alice.event("receipt")).toMatchObject({ ids: [id], state: "failed", code: "aborted" });
+    connector.inject(new Uint8Array(0));
+    await alice.client.sendDirectMessage("bob", "hello");
+    await bob.message("hello");
+    expect(bob.texts).toEqual(["hello"]);
+  });
+});
