@@ -16,12 +16,13 @@ export interface WaitOptions {
 export const SIGNAL_NAMES: Names<Pick<WaitOptions, "signal">> = { signal: true };
 export const WAIT_NAMES: Names<WaitOptions> = { timeout: true, ...SIGNAL_NAMES };
 
-/** The promise's result; throws `timeout` or `aborted` if that comes first. */
+/** The promise's result; throws `timeout`, with what `why` says to it, or `aborted` if that comes first. */
 export function within<T>(
   promise: Promise<T>,
   clock: Clock,
   timeout: number | undefined,
   signal?: AbortSignal,
+  why: () => string = () => "",
 ): Promise<T> {
   promise.catch(() => {});
   assertArgument(timeout === undefined || timeout >= 0, "timeout: milliseconds");
@@ -32,7 +33,7 @@ export function within<T>(
     const cancel =
       timeout === undefined || timeout > MAX_DELAY
         ? () => {}
-        : clock.after(timeout, () => finish(() => reject(timedOut(timeout))), true);
+        : clock.after(timeout, () => finish(() => reject(timedOut(timeout, why()))), true);
     const finish = (then: () => void) => {
       cancel();
       signal?.removeEventListener("abort", abort);
@@ -69,6 +70,6 @@ export function deferred<T>(): Deferred<T> {
   return { promise, resolve, reject };
 }
 
-function timedOut(timeout: number): SubrosaError {
-  return new SubrosaError("timeout", `no answer within ${timeout} ms`);
+function timedOut(timeout: number, why: string): SubrosaError {
+  return new SubrosaError("timeout", `no answer within ${timeout} ms${why}`);
 }

@@ -3,6 +3,7 @@ import { policyIn } from "../../src/client/conversation/state.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { memoryStore } from "../../src/index.js";
 import type { Proposal } from "../../src/mls/structs/proposal.js";
+import { codeOf } from "../harness/code-of.js";
 import {
   type Actor,
   connectAll,
@@ -14,12 +15,6 @@ import {
   startRelay,
 } from "./harness.js";
 import { keyPackageOf, RawMember } from "./raw-member.js";
-
-const codeOf = (call: Promise<unknown>): Promise<string> =>
-  call.then(
-    () => "resolved",
-    (error) => error.code,
-  );
 
 /** Resolves when all of them list these admins. */
 async function settledAdmins(group: string, actors: readonly Actor[], admins: readonly string[]) {
@@ -115,7 +110,7 @@ describe("admins", () => {
       codeOf(alice.client.demote("team", "bob")),
       codeOf(bob.client.demote("team", "alice")),
     ]);
-    expect(codes.sort()).toEqual(["not-an-admin", "resolved"]);
+    expect(codes.sort()).toEqual(["done", "not-an-admin"]);
     const members = await alice.client.members("team");
     expect(members.filter(({ admin }) => admin)).toHaveLength(1);
   });
@@ -249,7 +244,7 @@ describe("the name of a group", () => {
     await bob.receipts([id], "sent");
     expect(bob.all("receipt")[0]?.group).toBe("crew");
     // The old name goes to whoever asks next, the new one is taken.
-    await eventually(async () => (await codeOf(carol.client.createGroup("team"))) === "resolved");
+    await eventually(async () => (await codeOf(carol.client.createGroup("team"))) === "done");
     expect(await codeOf(carol.client.createGroup("crew"))).toBe("name-taken");
     expect(await codeOf(alice.client.renameGroup("crew", "team"))).toBe("name-taken");
     expect((await bob.client.groups()).map(({ name }) => name)).toEqual(["crew"]);
@@ -277,7 +272,7 @@ describe("the name of a group", () => {
     const last = (await nameOf(alice)) as string;
     const lost = last === "one" ? "two" : "one";
     for (const name of ["team", lost])
-      await eventually(async () => (await codeOf(carol.client.createGroup(name))) === "resolved");
+      await eventually(async () => (await codeOf(carol.client.createGroup(name))) === "done");
     expect(await codeOf(carol.client.createGroup(last))).toBe("name-taken");
     for (const actor of [alice, bob, carol]) expect(actor.errors).toEqual([]);
   });
@@ -327,7 +322,7 @@ describe("the name of a group", () => {
     await bob.client.close();
     await alice.client.invite("team", "bob");
     await alice.client.renameGroup("team", "crew");
-    await eventually(async () => (await codeOf(carol.client.createGroup("team"))) === "resolved");
+    await eventually(async () => (await codeOf(carol.client.createGroup("team"))) === "done");
     const back = await connected(relay, "bob", { store });
     await back.event("error", ({ code }) => code === "name-taken");
     expect(back.all("invitation")).toEqual([]);

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { memoryStore, type SubrosaError } from "../../src/index.js";
+import { memoryStore } from "../../src/index.js";
 import { openMemoryStorage } from "../../src/relay.js";
+import { codeOf } from "../harness/code-of.js";
 import {
   type Actor,
   connectAll,
@@ -11,12 +12,6 @@ import {
   startRelay,
   type TestRelay,
 } from "./harness.js";
-
-const code = (promise: Promise<unknown>) =>
-  promise.then(
-    () => "resolved",
-    (error: SubrosaError) => error.code,
-  );
 
 async function fingerprint(by: Actor, of: string): Promise<string> {
   return (await by.client.safetyNumber(of)).fingerprint;
@@ -45,7 +40,7 @@ describe("safety numbers", () => {
     expect(ab.fingerprint).toMatch(/^[0-9a-f]{64}$/);
     expect(ab.fingerprint).not.toBe(ba.fingerprint);
     expect(await fingerprint(carol, "bob")).toBe(ab.fingerprint);
-    expect(await code(alice.client.safetyNumber("nobody"))).toBe("unknown-user");
+    expect(await codeOf(alice.client.safetyNumber("nobody"))).toBe("unknown-user");
   });
 
   it("are marked as compared, for good", async () => {
@@ -53,7 +48,7 @@ describe("safety numbers", () => {
     const store = memoryStore();
     await connected(relay, "bob");
     const alice = await connected(relay, "alice", { store });
-    expect(await code(alice.client.markVerified("bob"))).toBe("unknown-user");
+    expect(await codeOf(alice.client.markVerified("bob"))).toBe("unknown-user");
     expect((await alice.client.safetyNumber("bob")).verified).toBe(false);
     await alice.client.markVerified("bob");
     await alice.client.close();
@@ -86,8 +81,8 @@ describe("another key for a known name", () => {
     });
     expect(await fingerprint(alice, "bob")).toBe(pinned);
     expect(alice.all("receipt").filter((one) => one.ids.some((id) => ids.includes(id)))).toEqual([]);
-    expect(await code(alice.client.acceptIdentity("bob", WRONG))).toBe("identity-mismatch");
-    expect(await code(alice.client.acceptIdentity("carol", changed.offered))).toBe("identity-mismatch");
+    expect(await codeOf(alice.client.acceptIdentity("bob", WRONG))).toBe("identity-mismatch");
+    expect(await codeOf(alice.client.acceptIdentity("carol", changed.offered))).toBe("identity-mismatch");
     await alice.client.acceptIdentity("bob", changed.offered.toUpperCase());
     await second.count(2);
     expect(second.texts).toEqual(["1", "2"]);
@@ -125,12 +120,12 @@ describe("another key for a known name", () => {
     await bob.client.close();
     const second = await reRegistered(relay, storage);
     await alice.client.createGroup("team");
-    expect(await code(alice.client.invite("team", "bob"))).toBe("identity-changed");
+    expect(await codeOf(alice.client.invite("team", "bob"))).toBe("identity-changed");
     const asked = second.client.joinGroup("team");
     const request = await alice.event("joinRequest");
     const changed = await alice.event("identityChanged");
     expect(request.fingerprint).toBe(changed.offered);
-    expect(await code(request.approve())).toBe("identity-changed");
+    expect(await codeOf(request.approve())).toBe("identity-changed");
     await alice.client.acceptIdentity("bob", changed.offered);
     await request.approve();
     await asked;
@@ -174,7 +169,7 @@ describe("an expected fingerprint", () => {
     ]);
     await alice.receipts([both[1], both[2]], "delivered", "bob");
     await alice.receipts([both[0]], "failed");
-    expect(await code(alice.client.sendDirectMessage("bob", "x", { fingerprint: WRONG }))).toBe(
+    expect(await codeOf(alice.client.sendDirectMessage("bob", "x", { fingerprint: WRONG }))).toBe(
       "identity-mismatch",
     );
   });
@@ -206,21 +201,23 @@ describe("an expected fingerprint", () => {
       await fingerprint(bob, "carol"),
     ];
     await alice.client.createGroup("team");
-    expect(await code(alice.client.invite("team", "bob", { fingerprint: WRONG }))).toBe("identity-mismatch");
+    expect(await codeOf(alice.client.invite("team", "bob", { fingerprint: WRONG }))).toBe(
+      "identity-mismatch",
+    );
     expect(bob.all("invitation")).toEqual([]);
     await alice.client.invite("team", "bob", { fingerprint: ofBob });
     await bob.event("invitation");
-    expect(await code(bob.client.joinGroup("team", { fingerprint: ofCarol }))).toBe("identity-mismatch");
+    expect(await codeOf(bob.client.joinGroup("team", { fingerprint: ofCarol }))).toBe("identity-mismatch");
     expect(await bob.client.groups()).toEqual([]);
     await bob.client.joinGroup("team", { fingerprint: ofAlice });
     const asked = carol.client.joinGroup("team", { fingerprint: ofAlice });
     const request = await alice.event("joinRequest");
-    expect(await code(request.approve({ fingerprint: ofBob }))).toBe("identity-mismatch");
+    expect(await codeOf(request.approve({ fingerprint: ofBob }))).toBe("identity-mismatch");
     await request.approve({ fingerprint: ofCarol });
     await asked;
     // One who asks for another admin than the group has does not join it, even when admitted.
     const dave = await connected(relay, "dave");
-    const mistaken = code(dave.client.joinGroup("team", { fingerprint: ofBob }));
+    const mistaken = codeOf(dave.client.joinGroup("team", { fingerprint: ofBob }));
     await (await alice.event("joinRequest", ({ userId }) => userId === "dave")).approve();
     expect(await mistaken).toBe("identity-mismatch");
     expect(await dave.client.groups()).toEqual([]);

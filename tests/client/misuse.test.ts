@@ -1,13 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { Client, type JoinRequestEvent, memoryStore } from "../../src/index.js";
 import { saveAttachment } from "../../src/node.js";
+import { codeOf } from "../harness/code-of.js";
 import { connectAll, connected, startRelay } from "./harness.js";
-
-const code = (promise: Promise<unknown>) =>
-  promise.then(
-    () => "resolved",
-    (error: { code: string }) => error.code,
-  );
 
 describe("arguments that make no sense", () => {
   it.each(["", "a".repeat(63), `${"a".repeat(64)}\n`, "g".repeat(64)])(
@@ -16,15 +11,25 @@ describe("arguments that make no sense", () => {
       const relay = await startRelay();
       const store = memoryStore();
       const alice = await connected(relay, "alice", { store });
-      expect(await code(alice.client.sendDirectMessage("bob", "x", { fingerprint }))).toBe(
+      expect(await codeOf(alice.client.sendDirectMessage("bob", "x", { fingerprint }))).toBe(
         "invalid-argument",
       );
-      expect(await code(alice.client.joinGroup("team", { fingerprint }))).toBe("invalid-argument");
-      expect(await code(alice.client.invite("team", "bob", { fingerprint }))).toBe("invalid-argument");
+      expect(await codeOf(alice.client.joinGroup("team", { fingerprint }))).toBe("invalid-argument");
+      expect(await codeOf(alice.client.invite("team", "bob", { fingerprint }))).toBe("invalid-argument");
       await alice.client.close();
       await connected(relay, "alice", { store });
     },
   );
+
+  it("are told apart from a connection that was never asked for", async () => {
+    const relay = await startRelay();
+    const client = new Client({ url: relay.url, userId: "alice", store: memoryStore() });
+    await expect(client.createGroup("team", { timeout: 1 })).rejects.toMatchObject({
+      code: "timeout",
+      message: expect.stringContaining("connect() was not called"),
+    });
+    await client.close();
+  });
 
   it("are refused with a code: listeners, signals, text without an encoding", async () => {
     const relay = await startRelay();
@@ -33,10 +38,12 @@ describe("arguments that make no sense", () => {
     expect(() => client.on("message", undefined as never)).toThrow(
       expect.objectContaining({ code: "invalid-argument" }),
     );
-    expect(await code(client.joinGroup("team", { signal: {} as AbortSignal }))).toBe("invalid-argument");
-    expect(await code(client.joinGroup("team", { timeout: -1 }))).toBe("invalid-argument");
-    expect(await code(client.joinGroup("team", { timeout: Number.POSITIVE_INFINITY }))).toBe("unknown-group");
-    expect(await code(client.sendDirectMessage("bob", "a\ud800b"))).toBe("invalid-argument");
+    expect(await codeOf(client.joinGroup("team", { signal: {} as AbortSignal }))).toBe("invalid-argument");
+    expect(await codeOf(client.joinGroup("team", { timeout: -1 }))).toBe("invalid-argument");
+    expect(await codeOf(client.joinGroup("team", { timeout: Number.POSITIVE_INFINITY }))).toBe(
+      "unknown-group",
+    );
+    expect(await codeOf(client.sendDirectMessage("bob", "a\ud800b"))).toBe("invalid-argument");
     const none = null as never;
     const calls = [
       () => client.connect(none),
@@ -49,7 +56,7 @@ describe("arguments that make no sense", () => {
       async () => client.on("message", () => {}, { signal: 1 as never }),
       async () => client.messages(none),
     ];
-    for (const call of calls) expect(await code(call())).toBe("invalid-argument");
+    for (const call of calls) expect(await codeOf(call())).toBe("invalid-argument");
     const { url } = relay;
     const wrongs = [
       ...[{ store: {} }, { store: null }, { ack: null }, { limits: 1 }, { token: 1 }],
@@ -91,18 +98,19 @@ describe("arguments that make no sense", () => {
       () => client.on("messages" as "message", none),
       () => client.on("toString" as "message", none),
     ];
-    for (const call of calls) expect(await code((async () => call())()), `${call}`).toBe("invalid-argument");
+    for (const call of calls)
+      expect(await codeOf((async () => call())()), `${call}`).toBe("invalid-argument");
 
     await client.createGroup("team");
     const asked = new Promise<JoinRequestEvent>((resolve) => client.on("joinRequest", resolve));
     const joined = bob.client.joinGroup("team");
     const request = await asked;
-    expect(await code(request.approve(pin))).toBe("invalid-argument");
+    expect(await codeOf(request.approve(pin))).toBe("invalid-argument");
     await request.approve();
     await joined;
 
     const saved = saveAttachment("x" as never, "./y");
-    expect(await code(saved)).toBe("invalid-argument");
+    expect(await codeOf(saved)).toBe("invalid-argument");
   });
 
   it("do not reach what was sent: a buffer that is used again", async () => {

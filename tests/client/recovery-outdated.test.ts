@@ -1,8 +1,9 @@
 import { cp } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { JOIN_MODES } from "../../src/client/conversation/membership/policy.js";
-import { memoryStore, type SubrosaError } from "../../src/index.js";
+import { memoryStore } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
+import { codeOf } from "../harness/code-of.js";
 import {
   type Actor,
   connected,
@@ -13,12 +14,6 @@ import {
   type TestRelay,
   temporaryFolder,
 } from "./harness.js";
-
-const codeOf = (promise: Promise<unknown>) =>
-  promise.then(
-    () => "done",
-    (error: SubrosaError) => error.code,
-  );
 
 /** Alice's store in two folders, the second of which was copied before `meanwhile`. */
 async function copied(

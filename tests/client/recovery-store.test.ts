@@ -1,19 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { toUtf8 } from "../../src/base/encoding.js";
 import { GuardedStore } from "../../src/client/recovery/guarded-store.js";
-import type { SubrosaError } from "../../src/index.js";
 import type { Change } from "../../src/stores/store.js";
+import { codeOf } from "../harness/code-of.js";
 import { type Damageable, damageableMemory } from "./damaged-store.js";
 import { type Actor, connected, makeActor, startRelay } from "./harness.js";
 
 const text = (value: Uint8Array | undefined) => value && new TextDecoder().decode(value);
 const put = (key: string, value: string): Change => ({ put: key, value: toUtf8(value) });
-const codeOf = (promise: Promise<unknown>) =>
-  promise.then(
-    () => "done",
-    (error: SubrosaError) => error.code,
-  );
-
 describe("a guarded store", () => {
   async function opened(place: Damageable): Promise<GuardedStore> {
     return new GuardedStore(await place.store.open("name"));

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { layout } from "../../src/client/layout.js";
 import { memoryStore, type Store, SubrosaError } from "../../src/index.js";
 import type { Change } from "../../src/stores/store.js";
+import { codeOf } from "../harness/code-of.js";
 import { type Actor, connected, eventually, makeActor, makeGroup, startRelay } from "./harness.js";
 
 /** A store with room for some writes more. */
@@ -39,12 +40,6 @@ class SmallStore implements Store {
     return true;
   }
 }
-
-const codeOf = (promise: Promise<unknown>) =>
-  promise.then(
-    () => "done",
-    (error: SubrosaError) => error.code,
-  );
 
 const unhandled: unknown[] = [];
 const note = (error: unknown) => void unhandled.push(error);

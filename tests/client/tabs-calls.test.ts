@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { SubrosaError } from "../../src/base/errors.js";
 import { Client } from "../../src/client/client.js";
 import type { InvitationEvent, JoinRequestEvent } from "../../src/client/events.js";
+import { codeOf as codeOfCall } from "../harness/code-of.js";
 import { type Person, type Tab, TabsWorld } from "./tabs-world.js";
 
 let world: TabsWorld;
@@ -26,13 +27,7 @@ async function scene(): Promise<Scene> {
   return { owner, other, bob };
 }
 
-const codeOf = (promise: Promise<unknown>) =>
-  world.result(
-    promise.then(
-      () => "done",
-      (error: SubrosaError) => error.code,
-    ),
-  );
+const codeOf = (call: Promise<unknown>) => world.result(codeOfCall(call));
 const groupsOf = async ({ client }: Person) =>
   (await world.result(client.groups())).map(({ name }) => name).sort();
 const membersOf = async ({ client }: Person) =>

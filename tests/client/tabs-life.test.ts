@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
-import type { SubrosaError } from "../../src/base/errors.js";
+import { codeOf as codeOfCall } from "../harness/code-of.js";
 import { OpenChannel, type Person, type Tab, TabsWorld } from "./tabs-world.js";
 
 const NAME = "ws://relay.test/ alice";
@@ -20,13 +20,7 @@ async function scene(): Promise<{ owner: Tab; other: Tab; bob: Person }> {
   return { owner, other, bob };
 }
 
-const codeOf = (promise: Promise<unknown>) =>
-  world.result(
-    promise.then(
-      () => "done",
-      (error: SubrosaError) => error.code,
-    ),
-  );
+const codeOf = (call: Promise<unknown>) => world.result(codeOfCall(call));
 const callRecords = () => world.places.get("alice")?.under("call/") ?? [];
 
 describe("the channel of the tabs", () => {

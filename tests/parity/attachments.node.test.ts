@@ -106,7 +106,7 @@ it(`${SIZE / MIB} MiB between two processes, with a relay that is killed in the 
   const before = waits.splice(0);
 
   sender.child.send({});
-  const chat = setInterval(say, 250);
+  const chat = setInterval(say, 50);
   await sender.reaches(0.4);
   const during = waits.splice(0);
   await die();

@@ -17,12 +17,7 @@ import {
   settledMembers,
   startRelay,
 } from "../client/harness.js";
-
-const codeOf = (call: Promise<unknown>): Promise<string> =>
-  call.then(
-    () => "resolved",
-    (error) => error.code,
-  );
+import { codeOf } from "../harness/code-of.js";
 
 const adminsOf = async ({ client }: Actor, group: string) =>
   (await client.members(group)).filter(({ admin }) => admin).map(({ userId }) => userId);

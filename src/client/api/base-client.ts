@@ -125,7 +125,8 @@ export abstract class BaseClient {
     this.#waits.add(closed);
     try {
       const called = Promise.race([this.open().then(call), closed.promise]);
-      return await within(called, this.clock, timeout, signal);
+      const why = () => (this.#state === "idle" ? ": connect() was not called" : "");
+      return await within(called, this.clock, timeout, signal, why);
     } finally {
       this.#waits.delete(closed);
     }

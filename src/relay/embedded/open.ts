@@ -1,5 +1,6 @@
 import { mkdir, open, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { assertOptions, type Names } from "../../base/arguments.js";
 import { assertArgument } from "../../base/errors.js";
 import type { RelayStorage } from "../storage.js";
 import { EmbeddedStorage } from "./embedded-storage.js";
@@ -11,6 +12,12 @@ export function openMemoryStorage(): RelayStorage {
   return new EmbeddedStorage(new MemoryKv());
 }
 
+export interface LmdbStorageOptions {
+  as?: "owner" | "successor" | "guest";
+}
+
+const LMDB_NAMES: Names<LmdbStorageOptions> = { as: true };
+
 /**
  * The embedded storage in a folder, which is made if it is not there. Throws `store-in-use` while another relay on
  * this machine has it, `missing-dependency` without `lmdb`. As `guest` one may only change the directory, whoever has
@@ -18,8 +25,9 @@ export function openMemoryStorage(): RelayStorage {
  */
 export async function openLmdbStorage(
   folder: string,
-  options: { as?: "owner" | "successor" | "guest" } = {},
+  options: LmdbStorageOptions = {},
 ): Promise<RelayStorage> {
+  assertOptions(options, LMDB_NAMES);
   await mkdir(folder, { recursive: true, mode: 0o700 });
   return new EmbeddedStorage(await LmdbKv.open(folder, options.as ?? "owner"));
 }

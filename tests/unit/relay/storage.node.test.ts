@@ -29,6 +29,9 @@ describe("LMDB", () => {
       storage.admit({ account: listed, deviceId, incarnation, incarnationTag: new Uint8Array(16), now: 0 });
     const one = await openLmdbStorage(folder);
     await admit(one, 1);
+    await expect(openLmdbStorage(folder, { As: "guest" } as object)).rejects.toMatchObject({
+      code: "invalid-argument",
+    });
     const two = await openLmdbStorage(folder, { as: "successor" });
     await admit(two, 2);
     await expect(admit(one, 3)).rejects.toMatchObject({ code: "internal", cause: { code: "store-in-use" } });
