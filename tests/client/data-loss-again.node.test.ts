@@ -7,6 +7,7 @@ import {
   type Actor,
   connectAll,
   connected,
+  eventually,
   makeActor,
   makeGroup,
   settledMembers,
@@ -14,6 +15,7 @@ import {
   type TestRelay,
 } from "./harness.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
+import { SkipClock, settle } from "./skip-clock.js";
 import { TamperedConnector } from "./tamper.js";
 
 /** Everybody has a word, which all others get: they are in the same epoch of the same group. */
@@ -154,6 +156,35 @@ it("who changed the group last, and finds that the others went on without that, 
   await restore();
   await agree("at last", [alice, bob]);
   once(alice, ["for alice"]);
+});
+
+it("who finds that the others went on, and that the group is deleted before it is added anew, is told what went by", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const stores = { alice: memoryStore(), bob: memoryStore() };
+  const clock = new SkipClock();
+  let alice = await connected(relay, "alice", { store: stores.alice });
+  let bob = await connected(relay, "bob", { store: stores.bob });
+  await makeGroup("team", [alice, bob]);
+  await alice.client.promote("team", "bob");
+  await agree("first", [alice, bob]);
+  await backUp();
+  await alice.client.close();
+  await bob.client.setJoinMode("team", "open");
+  await bob.client.close();
+  await restore();
+  alice = await connected(relay, "alice", { store: stores.alice });
+  await alice.client.setJoinMode("team", "closed");
+  for (const text of numbered("missed", 3)) await alice.client.sendGroupMessage("team", text);
+  await alice.client.deleteGroup("team");
+  await alice.client.close();
+  bob = await connected(relay, "bob", { store: stores.bob, seams: { clock, random: () => 0.1 } });
+  await bob.event("error", ({ code }) => code === "data-lost");
+  await eventually(async () => {
+    await clock.skip(4_000, () => settle(bob));
+    return bob.all("groupLeave").length > 0;
+  });
+  expect(bob.all("groupLeave")).toEqual([{ group: "team", reason: "lost" }]);
+  expect(await bob.event("undecryptable")).toEqual({ group: "team", reason: "cursor-mismatch", missed: 3 });
 });
 
 it("what was sent before somebody joined does not come to them when the relay is set back twice", async () => {

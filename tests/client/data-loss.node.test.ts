@@ -266,6 +266,46 @@ it("messages follow a handshake that is put back, also if the log shows it befor
   await bob.message("lost");
 });
 
+it("what the log has of one's own messages is known after a restart in the middle of putting it back", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const stores = { alice: memoryStore(), bob: memoryStore(), dave: memoryStore() };
+  let alice = await connected(relay, "alice", { store: stores.alice });
+  let bob = await connected(relay, "bob", { store: stores.bob });
+  await makeGroup("team", [alice, bob]);
+  const id = await alice.client.sendGroupMessage("team", "there all the time");
+  await bob.message("there all the time");
+  await alice.receipts([id], "sent");
+  await backUp();
+  await alice.client.promote("team", "bob");
+  await eventually(async () => (await bob.client.groups())[0]?.admin === true);
+  const dave = await connected(relay, "dave", { store: stores.dave });
+  await bob.client.invite("team", "dave");
+  await (await dave.event("invitation")).accept();
+  await settledMembers("team", [alice, bob, dave]);
+  for (const { client } of [alice, bob, dave]) await client.close();
+  await restore();
+
+  // Bob's commit, of whose welcome she knows only the hash, she leaves to him at first.
+  let read = 0;
+  const connector = new TamperedConnector({
+    fromClient(frame) {
+      if (frame.type === "ack" && frame.log.kind === LogKind.group) read = frame.cursor.seq;
+      return undefined;
+    },
+  });
+  alice = await connected(relay, "alice", { store: stores.alice, seams: { connector, random: () => 0.1 } });
+  await eventually(() => read > 1);
+  await alice.client.close();
+  alice = await connected(relay, "alice", { store: stores.alice });
+  await connected(relay, "dave", { store: stores.dave });
+  bob = await connected(relay, "bob", { store: stores.bob });
+  await bob.client.sendGroupMessage("team", "all is as it was");
+  await alice.message("all is as it was");
+  const again = await alice.client.sendGroupMessage("team", "indeed");
+  await alice.receipts([again], "sent");
+  expect(alice.all("receipt").filter(({ state }) => state === "failed")).toEqual([]);
+});
+
 it("two users find each other again when the relay hands out key packages of both that were used before", async () => {
   const { relay, backUp, restore } = await relayWithBackups();
   const stores = { alice: memoryStore(), bob: memoryStore() };

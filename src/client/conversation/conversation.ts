@@ -112,7 +112,7 @@ export class Conversation {
       if (status === "ended" && this.#state.record.status !== "ended") {
         this.#endIntents(step);
         await sendAgain(this.#context, step, this.#state.group);
-        await this.#restorer.ended(step, this.#state.record);
+        await this.#restorer.ended(step);
       }
       this.#state = await step.commit();
       step.runEffects();

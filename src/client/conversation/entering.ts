@@ -44,8 +44,11 @@ export async function entering(
     changes.push(...told.changes);
     effects.push(told.tell);
   }
-  if (isLogInDoubt(record) && group !== undefined && after.group !== undefined) {
+  if (group !== undefined && after.group !== undefined) {
+    // Of a log that could not be read nothing is known; else what it has of this device's messages.
+    const isUnknown = repair.refused && isLogInDoubt(record);
     for (const message of await keptMessages(context.store, groupId)) {
+      if (!isUnknown && message.seq !== undefined) continue;
       const step = {
         record: after.record,
         group: after.group,

@@ -39,8 +39,6 @@ export function isLive({ status }: Pick<ConversationRecord, "status">): boolean 
 
 /** While the relay's log is put back to what it was before the relay lost a part of it. */
 export interface Restoration {
-  /** Where reading began anew. */
-  readonly from: number;
   /** Entries up to this number may be ones that were processed before. */
   readonly until: number;
   /** The last of the kept handshake entries that the log has shown again (see `Journal`), by its order. */
@@ -104,9 +102,7 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
       .u8(repair.readded ? 1 : 0)
       .u8(repair.refused ? 1 : 0),
   );
-  writer.optional(record.restoration, (w, { from, until, matched }) =>
-    w.uint53(from).uint53(until).uint53(matched),
-  );
+  writer.optional(record.restoration, (w, { until, matched }) => w.uint53(until).uint53(matched));
   writer.vector([...(record.since ?? [])], (w, [userId, epoch]) => {
     encodeName(w, userId);
     w.u64(epoch);
@@ -137,7 +133,6 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     refused: r.u8() === 1,
   }));
   const restoration = reader.optional((r) => ({
-    from: r.uint53(),
     until: r.uint53(),
     matched: r.uint53(),
   }));

@@ -46,6 +46,8 @@ export class Step {
   readonly owed: { readonly delivered: Owed[]; readonly read: Owed[] } = { delivered: [], read: [] };
   /** Own messages that the log has shown in this step: their receipts may stand behind them. */
   readonly sent = new Map<string, SentMessage>();
+  /** Own messages that a log which is put back has shown in this step to have still. */
+  readonly found = new Set<string>();
   /** What this step has made of the receipts for own messages. */
   readonly ticks = new Map<string, Ticks>();
 
@@ -154,6 +156,7 @@ export class Step {
   end(error?: SubrosaError): void {
     this.endedBy = error;
     this.#noteTime();
+    this.#tellMissed();
     const lastEpoch = this.#group?.groupContext.epoch;
     this.setRecord({
       status: "ended",
@@ -163,6 +166,15 @@ export class Step {
     });
     this.#group = undefined;
     this.#ratchets.clear();
+  }
+
+  /** Nobody has added this device anew: what went by meanwhile it never gets. */
+  #tellMissed(): void {
+    const { repair, subject } = this.#record;
+    if (repair === undefined || repair.missed === 0 || subject.kind === "direct") return;
+    const { changes, tell } = this.#context.failures.missed(repair.reason, repair.missed, subject.name);
+    this.change(...changes);
+    this.after(tell);
   }
 
   /** This device's keys are of no use any more; until it is added anew, what is written waits. */

@@ -22,7 +22,7 @@ export interface Receiving {
   readonly log: () => LogId;
   /** Those of the conversation, as they stand when they are asked for. */
   readonly intents: () => readonly Intent[];
-  readonly restorer: () => Pick<Restorer, "receive">;
+  readonly restorer: () => Pick<Restorer, "receive" | "found">;
 }
 
 /** Carries out entries of a group's log on a step, in order. Throws `protocol-error` where they are not what follows. */
@@ -69,7 +69,10 @@ async function receiveOne(
     step.end();
     return;
   }
-  if (step.record.status === "repairing") return passBy(context, step, entry);
+  if (step.record.status === "repairing") {
+    await receiving.restorer().found(step, entry, at);
+    return passBy(context, step, entry);
+  }
   if (step.record.restoration !== undefined) {
     if ((await receiving.restorer().receive(step, entry, digest, at)) === "known") return;
     if ((step.record.status as string) === "repairing") return;

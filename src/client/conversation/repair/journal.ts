@@ -45,8 +45,9 @@ export interface KeptMessage {
   readonly order: number;
   readonly content: Content;
   readonly expected?: string;
-  /** Where it stood in the log, under which id. */
-  readonly seq: number;
+  /** Where it stands in the log; absent once the relay has lost that, until the log shows it again. */
+  readonly seq?: number;
+  /** Under which id it stood there. */
   readonly entryId: Bytes;
   readonly time: number;
   /** That of the conversation when it was sent. */
@@ -74,21 +75,33 @@ function decodeHandshake(reader: Reader): KeptHandshake {
 }
 
 function encodeMessage(writer: Writer, kept: KeptMessage): void {
-  writer.u8(1).uint53(kept.order).uint53(kept.seq).uint53(kept.time).uint53(kept.growth).fixed(kept.entryId);
+  writer
+    .u8(2)
+    .uint53(kept.order)
+    .optional(kept.seq, (w, seq) => w.uint53(seq));
+  writer.uint53(kept.time).uint53(kept.growth).fixed(kept.entryId);
   writer.optional(kept.expected, encodeName);
   encodeContent(writer, kept.content);
 }
 
 function decodeMessage(reader: Reader): KeptMessage {
-  if (reader.u8() !== 1) reader.fail("unknown version of sent message");
+  if (reader.u8() !== 2) reader.fail("unknown version of sent message");
   const order = reader.uint53();
-  const seq = reader.uint53();
+  const seq = reader.optional((r) => r.uint53());
   const time = reader.uint53();
   const growth = reader.uint53();
   const entryId = reader.fixed(ENTRY_ID_LENGTH);
   const expected = reader.optional(decodeName);
   const content = decodeContent(reader);
-  return { order, seq, time, growth, entryId, content, ...(expected !== undefined && { expected }) };
+  return {
+    order,
+    time,
+    growth,
+    entryId,
+    content,
+    ...(seq !== undefined && { seq }),
+    ...(expected !== undefined && { expected }),
+  };
 }
 
 /** What is kept to be put back where a relay loses it. */

@@ -240,8 +240,8 @@ export class Recreation {
       return one !== next && record.status === "repairing" && isOfName;
     });
     if (old === undefined) return;
-    const { write, failures, history } = this.#context;
-    const { groupId, repair } = old.state.record;
+    const { write, history } = this.#context;
+    const { groupId } = old.state.record;
     const target = { groupId: next.state.record.groupId };
     // What is being written for the old one counts too.
     await write([]);
@@ -251,10 +251,6 @@ export class Recreation {
       step.end();
       const id = { groupId: next.key, group: subject.name };
       step.change({ delete: layout.join(groupId) }, ...history.passOn(toHex(groupId), id));
-      if (repair === undefined || repair.missed === 0) return;
-      const { changes, tell } = failures.missed(repair.reason, repair.missed, subject.name);
-      step.change(...changes);
-      step.after(tell);
     });
     this.#mourned.get(toHex(groupId))?.();
     this.#mourned.delete(toHex(groupId));

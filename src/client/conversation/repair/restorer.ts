@@ -9,7 +9,7 @@ import { layout } from "../../layout.js";
 import type { Conversation } from "../conversation.js";
 import { isLogInDoubt } from "../entering.js";
 import { contentDigest } from "../receiving/log-digest.js";
-import type { ConversationRecord, Restoration } from "../record.js";
+import type { Restoration } from "../record.js";
 import { failKept, reviveKept, unseal } from "../sending/own-entries.js";
 import type { Step } from "../step.js";
 import { type KeptHandshake, type KeptMessage, keptHandshakes, keptMessages } from "./journal.js";
@@ -38,8 +38,8 @@ export class Restorer {
   readonly #conversation: Conversation;
   /** The handshake entries that this device has processed, while the log is being put back. */
   #kept: readonly KeptHandshake[] | undefined;
-  /** Ids of the entries that the log still has. */
-  readonly #present = new Set<string>();
+  /** This device's messages that the log may have lost, by the ids of their entries. */
+  #missing: Map<string, KeptMessage> | undefined;
   #cancelWait: (() => void) | undefined;
   #cancelPatience: (() => void) | undefined;
   #putting = false;
@@ -79,14 +79,14 @@ export class Restorer {
         const begins = record.creator ? 0 : (kept[0]?.cursor.seq ?? Number.POSITIVE_INFINITY);
         if (from.seq < begins) continue;
         this.#kept = kept;
-        this.#present.clear();
+        await this.#doubt(step, from.seq);
         // What the relay has dropped from its beginning, this device has acknowledged, and so processed.
         const matched = at ?? kept.filter((one) => one.cursor.seq <= from.seq).at(-1);
         step.moveTo(from, matched?.cursor ?? START);
         step.setRecord({
           status: isFollowed ? status : "active",
           repair: undefined,
-          restoration: { from: from.seq, until: head.seq, matched: matched?.order ?? 0 },
+          restoration: { until: head.seq, matched: matched?.order ?? 0 },
         });
         for (const intent of this.#conversation.intents()) {
           // A commit may be in the log: its keys are the only ones to enter the epoch that it leads to.
@@ -116,13 +116,13 @@ export class Restorer {
       const found = same && (await this.#subscribe(at));
       if (same === undefined || found === undefined) return false;
       this.#kept = undefined;
-      this.#present.clear();
+      // Nothing of this device's stands before it.
+      await this.#doubt(step, 0);
       step.moveTo(at);
       step.setRecord({
         status: "active",
         repair: undefined,
-        // Nothing of this device's stands before it.
-        restoration: { from: 0, until: found.head.seq, matched: same.order },
+        restoration: { until: found.head.seq, matched: same.order },
       });
       step.change(...changes);
       return true;
@@ -146,11 +146,11 @@ export class Restorer {
   async receive(step: Step, entry: LogEntry, digest: Uint8Array, at: Cursor): Promise<"known" | "new"> {
     const restoration = step.record.restoration as Restoration;
     const { until, matched } = restoration;
-    const { kind, entryId } = labelOf(entry);
+    const { kind } = labelOf(entry);
     const kept = await this.#load();
     let next = nextOf(kept, matched);
     if (!isHandshake(kind)) {
-      this.#present.add(toHex(entryId));
+      await this.found(step, entry, at);
       // A message from before the last commit that this device has seen: received then, or not to be read any more.
       return next !== undefined || (at.seq <= until && entry.form === "short") ? "known" : "new";
     }
@@ -262,7 +262,7 @@ export class Restorer {
     await this.#conversation.step(async (step) => {
       const { restoration, groupId, status } = step.record;
       if (restoration === undefined) return;
-      for (const message of await this.#missing(step.record)) {
+      for (const message of await this.#lost()) {
         // Who is leaving says nothing any more.
         (status === "leaving" ? failKept : reviveKept)(this.#context, step, message);
       }
@@ -275,21 +275,45 @@ export class Restorer {
       step.after(() => this.#context.repaired(this.#conversation));
     });
     this.#kept = undefined;
-    this.#present.clear();
+    this.#missing = undefined;
     this.#stopWaiting();
     this.#conversation.flush();
   }
 
   /** The group is over before its log was what it had been: what that had lost of this device's messages stays lost. */
-  async ended(step: Step, before: ConversationRecord): Promise<void> {
-    for (const message of await this.#missing(before)) failKept(this.#context, step, message);
+  async ended(step: Step): Promise<void> {
+    for (const message of await this.#lost()) {
+      if (!step.found.has(toHex(message.content.id))) failKept(this.#context, step, message);
+    }
+  }
+
+  /** Of this device's messages behind a place nobody knows any more whether the log has them, until it shows them. */
+  async #doubt(step: Step, from: number): Promise<void> {
+    const { groupId } = step.record;
+    this.#missing = undefined;
+    for (const message of await keptMessages(this.#context.store, groupId)) {
+      const { seq, ...rest } = message;
+      if (seq !== undefined && seq > from) step.change(this.#context.journal.keepMessage(groupId, rest));
+    }
+  }
+
+  /** The log shows an entry: if it is a message of this device, it has it still. */
+  async found(step: Step, entry: LogEntry, { seq }: Cursor): Promise<void> {
+    this.#missing ??= new Map((await this.#lost()).map((one) => [toHex(one.entryId), one]));
+    const message = this.#missing.get(toHex(labelOf(entry).entryId));
+    if (message === undefined) return;
+    const { groupId } = step.record;
+    const id = toHex(message.content.id);
+    step.found.add(id);
+    // By the receipts that have come it may be forgotten.
+    if ((await this.#context.store.get(layout.keptMessage(groupId, id))) === undefined) return;
+    step.change(this.#context.journal.keepMessage(groupId, { ...message, seq }));
   }
 
   /** This device's messages that the log had, and has not as far as it was read. */
-  async #missing({ groupId, restoration }: ConversationRecord): Promise<KeptMessage[]> {
-    if (restoration === undefined) return [];
-    const kept = await keptMessages(this.#context.store, groupId);
-    return kept.filter(({ seq, entryId }) => seq > restoration.from && !this.#present.has(toHex(entryId)));
+  async #lost(): Promise<KeptMessage[]> {
+    const kept = await keptMessages(this.#context.store, this.#conversation.state.record.groupId);
+    return kept.filter(({ seq }) => seq === undefined);
   }
 
   #stopWaiting(): void {
