@@ -35,6 +35,8 @@ const EVENTS = [
   "identityChanged",
   "undecryptable",
   "storeRecovered",
+  "typing",
+  "presence",
 ] satisfies readonly EventName[];
 
 /** What a user's tabs have on their disk. */

@@ -1,5 +1,9 @@
 import { afterEach, describe, expect, it } from "vitest";
+import type { ClientEvents } from "../../src/client/events.js";
+import type { ClientOptions } from "../../src/client/options.js";
 import { type Tab, TabsWorld } from "./tabs-world.js";
+
+type TypingEvent = ClientEvents["typing"];
 
 let world: TabsWorld;
 
@@ -9,10 +13,10 @@ afterEach(async () => {
 });
 
 /** Three tabs of alice, connected, and bob; all of them take messages. */
-async function scene() {
+async function scene(options: Partial<ClientOptions> = {}) {
   world = new TabsWorld();
-  const tabs = [world.tab("alice"), world.tab("alice"), world.tab("alice")] as [Tab, Tab, Tab];
-  const bob = world.user("bob");
+  const tabs = [1, 2, 3].map(() => world.tab("alice", options)) as [Tab, Tab, Tab];
+  const bob = world.user("bob", options);
   for (const one of [...tabs, bob]) {
     one.listen();
     await world.result(one.client.connect(), `${one.name} to connect`);
@@ -40,6 +44,49 @@ describe("three tabs of one user", () => {
     expect(tabs.map(({ client }) => client.state)).toEqual(["connected", "connected", "connected"]);
     expect(tabs.map((tab) => tab.all("connect").length)).toEqual([1, 1, 1]);
     await world.until(() => tabs.every((tab) => tab.all("receipt").length === tabs[0].all("receipt").length));
+  });
+});
+
+describe("what is not stored", () => {
+  it("comes from any tab, and to all of them: typing and presence, also when the owner is another", async () => {
+    const { tabs, bob } = await scene({ presence: true });
+    const [one, other] = tabs.filter((tab) => !tab.isOwner) as [Tab, Tab];
+    await world.result(one.client.sendDirectMessage("bob", "hello"));
+    await world.until(() => bob.messages.length === 1);
+    await world.result(bob.client.sendDirectMessage("alice", "hello"));
+    await world.until(() =>
+      tabs.every((tab) => tab.messages.length === 1 && tab.all("presence").length === 1),
+    );
+    await world.until(() => bob.all("presence").length === 1);
+
+    await world.result(one.client.setTyping("bob", true));
+    await world.until(() => bob.all("typing").length === 1);
+    await world.result(bob.client.setTyping("alice", true));
+    await world.until(() => tabs.every((tab) => tab.all("typing").length === 1));
+    const owner = tabs.find((tab) => tab.isOwner) as Tab;
+    owner.crash();
+    await world.until(() => one.isOwner || other.isOwner);
+    // The new owner has not heard of it.
+    await world.until(() => [one, other].every((tab) => tab.all("typing").length === 2));
+    await world.pass(10_000);
+    await world.result(other.client.setTyping("bob", true));
+    await world.until(() => bob.all("typing").length === 3);
+    await world.result(bob.client.setTyping("alice", true));
+    await world.until(() => [one, other].every((tab) => tab.all("typing").length === 3));
+    const typed = [true, false, true];
+    expect(bob.all("typing").map((event) => (event as TypingEvent).typing)).toEqual(typed);
+    for (const tab of [one, other]) {
+      expect(tab.all("typing").slice(0, 3)).toEqual(typed.map((typing) => ({ userId: "bob", typing })));
+    }
+    // Who stays is there all the time, and who went without a word has gone for both of them.
+    await world.pass(200_000);
+    expect([one, other].map((tab) => tab.all("presence").length)).toEqual([1, 1]);
+    bob.crash();
+    const next = [one, other].find((tab) => tab.isOwner) as Tab;
+    next.crash();
+    const last = next === one ? other : one;
+    await world.pass(200_000);
+    expect(last.all("presence")).toMatchObject([true, false].map((online) => ({ userId: "bob", online })));
   });
 });
 

@@ -4,8 +4,8 @@ import { usersOf } from "../conversation/membership/leaves.js";
 
 /** How often it is told that this user is there, in milliseconds; some more or less, so that not all do it at once. */
 const RENEWAL = 60_000;
-/** How long a user is there of whom nothing more is heard. */
-const EXPIRY = 2.5 * RENEWAL;
+/** How long a user is there of whom nothing more is heard, in milliseconds. */
+export const EXPIRY = 2.5 * RENEWAL;
 /** How long after a change is looked whom to tell, and how long until conversations are tried again that are behind. */
 const LOOK = 1_000;
 /** How many conversations are told at once; the next follow after {@link LOOK}. */

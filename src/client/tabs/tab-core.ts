@@ -79,7 +79,7 @@ export class TabCore implements Core {
     this.#options = options;
     this.#tab = toHex(options.randomId(TAB_ID_LENGTH));
     this.#name = `${new URL(client.url).href} ${client.userId}`;
-    this.#surface = new Surface(handler);
+    this.#surface = new Surface(handler, clock);
     this.#intake = new Intake((message) => handler.deliver(message));
     this.#calls = new CallQueue((body) => this.#say(body));
     this.#channel = platform.channel(`subrosa:${this.#name}`);
@@ -173,6 +173,7 @@ export class TabCore implements Core {
     this.#over = true;
     this.#ended = true;
     this.#pulse.stop();
+    this.#surface.end();
     this.#stopFreezing();
     void this.#reign?.abandon();
     this.#reign = undefined;
