@@ -40,6 +40,9 @@ import { appendRequest, rejectRequest } from "./requests.js";
 import { acknowledge, pruneLogs } from "./retention.js";
 import { Records, refuse, type Transaction } from "./transaction.js";
 
+/** What is written to see whether there is room again: as much as an entry may have, and some more. */
+const PROBE_BYTES = 1024 * 1024;
+
 /** The relay's storage over ordered keys and values in one process. */
 export class EmbeddedStorage implements RelayStorage {
   readonly #kv: Kv;
@@ -131,6 +134,13 @@ export class EmbeddedStorage implements RelayStorage {
 
   ack(log: LogId, deviceId: Bytes, cursor: Cursor): Promise<void> {
     return this.#commit.run((transaction) => acknowledge(transaction, log, deviceId, cursor));
+  }
+
+  /** Once a write has failed, as on a full disk, whether one goes through. */
+  async check(): Promise<void> {
+    if (!this.#commit.failed) return;
+    await this.#commit.run((transaction) => transaction.putBytes(keys.probe, new Uint8Array(PROBE_BYTES)));
+    await this.#commit.run((transaction) => transaction.delete(keys.probe));
   }
 
   async resolveName(nameHash: Bytes): Promise<Bytes | undefined> {

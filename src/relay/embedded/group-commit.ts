@@ -24,6 +24,7 @@ export class GroupCommit {
   /** Resolves after the write that is under way or about to begin. */
   #written: Promise<void> = Promise.resolve();
   #scheduled = false;
+  #failed = false;
 
   constructor(kv: Kv, announce: (appended: Appended) => void) {
     this.#kv = kv;
@@ -43,6 +44,11 @@ export class GroupCommit {
         batch.settle.push((failure) => reject(failure ?? refusal));
       }
     });
+  }
+
+  /** Whether the last write failed. */
+  get failed(): boolean {
+    return this.#failed;
   }
 
   /** Resolves when every command so far is answered. */
@@ -76,8 +82,12 @@ export class GroupCommit {
     this.#gathering = undefined;
     let failure: SubrosaError | undefined;
     try {
-      if (batch.overlay.changes.size > 0) await this.#kv.write(batch.overlay.changes);
+      if (batch.overlay.changes.size > 0) {
+        await this.#kv.write(batch.overlay.changes);
+        this.#failed = false;
+      }
     } catch (cause) {
+      this.#failed = true;
       failure = new SubrosaError("internal", "the storage failed to write", { cause });
     }
     this.#writing = undefined;

@@ -61,6 +61,7 @@ export const keys = {
   buriedBlob: (blobId: Uint8Array) => `z${binary(blobId)}`,
   blobUsage: (userId: string) => `u${binary(toUtf8(userId))}`,
   blobTotal: "t",
+  probe: "o",
   request: (groupId: Uint8Array, deviceId: Uint8Array) => `r${binary(groupId)}${binary(deviceId)}`,
 } as const;
 

@@ -2,7 +2,9 @@ import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { LmdbKv } from "../../../src/relay/embedded/lmdb-kv.js";
+import { Relay } from "../../../src/relay.js";
 import { smallDisk } from "../../harness/small-disk.js";
+import { makeUser, RawClient } from "../../relay/raw-client.js";
 
 const MEBIBYTE = 1024 * 1024;
 const cleanups: (() => unknown)[] = [];
@@ -62,5 +64,35 @@ describe("the relay's folder on a full disk", () => {
     // Rejections that nobody takes are reported after a whole turn.
     await new Promise((resolve) => setImmediate(resolve));
     expect(unhandled).toEqual([]);
+  });
+
+  it("makes the relay unready, until there is room", async (context) => {
+    const folder = await smallDisk(8);
+    if (folder === undefined) return context.skip();
+    const spoken = vi.spyOn(console, "error").mockImplementation(() => {});
+    cleanups.push(() => spoken.mockRestore());
+    const errors: unknown[] = [];
+    const relay = new Relay({
+      port: 0,
+      host: "127.0.0.1",
+      data: join(folder, "data"),
+      onError: (error) => errors.push(error),
+    });
+    cleanups.push(() => relay.close());
+    const { url } = await relay.listen();
+    const alice = await makeUser("alice");
+    await (await RawClient.connect(url, alice)).close();
+
+    const ballast = join(folder, "ballast");
+    await expect(writeFile(ballast, new Uint8Array(8 * MEBIBYTE))).rejects.toMatchObject({ code: "ENOSPC" });
+    // Nobody has had to write anything since.
+    expect(await relay.ready()).toBe(true);
+    await expect(RawClient.connect(url, await makeUser("bob"))).rejects.toThrow();
+    expect(errors.length).toBeGreaterThan(0);
+    expect([await relay.ready(), await relay.ready()]).toEqual([false, false]);
+
+    await rm(ballast);
+    expect([await relay.ready(), await relay.ready()]).toEqual([true, true]);
+    await (await RawClient.connect(url, await makeUser("carol"))).close();
   });
 });
