@@ -10,19 +10,18 @@ import type { Context, Effect } from "../context.js";
 import { announceEnd } from "./effects.js";
 import { entering } from "./entering.js";
 import { UNKNOWN_LEAF } from "./membership/additions.js";
-import { nameHash } from "./membership/directory-names.js";
 import { leavesOf } from "./membership/leaves.js";
 import { oweReceipts } from "./receipts.js";
 import { Following, headFrom } from "./receiving/following.js";
 import { receiveEntries } from "./receiving/receive-log.js";
 import { isLive, type Place } from "./record.js";
-import { beginAnew, goOn, loseKeys } from "./repair/repair.js";
+import { beginAnew, bringBack, goOn, loseKeys } from "./repair/repair.js";
 import { Restorer } from "./repair/restorer.js";
 import { UnreadableRun } from "./repair/unreadable-run.js";
 import type { Action, Intent } from "./sending/intent.js";
 import { endWithConversation, sendAgain } from "./sending/own-entries.js";
 import { Sender } from "./sending/sender.js";
-import { type ConversationState, policyIn } from "./state.js";
+import type { ConversationState } from "./state.js";
 import { Step } from "./step.js";
 
 /** How many entries one transaction takes in at most. */
@@ -185,6 +184,7 @@ export class Conversation {
   async #subscribeFailed(error: unknown): Promise<void> {
     if (!SubrosaError.is(error) || error.code === "connection-failed" || error.code === "closed") return;
     const { code } = error;
+    if (code !== "unknown-group") this.#absentSince = undefined;
     switch (code) {
       case "unknown-group":
         return this.#absent();
@@ -210,13 +210,11 @@ export class Conversation {
 
   /** The relay does not know the group: it lost it, or it was told to forget it. */
   async #absent(): Promise<void> {
-    const { subject, status, creator, groupId } = this.#state.record;
-    if (subject.kind === "direct" || status !== "active") return this.lose(undefined, true);
-    if (creator) {
-      const policy = this.#state.group && policyIn(this.#state.group);
-      const name = policy?.kind === "group" ? policy.name : subject.name;
+    const { subject, status, creator } = this.#state.record;
+    if (subject.kind === "direct") return this.lose(undefined, true);
+    if (creator && status === "active") {
       try {
-        await this.#context.relay.request("create", { groupId, nameHash: await nameHash(name) });
+        await bringBack(this.#context, this.#state, subject.name);
       } catch (error) {
         // Somebody else has made a group of that name meanwhile.
         if (SubrosaError.is(error) && error.code === "name-taken") return this.lose(error);
@@ -227,6 +225,7 @@ export class Conversation {
     const now = this.#context.clock.now();
     this.#absentSince ??= now;
     if (now - this.#absentSince >= ABSENCE) return this.lose();
+    this.#following.end();
     this.#following.readAgain();
   }
 
@@ -339,6 +338,12 @@ export class Conversation {
     // What comes of a subscription before this device came in anew, or before the last nonsense, says nothing.
     if (!this.#following.isSubscribed) return;
     this.#context.report(error);
+    this.doubt();
+  }
+
+  /** What the relay says of the log is not as it is known here: it is read again before anything more is sent. */
+  doubt(): void {
+    if (!this.#following.isSubscribed) return;
     this.#following.end();
     this.#following.readAgain();
   }

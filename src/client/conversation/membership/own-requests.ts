@@ -36,6 +36,10 @@ export class OwnRequests {
   readonly #registry: Registry;
   readonly #waiting = new Map<string, Deferred<void>>();
   readonly #requests = new Map<string, OwnRequest>();
+  /** What the relay did not take waits for another attempt, by group. */
+  readonly #retries = new Map<string, () => void>();
+  /** Since when the relay knows no such group, for those that wait for repair. */
+  readonly #deniedSince = new Map<string, number>();
 
   private constructor(context: Context, registry: Registry) {
     this.#context = context;
@@ -187,15 +191,37 @@ export class OwnRequests {
     const log = { kind: LogKind.requestBox, id: fromHex(key) };
     try {
       await this.#context.relay.request("append", { log, after: START, entry });
+      this.#deniedSince.delete(key);
     } catch (error) {
       if (!SubrosaError.is(error)) throw error;
       if (isOwnTrouble(error) || this.#requests.get(key) !== request) return;
-      // The box is full, perhaps of what strangers ask: who waits for repair does not give the group up for that.
-      if (!LATER.includes(error.code) || this.#waiting.has(key)) return this.#drop(key, error);
-      this.#context.clock.after(REPAIR_INTERVAL, () => {
-        if (this.#requests.get(key) === request) this.#context.background(this.#send(key, request));
-      });
+      const conversation = this.#registry.get(fromHex(key));
+      const isRepairing = conversation?.state.record.status === "repairing";
+      if (this.#waiting.has(key) || !(isRepairing || LATER.includes(error.code)))
+        return this.#drop(key, error);
+      // Who waits for repair does not give the group up for that.
+      this.#sendLater(key, request);
+      if (isRepairing && error.code === "unknown-group") await this.#denied(key, conversation);
+      else this.#deniedSince.delete(key);
     }
+  }
+
+  #sendLater(key: string, request: OwnRequest): void {
+    this.#retries.get(key)?.();
+    const cancel = this.#context.clock.after(REPAIR_INTERVAL, () => {
+      if (this.#requests.get(key) === request) this.#context.background(this.#send(key, request));
+    });
+    this.#retries.set(key, cancel);
+  }
+
+  /** Whether a group is over, its log says; where the relay refuses that too, it is believed when it says so again later. */
+  async #denied(key: string, conversation: Conversation): Promise<void> {
+    const now = this.#context.clock.now();
+    const since = this.#deniedSince.get(key) ?? now;
+    this.#deniedSince.set(key, since);
+    await conversation.subscribe();
+    if (conversation.state.record.repair?.refused && now - since >= REPAIR_INTERVAL)
+      await conversation.lose();
   }
 
   joined({ key, state }: Conversation): void {
@@ -245,10 +271,8 @@ export class OwnRequests {
     await this.#context.write([{ delete: layout.join(groupId) }]);
     this.#settle(key, error);
     const conversation = this.#registry.get(groupId);
-    // Nobody adds this device anew: the members have removed it, or the group is no more.
-    if (conversation?.state.record.status !== "repairing") return;
-    if (error.code === "unknown-group") this.#context.closedWhileRepairing(groupId);
-    else await conversation.lose();
+    // Nobody adds this device anew: the members have removed it.
+    if (conversation?.state.record.status === "repairing") await conversation.lose();
   }
 
   #settle(key: string, error?: SubrosaError): void {

@@ -7,7 +7,9 @@ import { layout } from "../../layout.js";
 import { MESSAGE_ID_LENGTH } from "../content.js";
 import type { Conversation } from "../conversation.js";
 import { announceEnd } from "../effects.js";
+import { nameHash } from "../membership/directory-names.js";
 import type { Repair } from "../record.js";
+import { type ConversationState, policyIn } from "../state.js";
 import type { Step } from "../step.js";
 
 /**
@@ -55,6 +57,17 @@ export function goOn(context: Context, step: Step, conversation: Conversation): 
   // As long as the log is being put back, what others grant is wanted.
   if (restoration === undefined) step.change({ delete: layout.join(groupId) });
   step.after(() => context.repaired(conversation));
+}
+
+/** Has the relay know a group again that this device made. Throws `name-taken` where there is another of its name by now. */
+export async function bringBack(
+  { relay }: Context,
+  { record, group }: ConversationState,
+  listed: string,
+): Promise<void> {
+  const policy = group && policyIn(group);
+  const name = policy?.kind === "group" ? policy.name : listed;
+  await relay.request("create", { groupId: record.groupId, nameHash: await nameHash(name) });
 }
 
 /** A direct conversation starts with the next message: this one says nothing, but lets the other side send again. */

@@ -7,7 +7,6 @@ const FINAL: readonly ErrorCode[] = [
   "last-admin",
   "name-taken",
   "banned",
-  "unknown-group",
   "unknown-user",
   "no-key-package",
   "too-large",

@@ -106,9 +106,9 @@ export class Sender {
       }
     } catch (error) {
       this.#again = false;
-      if (!SubrosaError.is(error) || (error.code !== "connection-failed" && error.code !== "closed")) {
-        this.#context.report(error);
-      }
+      const code = SubrosaError.is(error) ? error.code : "internal";
+      if (code === "unknown-group") this.#conversation.doubt();
+      else if (code !== "connection-failed" && code !== "closed") this.#context.report(error);
     }
   }
 
@@ -341,7 +341,8 @@ export class Sender {
         if (this.#conflicts++ === 0) return this.#unseal(intent, sealed);
         return this.#later(RETRY_DELAY, () => this.#context.background(this.#unseal(intent, sealed)));
       case "cursor-mismatch":
-        return this.#conversation.subscribe();
+      case "unknown-group":
+        return this.#conversation.doubt();
       default:
         if (!isFinal(error)) return this.#later(RETRY_DELAY);
         this.#commitFailed(intent);
