@@ -47,6 +47,10 @@ describe("with the default rule", () => {
     const ended = await bob.event("disconnect");
     expect(ended).toMatchObject({ code: 4413, willReconnect: false });
     await expect(bob.client.connect()).rejects.toMatchObject({ code: "user-removed" });
+    // What it took now would never go out.
+    await expect(bob.client.sendDirectMessage("alice", "never")).rejects.toMatchObject({
+      code: "user-removed",
+    });
     const later = await connected(relay, "carol", { store });
     await later.event("userDeleted");
     expect([deleted(alice), deleted(dave), deleted(later)]).toEqual([["bob"], [], ["bob"]]);

@@ -1,5 +1,5 @@
 import { toHex } from "../../base/encoding.js";
-import { SubrosaError } from "../../base/errors.js";
+import { type ErrorCode, SubrosaError } from "../../base/errors.js";
 import type { Store } from "../../stores/store.js";
 import type { LinkEnd } from "../../transport/link.js";
 import { CloseCode } from "../../wire/protocol.js";
@@ -17,6 +17,8 @@ import { Handles } from "./handles.js";
 
 /** How long `close()` takes leave of those who were told of this user's presence, in milliseconds. */
 const LEAVE_TIMEOUT = 1_000;
+/** How the relay refuses a device for ever. */
+const GONE: readonly ErrorCode[] = ["revoked", "user-removed"];
 
 /** What a local client can be told besides. */
 export interface LocalOptions {
@@ -41,7 +43,7 @@ export class LocalCore implements Core {
   #renewal: Promise<void> | undefined;
   #closing = false;
   /** What the relay said last, if it is that this device is no more. */
-  #revoked: SubrosaError | undefined;
+  #gone: SubrosaError | undefined;
   readonly #consumer: Consumer;
   readonly #handler: CoreHandler;
   readonly #local: LocalOptions;
@@ -78,7 +80,7 @@ export class LocalCore implements Core {
     let connection: Connection | undefined;
     let core: LocalCore | undefined;
     const ended = async (end: LinkEnd, error: SubrosaError | undefined) => {
-      if (core !== undefined && error?.code === "revoked") core.#revoked = error;
+      if (core !== undefined && error !== undefined && GONE.includes(error.code)) core.#gone = error;
       if (core?.renews(error)) return connection?.ended({ ...end, willReconnect: true }, undefined);
       if (!end.willReconnect && local.isOwner !== undefined && !(await local.isOwner(running))) return;
       connection?.ended(end, error);
@@ -88,7 +90,7 @@ export class LocalCore implements Core {
         if (name !== "message") handler.emit(name, handles.toData(name, event as never));
       },
       ready: ({ registered }) => {
-        if (core !== undefined) core.#revoked = undefined;
+        if (core !== undefined) core.#gone = undefined;
         connection?.ready(registered);
       },
       ended: (end, error) => void ended(end, error),
@@ -205,9 +207,9 @@ export class LocalCore implements Core {
     await within(signals.presence.leave(), clock, LEAVE_TIMEOUT).catch(() => {});
   }
 
-  /** What a revoked device took now would never go out. */
+  /** What a device took that the relay refuses for ever would never go out. */
   #assertMaySend(): void {
-    if (this.#revoked !== undefined) throw this.#revoked;
+    if (this.#gone !== undefined) throw this.#gone;
   }
 
   #makeCalls(): Calls {
