@@ -94,7 +94,7 @@ describe("a relay that sends bad frames", () => {
     const bad: Bytes[] = [
       new Uint8Array(0),
       Uint8Array.of(0xff),
-      randomBytes(2000),
+      Uint8Array.of(0xee, ...randomBytes(2000)),
       encodeRelayFrame({ type: "pong", id: 1 }).slice(0, 3),
       Uint8Array.of(...encodeRelayFrame({ type: "pong", id: 1 }), 0),
     ];
@@ -379,7 +379,9 @@ describe("a relay that hands out another welcome", () => {
       await bob.client.connect();
       await alice.client.createGroup("team");
       await alice.client.invite("team", "bob");
-      expect(await bob.event("error")).toMatchObject({ code: "protocol-error" });
+      // Where it has lost its log, an honest one gives another digest too.
+      const code = name.endsWith("digest") ? "data-lost" : "protocol-error";
+      expect(await bob.event("error")).toMatchObject({ code });
       connector.tamper = {};
       expect(bob.all("invitation")).toEqual([]);
       expect(await bob.client.conversations()).toEqual([]);

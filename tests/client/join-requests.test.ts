@@ -104,6 +104,58 @@ describe("join requests", () => {
     expect(alice.all("joinRequest")).toHaveLength(1);
   });
 
+  it.each([
+    ["", []],
+    [" of who was in the group before", ["data-lost"]],
+  ])(
+    "%s stand where the relay has lost that they were granted, until that is put back",
+    async (who, errors) => {
+      const kv = new MemoryKv();
+      const relay = await startRelay({ storage: new EmbeddedStorage(kv) });
+      let isReachable = true;
+      const alices: Connector = {
+        connect: async (...args) => {
+          if (!isReachable) throw new SubrosaError("connection-failed", "unplugged");
+          return webSocketConnector().connect(...args);
+        },
+      };
+      let asked = 0;
+      const bobs = new TamperedConnector({
+        fromClient: (frame) =>
+          frame.type === "request" && frame.name === "fetchBundle" && asked++ === 0 ? [] : undefined,
+      });
+      const alice = await connected(relay, "alice", { seams: { connector: alices, random: () => 0.1 } });
+      const bob = await connected(relay, "bob", { seams: { connector: bobs, random: () => 0.1 } });
+      await alice.client.createGroup("team");
+      if (who !== "") {
+        asked = 1;
+        await alice.client.invite("team", "bob");
+        await (await bob.event("invitation")).accept();
+        await bob.client.leaveGroup("team");
+        await settledMembers("team", [alice]);
+        asked = 0;
+      }
+      const before = new MemoryKv();
+      await before.write(new Map(kv.range("", "\u{ffff}")));
+      const joined = bob.client.joinGroup("team").then(
+        () => "joined",
+        ({ code }: SubrosaError) => code,
+      );
+      await (await alice.event("joinRequest")).approve();
+      // Bob knows that he was let in, and not yet by what.
+      await eventually(() => asked > 0);
+      isReachable = false;
+      await relay.restart({ storage: new EmbeddedStorage(before) });
+      await bob.until(() => bob.all("connect").length === 2);
+      await eventually(() => asked > 1);
+      await bob.client.blocked();
+      isReachable = true;
+      expect(await joined).toBe("joined");
+      await settledMembers("team", [alice, bob]);
+      expect(bob.errors).toEqual(errors);
+    },
+  );
+
   it("of strangers are not kept by who may admit nobody, and of a member only the last", async () => {
     const relay = await startRelay();
     let acknowledged = 0;

@@ -11,6 +11,7 @@ import type { Change } from "../../../stores/store.js";
 import { decodeJoinRequest, type EntryContent, type Pointer } from "../../../wire/entries.js";
 import { decodeName, encodeName, isName } from "../../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH } from "../../../wire/protocol.js";
+import type { ResultOf } from "../../../wire/requests.js";
 import type { Context } from "../../context.js";
 import { fingerprintOf } from "../../identity/safety-number.js";
 import { layout } from "../../layout.js";
@@ -89,13 +90,8 @@ export async function joinByPointer(
     if (isOver && !isLogInDoubt(record)) return { type: "dropped" };
     if (isLive(record)) return { type: "held" };
   }
-  const { content, welcome, at } = await context.relay.request("fetchBundle", {
-    groupId: pointer.groupId,
-    seq: pointer.at.seq,
-  });
-  if (at.seq !== pointer.at.seq || !equalBytes(at.digest, pointer.at.digest)) {
-    throw new SubrosaError("protocol-error", "the relay answered with another commit");
-  }
+  const { content, welcome } = await fetchBundle(context, pointer);
+  const { at } = pointer;
   const conversation = registry.get(pointer.groupId);
   const done = [{ delete: layout.pointer(pointer.groupId) }];
   if (conversation !== undefined && (await conversation.resume(content, at, done))) {
@@ -155,6 +151,19 @@ export async function joinByPointer(
   return policy.kind === "direct"
     ? joinDirect(context, registry, pointer, group, bundle, policy)
     : joinNamed(context, registry, { pointer, group, bundle, content, asked, signer, isWanted }, policy);
+}
+
+/** The commit that a pointer names. Throws `data-lost` if the relay has it no more: whoever made it will put it back. */
+async function fetchBundle({ relay }: Context, { groupId, at }: Pointer): Promise<ResultOf<"fetchBundle">> {
+  const found = await relay.request("fetchBundle", { groupId, seq: at.seq }).catch((error: unknown) => {
+    if (!SubrosaError.is(error) || error.code !== "unknown-entry") throw error;
+    return undefined;
+  });
+  if (found !== undefined && found.at.seq !== at.seq)
+    throw new SubrosaError("protocol-error", "the relay answered with another commit");
+  if (found === undefined || !equalBytes(found.at.digest, at.digest))
+    throw new SubrosaError("data-lost", "the relay has another log than when it let this device in");
+  return found;
 }
 
 /** Where this user is the only admin, any member lets another device of it in: one that knows nobody there is invited. */

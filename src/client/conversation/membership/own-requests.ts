@@ -234,6 +234,8 @@ export class OwnRequests {
   }
 
   failed(groupId: Uint8Array, error: SubrosaError): void {
+    // What the relay has lost is put back, or granted anew: the request stands.
+    if (error.code === "data-lost" || error.code === "not-a-member") return;
     this.#settle(toHex(groupId), error);
     const conversation = this.#registry.get(groupId);
     // It was admitted, to a group whose name is another's by now: nothing more will come of the request.
