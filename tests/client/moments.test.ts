@@ -128,3 +128,36 @@ describe("a message that waits for a conversation with its user", () => {
     expect(bob.texts).toEqual(["hello"]);
   });
 });
+
+it("a second request to join, made while the first comes about, stands no more either", async () => {
+  const relay = await startRelay();
+  const store = new HeldStore();
+  let asked = 0;
+  const connector = new TamperedConnector({
+    fromClient(frame) {
+      const isAppend = frame.type === "request" && frame.name === "append";
+      if (isAppend && frame.body.log.kind === LogKind.requestBox) asked++;
+      return undefined;
+    },
+  });
+  const seams = { connector, random: () => 0.1 };
+  const alice = await connected(relay, "alice");
+  const bob = await connected(relay, "bob", { store, seams });
+  await alice.client.createGroup("team");
+  const first = bob.client.joinGroup("team");
+  store.hold((changes) =>
+    changes.some((change) => "put" in change && change.put.startsWith("conversation/")),
+  );
+  await (await alice.event("joinRequest")).approve();
+  await eventually(() => store.held > 0, "bob is about to be in");
+  const second = bob.client.joinGroup("team");
+  await eventually(() => store.held > 1, "bob asks again");
+  store.release();
+  await Promise.all([first, second]);
+  await bob.client.close();
+  asked = 0;
+  const again = await connected(relay, "bob", { store, seams });
+  await alice.client.sendGroupMessage("team", "hello");
+  await again.message("hello");
+  expect(asked).toBe(0);
+});

@@ -183,6 +183,12 @@ export class OwnRequests {
   }
 
   async #send(key: string, request: OwnRequest): Promise<void> {
+    const known = this.#registry.get(fromHex(key));
+    // Another that was granted while this one was written.
+    if (known !== undefined && isMoot(known, request)) {
+      await this.#context.write([{ delete: layout.join(known.state.record.groupId) }]);
+      return this.joined(known);
+    }
     const entry = {
       kind: EntryKind.joinRequest,
       entryId: asBytes(request.requestId),
@@ -283,4 +289,12 @@ export class OwnRequests {
     if (error === undefined) waiting?.resolve();
     else waiting?.reject(error);
   }
+}
+
+/** Whether a request to come in is of one that is in. */
+function isMoot({ state: { record } }: Conversation, { payload }: OwnRequest): boolean {
+  const isIn = record.status === "active" || record.status === "invited";
+  return (
+    isIn && record.restoration === undefined && decode(decodeJoinRequest, payload).replaces === undefined
+  );
 }
