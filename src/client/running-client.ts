@@ -6,7 +6,7 @@ import { pruneSpools } from "./attachments/transfers.js";
 import type { Context } from "./context.js";
 import type { Conversation } from "./conversation/conversation.js";
 import { pruneEquivocations } from "./conversation/gossip/equivocations.js";
-import { acquaint } from "./conversation/membership/acquaintance.js";
+import { acquaint, acquaintSenders } from "./conversation/membership/acquaintance.js";
 import type { Invitations } from "./conversation/membership/invitations.js";
 import type { OwnRequests } from "./conversation/membership/own-requests.js";
 import type { Starter } from "./conversation/membership/start.js";
@@ -141,6 +141,7 @@ export class RunningClient {
     for (const { state } of this.registry.all()) {
       if (state.group !== undefined) context.background(acquaint(context, state.group));
     }
+    context.background(acquaintSenders(context));
     // With no key package left, members may have tried to add this device in vain, or with the last resort.
     if (!this.#reconciled || ready.keyPackages === 0) {
       await reconcile(context, this.registry, this.#inbox).then(() => {

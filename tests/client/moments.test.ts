@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { type Change, memoryStore, type Store } from "../../src/index.js";
 import { LogKind } from "../../src/wire/protocol.js";
-import { connected, eventually, startRelay } from "./harness.js";
+import { connectAll, connected, eventually, makeGroup, settledMembers, startRelay } from "./harness.js";
 import { TamperedConnector } from "./tamper.js";
 
 /** A store whose writes, from the first that fits on, wait until they are let through. */
@@ -160,4 +160,29 @@ it("a second request to join, made while the first comes about, stands no more e
   await alice.client.sendGroupMessage("team", "hello");
   await again.message("hello");
   expect(asked).toBe(0);
+});
+
+it("what somebody wrote who has left before anybody could ask who that is comes with the next session", async () => {
+  const relay = await startRelay();
+  let isSilent = true;
+  const connector = new TamperedConnector({
+    fromClient(frame) {
+      const isAsked =
+        frame.type === "request" && frame.name === "fetchAccount" && frame.body.userId === "carol";
+      return isAsked && isSilent ? [] : undefined;
+    },
+  });
+  const [alice, carol] = await connectAll(relay, ["alice", "carol"]);
+  const bob = await connected(relay, "bob", { seams: { connector, random: () => 0.1 } });
+  await makeGroup("team", [alice, bob]);
+  await alice.client.invite("team", "carol");
+  await (await carol.event("invitation")).accept();
+  await carol.client.sendGroupMessage("team", "hello and goodbye");
+  await alice.message("hello and goodbye");
+  await carol.client.leaveGroup("team");
+  await settledMembers("team", [alice, bob]);
+  expect(bob.texts).toEqual([]);
+  isSilent = false;
+  connector.inject(new Uint8Array(0));
+  await bob.message("hello and goodbye");
 });

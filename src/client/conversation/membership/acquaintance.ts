@@ -30,6 +30,24 @@ export async function acquaint(context: Context, group: GroupState): Promise<Rea
   return strangers;
 }
 
+/** Learns who wrote what waits for its sender to be known, who may be in no group of this user's any more. */
+export async function acquaintSenders(context: Context): Promise<void> {
+  const { contacts, relay, delivery } = context;
+  const keys = new Map(delivery.waiting().map(({ from, unknownKey }) => [from, unknownKey]));
+  await Promise.all(
+    [...keys].map(async ([userId, accountKey]) => {
+      if (accountKey === undefined || contacts.get(userId) !== undefined) return;
+      try {
+        await contacts.checkAccount(await relay.request("fetchAccount", { userId }), userId);
+        await contacts.check(userId, accountKey);
+      } catch (error) {
+        if (!SubrosaError.is(error) || isOwnTrouble(error)) throw error;
+      }
+    }),
+  );
+  delivery.recheck();
+}
+
 /** Asks the directory for somebody new, or with a device that is. Throws what keeps this user from knowing a newcomer. */
 async function meet(context: Context, userId: string, leaves: readonly Leaf[]): Promise<void> {
   const { contacts, relay } = context;
