@@ -16,6 +16,7 @@ import {
   settledMembers,
   startRelay,
 } from "../client/harness.js";
+import { numbered } from "../client/relay-backup.js";
 import { TamperedConnector } from "../client/tamper.js";
 
 const DAY = 86_400_000;
@@ -141,9 +142,17 @@ describe("C8 an orphan welcome", () => {
       if (key.startsWith(layout.keyPackages)) await bobs.damage(key, "delete", key);
     }
     const bob = makeActor(relay, "bob", { store: bobs.store });
+    await Promise.all(
+      numbered("lost", 3).map(async (text) =>
+        alice.receipts([await alice.client.sendGroupMessage("team", text)], "sent"),
+      ),
+    );
     await bob.client.connect();
     // Bob has not asked to be in the group: that is for bob to say.
-    await (await bob.event("invitation")).accept();
+    const invitation = await bob.event("invitation");
+    expect(bob.all("undecryptable")).toEqual([]);
+    await invitation.accept();
+    expect(await bob.event("undecryptable")).toEqual({ group: "team", reason: "no-key-package", missed: 3 });
     await goesOn(alice, bob);
     await settledMembers("team", [alice, bob]);
     expect(bob.errors).toEqual([]);
@@ -160,9 +169,12 @@ describe("C8 an orphan welcome", () => {
       if (key.startsWith(layout.keyPackages)) await bobs.damage(key, "delete", key);
     }
     const bob = makeActor(relay, "bob", { store: bobs.store });
+    const id = await alice.client.sendGroupMessage("team", "lost");
+    await alice.receipts([id], "sent");
     const joined = bob.client.joinGroup("team");
     await bob.client.connect();
     await joined;
+    expect(await bob.event("undecryptable")).toEqual({ group: "team", reason: "no-key-package", missed: 1 });
     await goesOn(alice, bob);
     expect(bob.errors).toEqual([]);
   });

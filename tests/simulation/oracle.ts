@@ -237,7 +237,10 @@ function groupProblems(world: World, history: History, gone: Gone): string[] {
         if (one.user !== device.user || device.setBack || !isShown(world, log, one)) continue;
         const cameBack = all.some(({ user, from }) => user === one.user && from >= one.until);
         const lossy = isLossy(world);
-        const found = receptionProblems(device, log, one, accepted, order, textOf, lossy, cameBack, gone);
+        // Who has left gets nothing more, also where the relay has lost that.
+        const hasLeft = lossy && wasLeaving(world, log, one);
+        const gaps = hasLeft || one.end === "left" || (cameBack && one.end === "removed");
+        const found = receptionProblems(device, log, one, accepted, order, textOf, lossy, gaps, gone);
         problems.push(...found);
       }
     }
@@ -261,6 +264,13 @@ function isShown({ truth }: World, log: LogTruth, { user, from, until }: Members
   );
 }
 
+/** Whether this member had left, as far as its device knew. */
+function wasLeaving({ truth }: World, { groupId }: LogTruth, { user }: Membership): boolean {
+  return truth.taken.some(
+    (one) => one.user === user && one.groupId === groupId && one.statuses.includes("leaving"),
+  );
+}
+
 /** How many messages at most a device's app was told that it misses. */
 function missedBy({ events }: Device): number {
   return events.reduce((sum, { name, event }) => {
@@ -278,7 +288,7 @@ function receptionProblems(
   order: ReadonlyMap<string, number>,
   textOf: ReadonlyMap<string, string>,
   lossy: boolean,
-  cameBack: boolean,
+  tolerant: boolean,
   gone: Gone,
 ): string[] {
   const problems: string[] = [];
@@ -298,7 +308,6 @@ function receptionProblems(
     // Who leaves hides the group at once: what its app had not taken by then it does not get. Who was removed and
     // added again meanwhile may read from there on only (PROTOCOL.md, Subscribe and ack), and was told so.
     const firstLost = places.indexOf(undefined);
-    const tolerant = one.end === "left" || (cameBack && one.end === "removed");
     const excused = tolerant && places.slice(firstLost).every((place) => place === undefined);
     const told = lossy ? missedBy(device) : 0;
     if (lost.length > told && !excused) {

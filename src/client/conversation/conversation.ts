@@ -15,7 +15,7 @@ import { oweReceipts } from "./receipts.js";
 import { Following, headFrom } from "./receiving/following.js";
 import { receiveEntries } from "./receiving/receive-log.js";
 import { isLive, type Place } from "./record.js";
-import { beginAnew, bringBack, goOn, loseKeys } from "./repair/repair.js";
+import { beginAnew, bringBack, goOn, loseKeys, mayComeBack } from "./repair/repair.js";
 import { Restorer } from "./repair/restorer.js";
 import { UnreadableRun } from "./repair/unreadable-run.js";
 import type { Action, Intent } from "./sending/intent.js";
@@ -111,7 +111,7 @@ export class Conversation {
       if (status === "ended" && this.#state.record.status !== "ended") {
         this.#endIntents(step);
         await sendAgain(this.#context, step, this.#state.group);
-        await this.#restorer.ended(step);
+        await this.#restorer.lost.ended(step);
       }
       this.#state = await step.commit();
       step.runEffects();
@@ -204,6 +204,7 @@ export class Conversation {
   }
 
   async #refused(code: ErrorCode): Promise<void> {
+    if (await mayComeBack(this.#context, this.#state.record, code)) return this.#following.refused();
     await this.step((step) => loseKeys(this.#context, step, code, { refused: true }));
     if (this.#state.record.repair?.refused) this.#following.refused();
   }
@@ -310,7 +311,7 @@ export class Conversation {
     await this.#queue.idle();
     this.#following.end();
     // What the log itself said has been processed: an end that it does not explain is the relay's doing.
-    const { status, groupId } = this.#state.record;
+    const { status, groupId, restoration } = this.#state.record;
     if (status === "ended") return;
     if (status === "repairing" && reason === EndReason.closed) {
       return this.#context.closedWhileRepairing(groupId);
@@ -320,6 +321,8 @@ export class Conversation {
       this.#endDoubted = true;
       return this.subscribe();
     }
+    // In a log that is being put back what ended it may not be to be read here any more.
+    if (restoration !== undefined) return this.lose();
     this.#context.report(
       new SubrosaError(
         "protocol-error",

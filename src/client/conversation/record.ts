@@ -43,6 +43,8 @@ export interface Restoration {
   readonly until: number;
   /** The last of the kept handshake entries that the log has shown again (see `Journal`), by its order. */
   readonly matched: number;
+  /** Messages that were sent meanwhile in an epoch which is over here. */
+  readonly missed: number;
 }
 
 /** What is known of a conversation beside its keys; written when it changes. */
@@ -54,6 +56,8 @@ export interface ConversationRecord {
     | { readonly kind: "group"; readonly name: string };
   /** Who invited this user, while `invited`. */
   readonly inviter?: string | undefined;
+  /** How many messages at most had gone by when this device got in, of which the user is told once it accepts. */
+  readonly missed?: number;
   /** The last epoch of a conversation that has ended: no welcome leads back before it. */
   readonly lastEpoch?: bigint;
   /** This device created the group, and can do so again if the relay has lost it. */
@@ -102,12 +106,17 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
       .u8(repair.readded ? 1 : 0)
       .u8(repair.refused ? 1 : 0),
   );
-  writer.optional(record.restoration, (w, { until, matched }) => w.uint53(until).uint53(matched));
+  writer.optional(record.restoration, (w, { until, matched, missed }) =>
+    w.uint53(until).uint53(matched).uint53(missed),
+  );
   writer.vector([...(record.since ?? [])], (w, [userId, epoch]) => {
     encodeName(w, userId);
     w.u64(epoch);
   });
-  writer.uint53(record.disappearAfter ?? 0).uint53(record.kept ?? 0);
+  writer
+    .uint53(record.disappearAfter ?? 0)
+    .uint53(record.kept ?? 0)
+    .uint53(record.missed ?? 0);
 }
 
 export function decodeConversationRecord(reader: Reader): ConversationRecord {
@@ -135,10 +144,11 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
   const restoration = reader.optional((r) => ({
     until: r.uint53(),
     matched: r.uint53(),
+    missed: r.uint53(),
   }));
   const since = new Map(reader.vector((r): [string, bigint] => [decodeName(r), r.u64()]));
   const disappearAfter = decodeTime(reader);
-  const kept = reader.uint53();
+  const [kept, missed] = [reader.uint53(), reader.uint53()];
   return {
     groupId,
     status,
@@ -157,6 +167,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     ...(since.size > 0 && { since }),
     ...(disappearAfter > 0 && { disappearAfter }),
     ...(kept > 0 && { kept }),
+    ...(missed > 0 && { missed }),
   };
 }
 

@@ -1,6 +1,6 @@
 import type { Bytes } from "../../base/bytes.js";
 import { toHex } from "../../base/encoding.js";
-import type { SubrosaError } from "../../base/errors.js";
+import type { ErrorCode, SubrosaError } from "../../base/errors.js";
 import type { GroupState } from "../../mls/group/index.js";
 import type { RatchetChange } from "../../mls/schedule/secret-tree.js";
 import type { Cursor } from "../../wire/identifiers.js";
@@ -156,7 +156,9 @@ export class Step {
   end(error?: SubrosaError): void {
     this.endedBy = error;
     this.#noteTime();
-    this.#tellMissed();
+    // Nobody has added this device anew: what went by meanwhile it never gets.
+    const { repair, restoration } = this.#record;
+    this.tellMissed(repair?.reason ?? "data-lost", (repair?.missed ?? 0) + (restoration?.missed ?? 0));
     const lastEpoch = this.#group?.groupContext.epoch;
     this.setRecord({
       status: "ended",
@@ -168,11 +170,11 @@ export class Step {
     this.#ratchets.clear();
   }
 
-  /** Nobody has added this device anew: what went by meanwhile it never gets. */
-  #tellMissed(): void {
-    const { repair, subject } = this.#record;
-    if (repair === undefined || repair.missed === 0 || subject.kind === "direct") return;
-    const { changes, tell } = this.#context.failures.missed(repair.reason, repair.missed, subject.name);
+  /** Tells how many messages of a group, at most, this device never gets. */
+  tellMissed(reason: ErrorCode, missed: number): void {
+    const { subject } = this.#record;
+    if (missed === 0 || subject.kind === "direct") return;
+    const { changes, tell } = this.#context.failures.missed(reason, missed, subject.name);
     this.change(...changes);
     this.after(tell);
   }
@@ -180,11 +182,12 @@ export class Step {
   /** This device's keys are of no use any more; until it is added anew, what is written waits. */
   startRepair(repair: Omit<Repair, "missed">): void {
     const lastEpoch = this.#group?.groupContext.epoch;
+    const { restoration } = this.#record;
     this.setRecord({
       status: "repairing",
-      repair: { ...repair, missed: 0 },
+      repair: { ...repair, missed: repair.refused ? 0 : (restoration?.missed ?? 0) },
       // The log is put back further if the relay takes its answer back.
-      restoration: repair.refused ? this.#record.restoration : undefined,
+      restoration: repair.refused ? restoration : undefined,
       ...(lastEpoch !== undefined && { lastEpoch }),
     });
   }

@@ -71,9 +71,10 @@ export class Invitations {
       throw new SubrosaError("identity-mismatch", "the inviter has not the expected fingerprint");
     }
     const accepted = await conversation.step((step) => {
-      const { subject, status } = step.record;
+      const { subject, status, missed = 0 } = step.record;
       if (status !== "invited" || step.group === undefined) return false;
-      step.setRecord({ status: "active", inviter: undefined });
+      step.setRecord({ status: "active", inviter: undefined, missed: 0 });
+      step.tellMissed("no-key-package", missed);
       const members = usersOf(step.group);
       if (subject.kind === "group") {
         step.after(() => this.#context.emit("groupJoin", { group: subject.name, members }));

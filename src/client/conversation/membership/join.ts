@@ -7,12 +7,11 @@ import { sha256 } from "../../../crypto/hash.js";
 import { type GroupState, joinGroup, type KeyPackageBundle } from "../../../mls/group/index.js";
 import type { LeafIndex } from "../../../mls/structs/indices.js";
 import { decodeMlsMessage } from "../../../mls/structs/message.js";
-import type { Change } from "../../../stores/store.js";
 import { decodeJoinRequest, type EntryContent, type Pointer } from "../../../wire/entries.js";
 import { decodeName, encodeName, isName } from "../../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH } from "../../../wire/protocol.js";
 import type { ResultOf } from "../../../wire/requests.js";
-import type { Context } from "../../context.js";
+import type { Context, Effect } from "../../context.js";
 import { fingerprintOf } from "../../identity/safety-number.js";
 import { layout } from "../../layout.js";
 import type { Conversation } from "../conversation.js";
@@ -46,24 +45,29 @@ export interface OwnRequest {
   readonly payload: Uint8Array;
   /** The fingerprint that the member who admits must have. */
   readonly expected?: string;
+  /** The number of the commit whose welcome could not be opened: what follows it is lost until the request is granted. */
+  readonly since?: number;
 }
 
 export function encodeOwnRequest(writer: Writer, request: OwnRequest): void {
-  writer.u8(1).optional(request.name, encodeName);
+  writer.u8(2).optional(request.name, encodeName);
   writer.fixed(request.requestId).opaque(request.payload).optional(request.expected, encodeName);
+  writer.optional(request.since, (w, since) => w.uint53(since));
 }
 
 export function decodeOwnRequest(reader: Reader): OwnRequest {
-  if (reader.u8() !== 1) reader.fail("unknown version of request");
+  if (reader.u8() !== 2) reader.fail("unknown version of request");
   const name = reader.optional(decodeName);
   const requestId = reader.fixed(ENTRY_ID_LENGTH);
   const payload = reader.opaque();
   const expected = reader.optional(decodeName);
+  const since = reader.optional((r) => r.uint53());
   return {
     requestId,
     payload,
     ...(name !== undefined && { name }),
     ...(expected !== undefined && { expected }),
+    ...(since !== undefined && { since }),
   };
 }
 
@@ -102,8 +106,8 @@ export async function joinByPointer(
   if (!equalBytes(content.bundle?.welcomeHash ?? new Uint8Array(0), await sha256(welcome))) {
     throw new SubrosaError("protocol-error", "the welcome is not that of the commit");
   }
-  const bundle = findBundle(context, welcome);
-  if (bundle === undefined) {
+  const keyPackage = findBundle(context, welcome);
+  if (keyPackage === undefined) {
     context.keyPackages.onMissing();
     return {
       type: "dropped",
@@ -111,7 +115,7 @@ export async function joinByPointer(
     };
   }
   const inviter: { leaf?: LeafIndex } = {};
-  const group = await joinGroup(welcome, bundle, {
+  const group = await joinGroup(welcome, keyPackage, {
     signer: context.identity.device,
     authenticate,
     onSigner: (leafIndex) => {
@@ -123,7 +127,7 @@ export async function joinByPointer(
   }
   const asked = await ownRequest(context, pointer.groupId);
   // A package that was made for this request can be in no welcome of before.
-  const isFresh = asked !== undefined && equalBytes(keyPackageIn(asked), bundle.bytes);
+  const isFresh = asked !== undefined && equalBytes(keyPackageIn(asked), keyPackage.bytes);
   if (!isFresh && group.groupContext.epoch <= (known?.record.lastEpoch ?? -1n)) {
     throw new SubrosaError("protocol-error", "the welcome is to an epoch that has passed");
   }
@@ -149,8 +153,13 @@ export async function joinByPointer(
     };
   }
   return policy.kind === "direct"
-    ? joinDirect(context, registry, pointer, group, bundle, policy)
-    : joinNamed(context, registry, { pointer, group, bundle, content, asked, signer, isWanted }, policy);
+    ? joinDirect(context, registry, pointer, group, keyPackage, policy)
+    : joinNamed(
+        context,
+        registry,
+        { pointer, group, bundle: keyPackage, content, asked, signer, isWanted },
+        policy,
+      );
 }
 
 /** The commit that a pointer names. Throws `data-lost` if the relay has it no more: whoever made it will put it back. */
@@ -199,7 +208,7 @@ interface Joining {
   readonly content?: EntryContent;
 }
 
-type NewRecord = Pick<ConversationRecord, "status" | "subject" | "inviter">;
+type NewRecord = Pick<ConversationRecord, "status" | "subject" | "inviter" | "missed">;
 
 /** Our key package among those that the welcome has secrets for. */
 function findBundle(context: Context, welcome: Uint8Array): KeyPackageBundle | undefined {
@@ -282,14 +291,17 @@ async function joinNamed(
   const isRenamed = listed !== undefined && listed !== policy.name;
   const keepsName = isRenamed && registry.isBound(policy.name, pointer.groupId);
   const name = keepsName ? listed : policy.name;
+  const missed = asked?.since === undefined ? 0 : Math.max(0, pointer.at.seq - 1 - asked.since);
   const record: NewRecord = {
     status: isWanted ? "active" : "invited",
     subject: { kind: "group", name },
-    ...(!isWanted && { inviter: by }),
+    ...(!isWanted && { inviter: by, ...(missed > 0 && { missed }) }),
   };
-  const changes = [{ delete: layout.join(pointer.groupId) }];
+  const lost = isWanted && missed > 0 ? context.failures.missed("no-key-package", missed, name) : undefined;
+  const changes = [{ delete: layout.join(pointer.groupId) }, ...(lost?.changes ?? [])];
   const conversation = await adopt(context, registry, joining, record, changes);
   if (conversation === undefined) return { type: "held" };
+  lost?.tell();
   if (isBound && !isWanted) context.emit("groupLeave", { group: listed ?? policy.name, reason: "lost" });
   if (isWanted && isRenamed && !keepsName)
     context.emit("groupUpdated", { group: name, by, name: { before: listed, after: name } });
@@ -331,7 +343,7 @@ async function adopt(
   registry: Registry,
   { pointer, group, bundle, content }: Joining,
   record: NewRecord,
-  changes: readonly Change[],
+  changes: readonly Effect[],
 ): Promise<Conversation | undefined> {
   const known = registry.get(pointer.groupId);
   const ownLeaf = ownLeafOf(group);

@@ -113,9 +113,9 @@ export class OwnRequests {
 
   /**
    * Asks the members of a group, of which this device could not open the welcome, to add it anew. If it had not asked
-   * to be in the group, what comes of it is an invitation.
+   * to be in the group, what comes of it is an invitation. `since`: the number of the commit that the welcome was of.
    */
-  async askAgain(groupId: Bytes): Promise<void> {
+  async askAgain(groupId: Bytes, since: number): Promise<void> {
     const key = toHex(groupId);
     const standing = this.#requests.get(key);
     // The relay takes a request for answered once its device is in.
@@ -123,6 +123,7 @@ export class OwnRequests {
     const { name, expected } = standing ?? {};
     const { request, changes } = await this.#make(groupId, name, {
       replaces: UNKNOWN_LEAF,
+      since,
       ...(expected !== undefined && { expected }),
     });
     await this.#begin(key, request, () => this.#context.write(changes));
@@ -146,7 +147,7 @@ export class OwnRequests {
   async #make(
     groupId: Bytes,
     name: string | undefined,
-    { replaces, expected }: { readonly replaces?: Bytes; readonly expected?: string },
+    { replaces, ...more }: { readonly replaces?: Bytes } & Pick<OwnRequest, "expected" | "since">,
   ): Promise<{ request: OwnRequest; changes: Effect[] }> {
     const { identity, clock, keyPackages } = this.#context;
     const { bundle, change } = await keyPackages.make(clock.now());
@@ -165,7 +166,7 @@ export class OwnRequests {
       requestId,
       payload,
       ...(name !== undefined && { name }),
-      ...(expected !== undefined && { expected }),
+      ...more,
     };
     const stored = { put: layout.join(groupId), value: encode(encodeOwnRequest, request) };
     return { request, changes: [change, stored] };

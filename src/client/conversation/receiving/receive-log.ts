@@ -22,7 +22,7 @@ export interface Receiving {
   readonly log: () => LogId;
   /** Those of the conversation, as they stand when they are asked for. */
   readonly intents: () => readonly Intent[];
-  readonly restorer: () => Pick<Restorer, "receive" | "found">;
+  readonly restorer: () => Pick<Restorer, "receive" | "lost">;
 }
 
 /** Carries out entries of a group's log on a step, in order. Throws `protocol-error` where they are not what follows. */
@@ -70,7 +70,7 @@ async function receiveOne(
     return;
   }
   if (step.record.status === "repairing") {
-    await receiving.restorer().found(step, entry, at);
+    await receiving.restorer().lost.found(step, entry, at);
     return passBy(context, step, entry);
   }
   if (step.record.restoration !== undefined) {
@@ -133,12 +133,13 @@ async function keep(
     sealed,
   }: { readonly at: Cursor; readonly leaf?: LeafNode | undefined; readonly sealed?: Sealed },
 ): Promise<void> {
-  const { status, subject, groupId } = step.record;
+  const { status, subject, groupId, restoration } = step.record;
   if (status === "ended" || subject.kind === "direct") return;
   const welcome = sealed?.bundle?.welcome ?? EMPTY;
   const hash = leaf && { leafHash: await leafHash(leaf) };
   const order = (step.record.kept ?? 0) + 1;
-  step.setRecord({ kept: order });
+  // What the log shows behind what it is put back to is where it is to go on.
+  step.setRecord({ kept: order, ...(restoration && { restoration: { ...restoration, matched: order } }) });
   const own = sealed !== undefined;
   const kept = { order, cursor, content, welcome, time: context.clock.now(), own, ...hash };
   step.change(context.journal.keepHandshake(groupId, kept));

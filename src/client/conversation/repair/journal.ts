@@ -18,7 +18,7 @@ import { type Content, decodeContent, encodeContent } from "../content.js";
 import { Shelf } from "./shelf.js";
 
 /** How long handshake entries and sent messages are kept: as long as a relay keeps entries. */
-const KEPT_FOR = 30 * DAY;
+export const KEPT_FOR = 30 * DAY;
 /** How many messages, and how many bytes of each, unless the `limits` option says otherwise. */
 const DEFAULT_MAX_MESSAGES = 10_000;
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;

@@ -30,7 +30,8 @@ export async function askAgain(
   const listed = groups.find((group) => equalBytes(group.groupId, groupId));
   if (listed === undefined) return ownRequests.failed(groupId, error);
   if (listed.peer === undefined) {
-    if (known === undefined || known.status === "ended") await ownRequests.askAgain(groupId);
+    if (known === undefined || known.status === "ended")
+      await ownRequests.askAgain(groupId, listed.since.seq);
   } else if (known === undefined) {
     const earlier = registry.direct(listed.peer);
     const { binding } = await context.relay.request("resolveDirect", { userId: listed.peer });

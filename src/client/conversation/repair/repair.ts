@@ -8,9 +8,10 @@ import { MESSAGE_ID_LENGTH } from "../content.js";
 import type { Conversation } from "../conversation.js";
 import { announceEnd } from "../effects.js";
 import { nameHash } from "../membership/directory-names.js";
-import type { Repair } from "../record.js";
+import type { ConversationRecord, Repair } from "../record.js";
 import { type ConversationState, policyIn } from "../state.js";
 import type { Step } from "../step.js";
+import { KEPT_FOR } from "./journal.js";
 
 /**
  * This device cannot go on with its keys. In a group it waits to be added anew by another member; a direct conversation
@@ -57,6 +58,19 @@ export function goOn(context: Context, step: Step, conversation: Conversation): 
   // As long as the log is being put back, what others grant is wanted.
   if (restoration === undefined) step.change({ delete: layout.join(groupId) });
   step.after(() => context.repaired(conversation));
+}
+
+/**
+ * Whether a log that the relay refuses is waited for: that of a group which is nothing yet, or no more, that the app is in.
+ * Who let this device in puts back that it did, as long as that is kept, unless it is let in anew.
+ */
+export async function mayComeBack(
+  { clock, store }: Context,
+  { status, joinedAt, groupId }: ConversationRecord,
+  code: ErrorCode,
+): Promise<boolean> {
+  if ((status !== "invited" && status !== "leaving") || code === "gap") return false;
+  return clock.now() - joinedAt < KEPT_FOR && (await store.get(layout.pointer(groupId))) === undefined;
 }
 
 /** Has the relay know a group again that this device made. Throws `name-taken` where there is another of its name by now. */

@@ -1,6 +1,6 @@
 import { EMPTY, equalBytes } from "../../../base/bytes.js";
-import { toHex } from "../../../base/encoding.js";
 import { SubrosaError } from "../../../base/errors.js";
+import { dropProposals } from "../../../mls/group/index.js";
 import { type EntryContent, type LogEntry, labelOf } from "../../../wire/entries.js";
 import { type Cursor, isSameCursor, START } from "../../../wire/identifiers.js";
 import { EntryKind, isHandshake } from "../../../wire/protocol.js";
@@ -12,7 +12,8 @@ import { contentDigest } from "../receiving/log-digest.js";
 import type { Restoration } from "../record.js";
 import { failKept, reviveKept, unseal } from "../sending/own-entries.js";
 import type { Step } from "../step.js";
-import { type KeptHandshake, type KeptMessage, keptHandshakes, keptMessages } from "./journal.js";
+import { type KeptHandshake, keptHandshakes } from "./journal.js";
+import { LostMessages } from "./lost-messages.js";
 import { loseKeys } from "./repair.js";
 
 /** How long others may take to put back what this device cannot, before it asks to be added anew. */
@@ -29,6 +30,16 @@ const nextOf = (kept: readonly KeptHandshake[], matched: number) => kept.find(({
 /** Whether it is that another member leaves. */
 const isOfAnother = ({ content, own }: KeptHandshake) => content.kind === EntryKind.leave && !own;
 
+/** The entry with this content. */
+async function sameIn(kept: readonly KeptHandshake[], content: EntryContent) {
+  const digest = await contentDigest(content);
+  const digests = await Promise.all(kept.map((one) => contentDigest(one.content)));
+  return kept[digests.findIndex((one) => equalBytes(one, digest))];
+}
+
+/** Nothing that the relay says of a log. */
+const isPassing = ({ code }: SubrosaError) => code === "connection-failed" || code === "closed";
+
 /**
  * Puts a group's log back to what it was before the relay lost the end of it: handshake entries as they were, in order;
  * then the messages of this device that are missing, under their ids. Whoever got one before knows it by its id.
@@ -38,8 +49,7 @@ export class Restorer {
   readonly #conversation: Conversation;
   /** The handshake entries that this device has processed, while the log is being put back. */
   #kept: readonly KeptHandshake[] | undefined;
-  /** This device's messages that the log may have lost, by the ids of their entries. */
-  #missing: Map<string, KeptMessage> | undefined;
+  readonly lost: LostMessages;
   #cancelWait: (() => void) | undefined;
   #cancelPatience: (() => void) | undefined;
   #putting = false;
@@ -51,6 +61,7 @@ export class Restorer {
   constructor(context: Context, conversation: Conversation) {
     this.#context = context;
     this.#conversation = conversation;
+    this.lost = new LostMessages(context, () => conversation.state.record.groupId);
   }
 
   /**
@@ -75,18 +86,24 @@ export class Restorer {
         // What is named is known there or not; and this device goes back to it, never on over what it has not read.
         if (at !== undefined && !isSameCursor(from, at.cursor)) continue;
         if (from.seq > place.cursor.seq || head.seq < from.seq) continue;
+        const cameIn = at === undefined ? await this.#cameIn(kept, from) : undefined;
         // Where the log begins for who was in the group before, and came back, the place is none of this stay.
         const begins = record.creator ? 0 : (kept[0]?.cursor.seq ?? Number.POSITIVE_INFINITY);
-        if (from.seq < begins) continue;
-        this.#kept = kept;
-        await this.#doubt(step, from.seq);
+        if (cameIn === undefined && from.seq < begins) continue;
+        this.#kept = undefined;
+        await this.lost.doubt(step, cameIn ? 0 : from.seq);
         // What the relay has dropped from its beginning, this device has acknowledged, and so processed.
-        const matched = at ?? kept.filter((one) => one.cursor.seq <= from.seq).at(-1);
-        step.moveTo(from, matched?.cursor ?? START);
+        const matched = at ?? cameIn ?? kept.filter((one) => one.cursor.seq <= from.seq).at(-1);
+        step.moveTo(from, cameIn ? from : (matched?.cursor ?? START));
+        if (cameIn) step.change(this.#context.journal.keepHandshake(groupId, { ...cameIn, cursor: from }));
         step.setRecord({
           status: isFollowed ? status : "active",
           repair: undefined,
-          restoration: { until: head.seq, matched: matched?.order ?? 0 },
+          restoration: {
+            until: head.seq,
+            matched: matched?.order ?? 0,
+            missed: record.restoration?.missed ?? 0,
+          },
         });
         for (const intent of this.#conversation.intents()) {
           // A commit may be in the log: its keys are the only ones to enter the epoch that it leads to.
@@ -101,6 +118,19 @@ export class Restorer {
     });
   }
 
+  /** Of the entries that this device knows, the one at the place where the log begins for it, wherever it stood before. */
+  async #cameIn(kept: readonly KeptHandshake[], from: Cursor): Promise<KeptHandshake | undefined> {
+    if (from.seq === 0) return undefined;
+    const { groupId } = this.#conversation.state.record;
+    try {
+      const { content, at } = await this.#context.relay.request("fetchBundle", { groupId, seq: from.seq });
+      return isSameCursor(at, from) ? await sameIn(kept, content) : undefined;
+    } catch (error) {
+      if (!SubrosaError.is(error) || isPassing(error)) throw error;
+      return undefined;
+    }
+  }
+
   /**
    * The relay had forgotten that, or how, this device is in the group, and the commit that added it has been put back, at another
    * place: the keys are as good as they were. False if this is another commit.
@@ -110,19 +140,18 @@ export class Restorer {
       const { status, groupId } = step.record;
       if (status !== "repairing" || !isLogInDoubt(step.record) || step.group === undefined) return false;
       const kept = await keptHandshakes(this.#context.store, groupId);
-      const digest = await contentDigest(content);
-      const digests = await Promise.all(kept.map((one) => contentDigest(one.content)));
-      const same = kept[digests.findIndex((one) => equalBytes(one, digest))];
+      const same = await sameIn(kept, content);
       const found = same && (await this.#subscribe(at));
       if (same === undefined || found === undefined) return false;
       this.#kept = undefined;
       // Nothing of this device's stands before it.
-      await this.#doubt(step, 0);
+      await this.lost.doubt(step, 0);
       step.moveTo(at);
+      step.change(this.#context.journal.keepHandshake(groupId, { ...same, cursor: at }));
       step.setRecord({
         status: "active",
         repair: undefined,
-        restoration: { until: found.head.seq, matched: same.order },
+        restoration: { until: found.head.seq, matched: same.order, missed: step.record.repair?.missed ?? 0 },
       });
       step.change(...changes);
       return true;
@@ -150,9 +179,15 @@ export class Restorer {
     const kept = await this.#load();
     let next = nextOf(kept, matched);
     if (!isHandshake(kind)) {
-      await this.found(step, entry, at);
-      // A message from before the last commit that this device has seen: received then, or not to be read any more.
-      return next !== undefined || (at.seq <= until && entry.form === "short") ? "known" : "new";
+      await this.lost.found(step, entry, at);
+      const isAhead = kept.some((one) => one.order > matched && one.content.kind === EntryKind.commit);
+      if (!isAhead) return at.seq <= until && entry.form === "short" ? "known" : "new";
+      // Of before the last commit that this device has seen: received then, or not to be read any more. What stands where
+      // that commit stood, or behind, is new.
+      const isNew = at.seq > until || (next !== undefined && at.seq >= next.cursor.seq);
+      if (isNew && kind === EntryKind.application && entry.form === "full")
+        step.setRecord({ restoration: { ...restoration, missed: restoration.missed + 1 } });
+      return "known";
     }
     if (next === undefined) return "new";
     const missing = next;
@@ -161,6 +196,7 @@ export class Restorer {
       next = isOfAnother(next) ? nextOf(kept, next.order) : undefined;
     }
     if (next === undefined) {
+      if (this.#goOnWithoutLeaves(step, kept, kind)) return "new";
       this.#loseKeys(step, missing);
       return "known";
     }
@@ -172,6 +208,35 @@ export class Restorer {
       this.#stopWaiting();
     });
     return "known";
+  }
+
+  /**
+   * A proposal to leave makes no epoch: where others have gone on without it, and nothing was made of it yet, the keys are
+   * as good as they were. Who was leaving proposes it again.
+   */
+  #goOnWithoutLeaves(step: Step, kept: readonly KeptHandshake[], kind: EntryKind): boolean {
+    const { group, record } = step;
+    const { restoration, groupId, status } = record;
+    const isLeave = (one: KeptHandshake | undefined) => one?.content.kind === EntryKind.leave;
+    if (restoration === undefined || group === undefined) return false;
+    const lost = kept.filter(({ order }) => order > restoration.matched);
+    const isMixed = isLeave(kept.find(({ order }) => order === restoration.matched));
+    if (isMixed || !lost.every(isLeave) || kind === EntryKind.leave) return false;
+    step.propose(
+      dropProposals(
+        group,
+        group.pendingProposals.map(({ ref }) => ref),
+      ),
+      [],
+    );
+    step.change(...lost.map(({ order }) => ({ delete: layout.handshake(groupId, order) })));
+    step.after(() => {
+      this.#kept = undefined;
+      this.#stopWaiting();
+    });
+    if (status === "leaving" && !this.#conversation.intents().some(({ action }) => action.type === "leave"))
+      step.change(this.#context.outbox.add({ groupId }, { type: "leave" }).change);
+    return true;
   }
 
   /** The others go on without what this device knows, from where the entry stood: so they know its leaf of before. */
@@ -246,7 +311,7 @@ export class Restorer {
       await this.#context.relay.request("append", { log, after: state.place.handshake, entry });
     } catch (error) {
       if (!SubrosaError.is(error)) throw error;
-      if (error.code === "connection-failed" || error.code === "closed" || error.code === "stale") return;
+      if (isPassing(error) || error.code === "stale") return;
       // Others may have the right to it, or who is added by it may still have to register again.
       this.#proceedLater();
     } finally {
@@ -262,58 +327,23 @@ export class Restorer {
     await this.#conversation.step(async (step) => {
       const { restoration, groupId, status } = step.record;
       if (restoration === undefined) return;
-      for (const message of await this.#lost()) {
+      for (const message of await this.lost.all()) {
         // Who is leaving says nothing any more.
         (status === "leaving" ? failKept : reviveKept)(this.#context, step, message);
       }
       for (const intent of this.#conversation.intents()) {
         if (intent.sealed !== undefined) unseal(this.#context, step, intent);
       }
+      step.tellMissed("data-lost", restoration.missed);
       step.setRecord({ restoration: undefined });
       // What was asked of the others meanwhile is not wanted any more. If it is granted, the log shows that.
       step.change({ delete: layout.join(groupId) });
       step.after(() => this.#context.repaired(this.#conversation));
     });
     this.#kept = undefined;
-    this.#missing = undefined;
+    this.lost.settled();
     this.#stopWaiting();
     this.#conversation.flush();
-  }
-
-  /** The group is over before its log was what it had been: what that had lost of this device's messages stays lost. */
-  async ended(step: Step): Promise<void> {
-    for (const message of await this.#lost()) {
-      if (!step.found.has(toHex(message.content.id))) failKept(this.#context, step, message);
-    }
-  }
-
-  /** Of this device's messages behind a place nobody knows any more whether the log has them, until it shows them. */
-  async #doubt(step: Step, from: number): Promise<void> {
-    const { groupId } = step.record;
-    this.#missing = undefined;
-    for (const message of await keptMessages(this.#context.store, groupId)) {
-      const { seq, ...rest } = message;
-      if (seq !== undefined && seq > from) step.change(this.#context.journal.keepMessage(groupId, rest));
-    }
-  }
-
-  /** The log shows an entry: if it is a message of this device, it has it still. */
-  async found(step: Step, entry: LogEntry, { seq }: Cursor): Promise<void> {
-    this.#missing ??= new Map((await this.#lost()).map((one) => [toHex(one.entryId), one]));
-    const message = this.#missing.get(toHex(labelOf(entry).entryId));
-    if (message === undefined) return;
-    const { groupId } = step.record;
-    const id = toHex(message.content.id);
-    step.found.add(id);
-    // By the receipts that have come it may be forgotten.
-    if ((await this.#context.store.get(layout.keptMessage(groupId, id))) === undefined) return;
-    step.change(this.#context.journal.keepMessage(groupId, { ...message, seq }));
-  }
-
-  /** This device's messages that the log had, and has not as far as it was read. */
-  async #lost(): Promise<KeptMessage[]> {
-    const kept = await keptMessages(this.#context.store, this.#conversation.state.record.groupId);
-    return kept.filter(({ seq }) => seq === undefined);
   }
 
   #stopWaiting(): void {

@@ -112,9 +112,11 @@ export function unseal(context: Context, step: Step, intent: Intent): void {
 }
 
 /** A proposal to leave that the log has not shown binds nobody, this member least of all. */
-function dropOwnLeave(step: Step, { action }: Intent): void {
+function dropOwnLeave(step: Step, { action, sealed }: Intent): void {
   const { group, record } = step;
-  if (action.type !== "leave" || group === undefined || record.status === "leaving") return;
+  if (action.type !== "leave" || group === undefined) return;
+  // The log has shown another.
+  if (record.status === "leaving" && sealed === undefined) return;
   step.propose(dropProposals(group, ownLeaves(group)), []);
 }
 

@@ -5,6 +5,7 @@ import type { Context } from "../../context.js";
 import { MESSAGE_ID_LENGTH } from "../content.js";
 import type { Conversation } from "../conversation.js";
 import { keyPackagesFor } from "../membership/additions.js";
+import { ownLeaves } from "../membership/commit-rules.js";
 import {
   type CommitDue,
   commitDue,
@@ -118,7 +119,9 @@ export class Sender {
     const { status } = state.record;
     if (status === "ended") return conversation.sweep();
     if (!this.#context.relay.isReady || !conversation.isCurrent || state.group === undefined) return;
-    if (status !== "active" && status !== "invited") return;
+    // Who is leaving proposes it again only where the others have gone on without.
+    const isFollowing = status === "invited" || (status === "leaving" && ownLeaves(state.group).length === 0);
+    if (status !== "active" && !isFollowing) return;
     if (this.isStale) return;
     this.#staleAfter = undefined;
 
@@ -134,7 +137,7 @@ export class Sender {
     const waiting = this.#gathering.ripe(intents, state.group);
     if (waiting.some(({ action }) => action.type === "refresh")) return this.#lostRefresh(waiting);
     // Before it is accepted, an invitation is only followed; to refuse it is to leave.
-    const first = status === "invited" ? waiting.find(({ action }) => action.type === "leave") : waiting[0];
+    const first = isFollowing ? waiting.find(({ action }) => action.type === "leave") : waiting[0];
     const due = this.#due(state);
     if (first === undefined) {
       if (this.#inFlight.size === 0) this.#skipRefresh = false;

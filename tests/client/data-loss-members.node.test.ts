@@ -1,0 +1,124 @@
+import { expect, it } from "vitest";
+import { memoryStore } from "../../src/index.js";
+import { connected, eventually, makeGroup, settledMembers } from "./harness.js";
+import { numbered, relayWithBackups, sent } from "./relay-backup.js";
+import { TamperedConnector } from "./tamper.js";
+
+/** A relay with backups, and actors that come and go with what they have stored. */
+async function world() {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const stores = new Map<string, ReturnType<typeof memoryStore>>();
+  const come = (userId: string) => {
+    const store = stores.get(userId) ?? memoryStore();
+    stores.set(userId, store);
+    return connected(relay, userId, { store });
+  };
+  return { relay, backUp, restore, come };
+}
+
+it("who has left, and finds that the others went on before the relay had it, leaves once more", async () => {
+  const { backUp, restore, come } = await world();
+  let [alice, bob] = [await come("alice"), await come("bob")];
+  await makeGroup("team", [alice, bob]);
+  await backUp();
+  await alice.client.close();
+  await bob.client.leaveGroup("team");
+  await bob.client.close();
+  await restore();
+  alice = await come("alice");
+  await alice.client.setJoinMode("team", "closed");
+  await alice.client.sendGroupMessage("team", "not for bob");
+  await sent(alice, 1);
+  bob = await come("bob");
+  await settledMembers("team", [alice]);
+  expect(bob.texts).toEqual([]);
+  expect(bob.all("groupLeave")).toEqual([]);
+  await alice.event("memberLeave", ({ by }) => by === "bob");
+});
+
+it("who was invited can still accept where the relay has lost that, and it was put back at another place", async () => {
+  const { backUp, restore, come } = await world();
+  let [alice, bob] = [await come("alice"), await come("bob")];
+  await alice.client.createGroup("team");
+  await alice.client.sendGroupMessage("team", "to oneself");
+  await sent(alice, 1);
+  await alice.client.setJoinMode("team", "closed");
+  await backUp();
+  await alice.client.sendGroupMessage("team", "lost");
+  await alice.client.invite("team", "bob");
+  await bob.event("invitation");
+  for (const { client } of [alice, bob]) await client.close();
+  await restore();
+  bob = await come("bob");
+  alice = await come("alice");
+  await alice.client.sendGroupMessage("team", "after");
+  await (await bob.event("invitation")).accept();
+  // It is asked for now and then, or with the next session.
+  await bob.client.close();
+  bob = await come("bob");
+  await bob.message("after");
+  await bob.client.sendGroupMessage("team", "here I am");
+  await alice.message("here I am");
+  expect(bob.all("groupLeave")).toEqual([]);
+  expect(bob.all("undecryptable")).toEqual([]);
+});
+
+it("a pointer to a commit that the relay has lost ends no request to join", async () => {
+  const { relay, backUp, restore, come } = await world();
+  let alice = await come("alice");
+  await alice.client.createGroup("team", { join: "open" });
+  let [followed, lost] = [0, false];
+  const connector = new TamperedConnector({
+    fromClient(frame) {
+      if (frame.type !== "request" || frame.name !== "fetchBundle") return undefined;
+      // The relay loses it before it has answered.
+      return ++followed === 1 ? [] : undefined;
+    },
+    fromRelay(frame) {
+      lost ||= frame.type === "refuse" && frame.code === "not-a-member";
+      return undefined;
+    },
+  });
+  const bob = await connected(relay, "bob", { seams: { connector, random: () => 0.1 } });
+  await backUp();
+  const joined = bob.client.joinGroup("team", { timeout: 60_000 });
+  await eventually(() => followed === 1);
+  await alice.client.close();
+  await restore();
+  await eventually(() => lost);
+  alice = await come("alice");
+  await joined;
+  await settledMembers("team", [alice, bob]);
+  expect(bob.errors.filter((code) => code !== "cursor-mismatch")).toEqual([]);
+});
+
+it("who knows commits that the relay has lost is told how much was sent meanwhile by who knows none of them", async () => {
+  const { backUp, restore, come } = await world();
+  let [alice, bob, carol] = [await come("alice"), await come("bob"), await come("carol")];
+  await makeGroup("team", [alice, bob, carol]);
+  await alice.client.promote("team", "bob");
+  await eventually(async () => (await bob.client.groups())[0]?.admin === true);
+  // With their first word members renew their keys.
+  for (const { client, userId } of [alice, bob, carol]) {
+    await client.sendGroupMessage("team", `by ${userId}`);
+    for (const one of [alice, bob, carol]) if (one.userId !== userId) await one.message(`by ${userId}`);
+  }
+  await backUp();
+  for (const { client } of [alice, carol]) await client.close();
+  await bob.client.setJoinMode("team", "closed");
+  await bob.client.close();
+  await restore();
+  carol = await come("carol");
+  for (const text of numbered("meanwhile", 3)) await carol.client.sendGroupMessage("team", text);
+  await sent(carol, 3);
+  await carol.client.close();
+  bob = await come("bob");
+  await bob.event("undecryptable");
+  alice = await come("alice");
+  carol = await come("carol");
+  await bob.client.sendGroupMessage("team", "once more, please");
+  await Promise.all([alice.message("once more, please"), carol.message("once more, please")]);
+  expect(bob.all("undecryptable")).toEqual([{ group: "team", reason: "data-lost", missed: 3 }]);
+  expect(alice.all("undecryptable").concat(carol.all("undecryptable"))).toEqual([]);
+  await alice.message("meanwhile 2");
+});
