@@ -26,8 +26,6 @@ import { Step } from "./step.js";
 
 /** How many entries one transaction takes in at most. */
 const BATCH = 32;
-/** How long acks are gathered, in milliseconds. */
-const ACK_DELAY = 50;
 /** How long a group that the relay does not know is waited for: its creator may bring it back. */
 const ABSENCE = 60_000;
 
@@ -44,7 +42,6 @@ export class Conversation {
   /** How often this device came into the conversation, counted in this process. */
   entered = 0;
   readonly #following: Following;
-  #cancelAck: (() => void) | undefined;
   /** The relay has ended the log once without its entries saying why. */
   #endDoubted = false;
   readonly #unreadable: UnreadableRun;
@@ -359,10 +356,7 @@ export class Conversation {
 
   #received(): void {
     this.#following.readOn();
-    this.#cancelAck ??= this.#context.clock.after(ACK_DELAY, () => {
-      this.#cancelAck = undefined;
-      this.#context.relay.ack(this.log, this.#state.place.cursor);
-    });
+    this.#following.ack(() => this.#state.place.cursor);
     this.#unreadable.check();
     this.#proceed();
   }
@@ -391,7 +385,6 @@ export class Conversation {
   }
 
   stop(): void {
-    this.#cancelAck?.();
     this.#following.stop();
     this.#unreadable.stop();
     this.#restorer.stop();

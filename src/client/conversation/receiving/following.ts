@@ -2,6 +2,8 @@ import { SubrosaError } from "../../../base/errors.js";
 import type { Cursor, LogId } from "../../../wire/identifiers.js";
 import type { Context } from "../../context.js";
 
+/** How long acks are gathered, in milliseconds. */
+const ACK_DELAY = 50;
 /** How long a log is left alone after the relay sent something senseless, in milliseconds. */
 const REREAD_DELAY = 1_000;
 const MAX_REREAD_DELAY = 10_000;
@@ -51,6 +53,7 @@ export class Following {
   #rereadDelay = REREAD_DELAY;
   #refusedDelay = REFUSED_DELAY;
   #cancelReread: (() => void) | undefined;
+  #cancelAck: (() => void) | undefined;
 
   constructor(context: Context, followed: Followed) {
     this.#context = context;
@@ -98,6 +101,15 @@ export class Following {
   /** The log makes sense as far as it has been read. */
   readOn(): void {
     this.#rereadDelay = REREAD_DELAY;
+  }
+
+  /** Tells the relay before long how far the log has been processed. */
+  ack(cursor: () => Cursor): void {
+    const { clock, relay } = this.#context;
+    this.#cancelAck ??= clock.after(ACK_DELAY, () => {
+      this.#cancelAck = undefined;
+      relay.ack(this.#followed.log, cursor());
+    });
   }
 
   /** What comes says nothing until the relay is asked again. */
@@ -195,6 +207,7 @@ export class Following {
   }
 
   stop(): void {
+    this.#cancelAck?.();
     this.#cancelOwed?.();
     this.#cancelReread?.();
   }
