@@ -36,6 +36,8 @@ export const RULES = [
   "RFC 9420 §7.5: path secret",
   "RFC 9420 §7.6: number of encrypted path secrets",
   "RFC 9420 §7.9.2: parent hash",
+  // secret tree
+  "RFC 9420 §9.2: key of a generation used",
   // key packages
   "RFC 9420 §10.1: version or cipher suite",
   "RFC 9420 §10.1: key package signature",

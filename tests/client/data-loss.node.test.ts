@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import type { Bytes } from "../../src/base/bytes.js";
-import { fromHex } from "../../src/base/encoding.js";
+import { fromHex, toHex } from "../../src/base/encoding.js";
+import { SubrosaError } from "../../src/base/errors.js";
 import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
 import { after, keys } from "../../src/relay/embedded/keys.js";
 import { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
@@ -410,4 +411,47 @@ it("who was invited before the relay lost what came after can still accept", asy
   await bob.message("after");
   once(bob, ["lost", "after"]);
   expect(bob.all("groupLeave")).toEqual([]);
+});
+
+it("what comes a second time, byte for byte, of who never heard that the relay had it alarms nobody who has read it", async () => {
+  const kv = new MemoryKv();
+  const relay = await startRelay({ storage: new EmbeddedStorage(kv) });
+  let isDeaf = false;
+  const appended: string[] = [];
+  const tampered = new TamperedConnector({
+    fromRelay: (frame) => (isDeaf && frame.type !== "pong" ? [] : undefined),
+    fromClient: (frame) => {
+      if (frame.type === "request" && frame.name === "append") appended.push(toHex(frame.body.entry.payload));
+      return undefined;
+    },
+  });
+  const connector: Connector = {
+    connect: async (...args) => {
+      if (isDeaf) throw new SubrosaError("connection-failed", "unplugged");
+      return tampered.connect(...args);
+    },
+  };
+  const bob = await connected(relay, "bob");
+  const alice = await connected(relay, "alice", { seams: { connector, random: () => 0.1 } });
+  await makeGroup("team", [bob, alice]);
+  await alice.receipts([await alice.client.sendGroupMessage("team", "one")], "sent");
+  await bob.message("one");
+  const before = new MemoryKv();
+  await before.write(new Map(kv.range("", "\u{ffff}")));
+  isDeaf = true;
+  appended.length = 0;
+  const two = await alice.client.sendGroupMessage("team", "two");
+  await bob.message("two");
+  await relay.restart({ storage: new EmbeddedStorage(before) });
+  // Bob is where the log is now before it comes.
+  await bob.event("error", ({ code }) => code === "data-lost");
+  await bob.receipts([await bob.client.sendGroupMessage("team", "from bob")], "sent");
+  isDeaf = false;
+  await alice.receipts([two], "sent");
+  expect(appended).toHaveLength(2);
+  expect(new Set(appended).size).toBe(1);
+  await alice.client.sendGroupMessage("team", "three");
+  await bob.message("three");
+  expect(bob.texts).toEqual(["one", "two", "three"]);
+  expect(bob.all("undecryptable")).toEqual([]);
 });

@@ -59,6 +59,12 @@ export const MESSAGES: Cases = {
       return () => a.process(message);
     },
   ],
+  "RFC 9420 §9.2: key of a generation used": async () => {
+    const { a, b } = await trio();
+    const messages = [await a.send("first"), await a.send("second")];
+    for (const message of messages) await b.process(message);
+    return () => b.process(messages[0] as mls.Bytes);
+  },
   "RFC 9420 §6: kind of message": [
     async () => {
       const { a, b, d } = await trio();

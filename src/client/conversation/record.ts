@@ -85,6 +85,8 @@ export interface ConversationRecord {
   readonly kept?: number;
   readonly repair?: Repair | undefined;
   readonly restoration?: Restoration | undefined;
+  /** The epoch in which the log was put back: who never heard that the relay had a message of it sends that again. */
+  readonly putBackIn?: bigint | undefined;
 }
 
 export function encodeConversationRecord(writer: Writer, record: ConversationRecord): void {
@@ -117,6 +119,7 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
     .uint53(record.disappearAfter ?? 0)
     .uint53(record.kept ?? 0)
     .uint53(record.missed ?? 0);
+  writer.optional(record.putBackIn, (w, epoch) => w.u64(epoch));
 }
 
 export function decodeConversationRecord(reader: Reader): ConversationRecord {
@@ -149,6 +152,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
   const since = new Map(reader.vector((r): [string, bigint] => [decodeName(r), r.u64()]));
   const disappearAfter = decodeTime(reader);
   const [kept, missed] = [reader.uint53(), reader.uint53()];
+  const putBackIn = reader.optional((r) => r.u64());
   return {
     groupId,
     status,
@@ -168,6 +172,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     ...(disappearAfter > 0 && { disappearAfter }),
     ...(kept > 0 && { kept }),
     ...(missed > 0 && { missed }),
+    ...(putBackIn !== undefined && { putBackIn }),
   };
 }
 

@@ -7,6 +7,9 @@ import { AEAD_KEY_LENGTH, AEAD_NONCE_LENGTH, importAeadKey } from "../../crypto/
 import { HASH_LENGTH } from "../../crypto/hash.js";
 import { importHmacKey } from "../../crypto/hmac.js";
 import { deriveTreeSecret } from "../labels.js";
+import type { Rule } from "../rules.js";
+
+const KEY_USED: Rule = "RFC 9420 §9.2: key of a generation used";
 
 /** How far receiving may run ahead, and how many keys of messages not seen yet it keeps, per ratchet. */
 export interface RatchetLimits {
@@ -95,14 +98,21 @@ export class HashRatchet {
     return { messageKey, ratchet: new HashRatchet(this.generation + 1, nextSecret, this.#skipped) };
   }
 
-  /** The key of a generation, for receiving. Throws `decryption-failed` when it was used or is too far ahead. */
+  /**
+   * The key of a generation, for receiving. Throws `decryption-failed` when it was used, with a rule where that is
+   * certain, or is too far ahead.
+   */
   async at(
     generation: number,
     limits: RatchetLimits,
   ): Promise<{ messageKey: MessageKey; ratchet: HashRatchet }> {
     if (generation < this.generation) {
       const messageKey = this.#skipped.get(generation);
-      if (messageKey === undefined) throw new SubrosaError("decryption-failed", "cannot decrypt");
+      if (messageKey === undefined) {
+        // Had it been skipped, it would be among the last keys that are kept.
+        const isUsed = this.generation - generation <= limits.maxSkipped;
+        throw new SubrosaError("decryption-failed", "cannot decrypt", isUsed ? { rule: KEY_USED } : {});
+      }
       const skipped = new Map(this.#skipped);
       skipped.delete(generation);
       return { messageKey, ratchet: new HashRatchet(this.generation, this.#secret, skipped) };

@@ -31,6 +31,7 @@ import type { Step } from "../step.js";
 import { isByLaterState } from "./later-state.js";
 
 const OWN_MESSAGE: Rule = "RFC 9420 §6: own message";
+const KEY_USED: Rule = "RFC 9420 §9.2: key of a generation used";
 const UNREADABLE_PATH: Rule = "RFC 9420 §7.5: path secret";
 
 /** What became of an entry. */
@@ -76,7 +77,10 @@ export async function receiveEntry(
       }
       throw new SubrosaError("store-outdated", "this device has sent more than this state of it knows");
     }
-    if (mayRepeat && content.kind === EntryKind.application) return "duplicate";
+    // The same bytes once more: who sent them does not know that the relay had them, and has lost them since.
+    const isPutBack = step.record.putBackIn === group.groupContext.epoch;
+    const isRepeated = mayRepeat || (isPutBack && error.rule === KEY_USED);
+    if (isRepeated && content.kind === EntryKind.application) return "duplicate";
     return refused(context, step, content, error);
   } finally {
     // The relay has carried out a commit's access changes whatever its members think of it.

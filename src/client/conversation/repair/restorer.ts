@@ -335,7 +335,7 @@ export class Restorer {
         if (intent.sealed !== undefined) unseal(this.#context, step, intent);
       }
       step.tellMissed("data-lost", restoration.missed);
-      step.setRecord({ restoration: undefined });
+      step.setRecord({ restoration: undefined, putBackIn: step.group?.groupContext.epoch });
       // What was asked of the others meanwhile is not wanted any more. If it is granted, the log shows that.
       step.change({ delete: layout.join(groupId) });
       step.after(() => this.#context.repaired(this.#conversation));
