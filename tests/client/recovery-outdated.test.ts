@@ -14,6 +14,7 @@ import {
   type TestRelay,
   temporaryFolder,
 } from "./harness.js";
+import { SkipClock } from "./skip-clock.js";
 
 /** Alice's store in two folders, the second of which was copied before `meanwhile`. */
 async function copied(
@@ -74,6 +75,27 @@ describe("an older copy of a store", () => {
     await alice.message("welcome back");
     await settledMembers("team", [alice, bob]);
     expect(alice.texts.filter((text) => text === "one from bob")).toEqual([]);
+  });
+
+  it("ends a group that was closed meanwhile, though the new device was never let into its log", async () => {
+    const relay = await startRelay();
+    const bob = await connected(relay, "bob");
+    const { copy } = await copied(
+      relay,
+      (alice) => makeGroup("team", [bob, alice]),
+      (alice) => exchange(alice, bob, "two"),
+    );
+    await bob.client.deleteGroup("team");
+    const clock = new SkipClock();
+    const store = await openStore(copy);
+    const alice = makeActor(relay, "alice", { store, seams: { clock, random: () => 0.1 } });
+    await alice.client.connect();
+    await alice.event("storeRecovered");
+    const id = await alice.client.sendGroupMessage("team", "to nobody");
+    await clock.skip(120_000, () => alice.client.blocked());
+    expect(await alice.event("groupLeave")).toEqual({ group: "team", reason: "lost" });
+    const failed = await alice.event("receipt", ({ state }) => state === "failed");
+    expect(failed).toMatchObject({ ids: [id], code: "not-a-member" });
   });
 
   it.each(JOIN_MODES)(

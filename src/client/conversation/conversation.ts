@@ -78,6 +78,11 @@ export class Conversation {
     return this.#sender.isStale;
   }
 
+  /** Whether the relay does not give the log. */
+  get isRefused(): boolean {
+    return this.#following.isRefused;
+  }
+
   /** Whether this device and the log are where the others are: only then is anything sealed. */
   get isCurrent(): boolean {
     return this.#following.isRead && this.#state.record.restoration === undefined;
@@ -202,6 +207,7 @@ export class Conversation {
 
   async #refused(code: ErrorCode): Promise<void> {
     if (await mayComeBack(this.#context, this.#state.record, code)) return this.#following.refused();
+    this.#following.end(true);
     await this.step((step) => loseKeys(this.#context, step, code, { refused: true }));
     if (this.#state.record.repair?.refused) this.#following.refused();
   }
@@ -223,7 +229,7 @@ export class Conversation {
     const now = this.#context.clock.now();
     this.#absentSince ??= now;
     if (now - this.#absentSince >= ABSENCE) return this.lose();
-    this.#following.end();
+    this.#following.end(true);
     this.#following.readAgain();
   }
 

@@ -227,8 +227,7 @@ export class OwnRequests {
     const since = this.#deniedSince.get(key) ?? now;
     this.#deniedSince.set(key, since);
     await conversation.subscribe();
-    if (conversation.state.record.repair?.refused && now - since >= REPAIR_INTERVAL)
-      await conversation.lose();
+    if (conversation.isRefused && now - since >= REPAIR_INTERVAL) await conversation.lose();
   }
 
   joined({ key, state }: Conversation): void {

@@ -43,6 +43,8 @@ export class Following {
   readonly #context: Context;
   readonly #followed: Followed;
   #subscribed = false;
+  /** Whether the relay, when it was last asked in this session, did not give the log. */
+  isRefused = false;
   /** The log's head as far as the relay has named it, and the last entry that has come. */
   #head = 0;
   #arrived = 0;
@@ -86,6 +88,7 @@ export class Following {
   /** The relay follows up from here. Entries may have come with the answer, before this is told of it. */
   begin(head: number): void {
     this.#subscribed = true;
+    this.isRefused = false;
     this.#head = Math.max(this.#head, head);
     this.#refusedDelay = REFUSED_DELAY;
   }
@@ -112,9 +115,10 @@ export class Following {
     });
   }
 
-  /** What comes says nothing until the relay is asked again. */
-  end(): void {
+  /** What comes says nothing until the relay is asked again; `refused`: since it does not give the log. */
+  end(refused = false): void {
     this.#subscribed = false;
+    this.isRefused = refused;
     this.heard();
   }
 
@@ -124,6 +128,7 @@ export class Following {
     this.#rereadDelay = REREAD_DELAY;
     this.#refusedDelay = REFUSED_DELAY;
     this.#subscribed = false;
+    this.isRefused = false;
     this.#cancelOwed?.();
     this.#cancelReread?.();
   }
