@@ -186,3 +186,29 @@ it("what somebody wrote who has left before anybody could ask who that is comes 
   connector.inject(new Uint8Array(0));
   await bob.message("hello and goodbye");
 });
+
+it("a second invitation is followed though the first, which the relay has lost, fails meanwhile", async () => {
+  const relay = await startRelay();
+  let asked: number | undefined;
+  let acknowledged = 0;
+  const connector = new TamperedConnector({
+    fromClient(frame) {
+      if (frame.type === "ack" && frame.log.kind === LogKind.inbox) acknowledged = frame.cursor.seq;
+      if (frame.type !== "request" || frame.name !== "fetchBundle" || asked !== undefined) return undefined;
+      asked = frame.id;
+      return [];
+    },
+  });
+  const alice = await connected(relay, "alice");
+  const bob = await connected(relay, "bob", { seams: { connector, random: () => 0.1 } });
+  await alice.client.createGroup("team");
+  await alice.client.invite("team", "bob");
+  await eventually(() => asked !== undefined, "the first is followed");
+  await alice.client.remove("team", "bob");
+  await alice.client.invite("team", "bob");
+  await eventually(() => acknowledged === 2, "the second is there");
+  connector.inject({ type: "refuse", id: asked ?? 0, code: "unknown-entry", reason: "" });
+  await (await bob.event("invitation")).accept();
+  await settledMembers("team", [alice, bob]);
+  expect(bob.errors).toEqual([]);
+});

@@ -210,9 +210,10 @@ export class Inbox {
       const result = await joinByPointer(this.#context, this.#registry, pointer);
       if (result.type === "held") return;
       if (isUnopened(result)) await this.#handler.unopened(pointer.groupId, result.error);
-      if (this.#pointers.get(key) === pointer) this.#pointers.delete(key);
-      if (result.type === "joined") this.#handler.joined(result.conversation);
-      else await this.#drop(pointer, isUnopened(result) ? undefined : result.error);
+      if (result.type === "joined") {
+        if (this.#pointers.get(key) === pointer) this.#pointers.delete(key);
+        this.#handler.joined(result.conversation);
+      } else await this.#drop(pointer, isUnopened(result) ? undefined : result.error);
     } catch (error) {
       // Nothing is wrong with the pointer: it is followed again with the next session, if not sooner.
       if (isOwnTrouble(error)) throw error;
@@ -220,7 +221,6 @@ export class Inbox {
         this.#context.clock.after(RETRY_DELAY, () => this.retry());
         return;
       }
-      this.#pointers.delete(key);
       await this.#drop(
         pointer,
         SubrosaError.is(error) ? error : new SubrosaError("internal", "a join failed"),
@@ -239,6 +239,10 @@ export class Inbox {
   }
 
   async #drop(pointer: Pointer, error: SubrosaError | undefined): Promise<void> {
+    const key = toHex(pointer.groupId);
+    // A newer one is to be followed yet: what became of this one says nothing.
+    if (this.#pointers.get(key) !== pointer) return;
+    this.#pointers.delete(key);
     await this.#context.write([{ delete: layout.pointer(pointer.groupId) }]);
     if (error !== undefined) this.#handler.dropped(pointer.groupId, error);
   }
