@@ -14,7 +14,7 @@ export interface ClientOptions {
   /** This user's name at the relay: NFC, 1 to 128 bytes of UTF-8, no control characters. */
   readonly userId: string;
   /** What the relay's `authenticate` hook checks; a function is asked for each session. */
-  readonly token?: string | (() => Promise<string>);
+  readonly token?: string | (() => string | Promise<string>);
   /** Where state is kept. Default: IndexedDB in browsers, memory in Node (`openStore` of `subrosa/node` is durable). */
   readonly store?: Store;
   /** Whose messages get a receipt when they are stored here. Default: direct ones. */

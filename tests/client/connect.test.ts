@@ -93,7 +93,7 @@ describe("connect()", () => {
       authenticate: async ({ userId, token }) => userId === "alice" && token === "right 2",
     });
     let asked = 0;
-    const alice = makeActor(relay, "alice", { token: async () => `right ${++asked}` });
+    const alice = makeActor(relay, "alice", { token: () => `right ${++asked}` });
     expect(await fails(alice.client.connect())).toMatchObject({ code: "unauthorized" });
     expect(alice.client.state).toBe("idle");
     await alice.client.connect();
