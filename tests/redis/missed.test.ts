@@ -74,7 +74,7 @@ describe("entries whose news are lost", () => {
     const storage = await open({ clock: new ManualClock(), waitReplicas: 1, waitTimeout: 3000 });
     const { log, told } = await followed(storage);
     await replica.signal("SIGSTOP");
-    await expect(append(storage, log)).rejects.toMatchObject({ code: "internal" });
+    await expect(append(storage, log)).rejects.toMatchObject({ code: "store-failed" });
     await expect.poll(() => told, { timeout: 10_000 }).toContain(2);
     await replica.signal("SIGCONT");
   });

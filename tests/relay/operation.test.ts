@@ -180,7 +180,7 @@ describe("the log", () => {
   it("tells of failures inside, to a hook that may itself fail", async () => {
     const records: LogRecord[] = [];
     const storage = Object.assign(openMemoryStorage(), {
-      listGroups: () => Promise.reject(new SubrosaError("internal", "the disk is full")),
+      listGroups: () => Promise.reject(new SubrosaError("store-failed", "the disk is full")),
     });
     const { url, relay } = await start({
       storage,

@@ -88,7 +88,7 @@ export class GroupCommit {
       }
     } catch (cause) {
       this.#failed = true;
-      failure = new SubrosaError("internal", "the storage failed to write", { cause });
+      failure = new SubrosaError("store-failed", "the storage failed to write", { cause });
     }
     this.#writing = undefined;
     if (failure !== undefined) {

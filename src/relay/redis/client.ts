@@ -88,7 +88,7 @@ export async function isCluster(redis: Redis, urls: readonly string[]): Promise<
 }
 
 /**
- * The one of the servers that says it is the primary. Throws what one of them said if none does, and `internal` if
+ * The one of the servers that says it is the primary. Throws what one of them said if none does, and `store-failed` if
  * several do: taking one of them would lose what was written to the other.
  */
 export async function findPrimary(redis: Redis, urls: readonly string[]): Promise<string> {
@@ -111,13 +111,13 @@ export async function findPrimary(redis: Redis, urls: readonly string[]): Promis
   });
   if (primaries.length > 1)
     throw new SubrosaError(
-      "internal",
+      "store-failed",
       "several Redis servers say they are the primary; make all but one replicas",
     );
   const [primary] = primaries;
   if (primary !== undefined) return primary;
   const failed = roles.find((role) => role.status === "rejected");
-  throw failed?.reason ?? new SubrosaError("internal", "no Redis server is a primary");
+  throw failed?.reason ?? new SubrosaError("store-failed", "no Redis server is a primary");
 }
 
 /** Throws `missing-dependency` where the optional package `redis` is not installed. */

@@ -166,7 +166,7 @@ export class ClusterLink implements RedisLink {
   async ping(): Promise<void> {
     const replies = await this.#everywhere(["CLUSTER", "INFO"]);
     if (!replies.every((reply) => String(reply).includes("cluster_state:ok")))
-      throw new SubrosaError("internal", "the Redis cluster does not serve all slots");
+      throw new SubrosaError("store-failed", "the Redis cluster does not serve all slots");
   }
 
   async size(): Promise<number> {

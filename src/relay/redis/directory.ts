@@ -57,7 +57,7 @@ export class Directory {
       const rest = await Promise.all(accounts.map((tag) => this.#write(snapshot, tag, changes)));
       if (!rest.includes(false)) return result;
     }
-    throw new SubrosaError("internal", "other nodes were faster too many times");
+    throw new SubrosaError("store-failed", "other nodes were faster too many times");
   }
 
   async #draft<T>(

@@ -82,7 +82,7 @@ export class SingleLink implements RedisLink {
     try {
       await this.#subscriber.attach(connections.url);
       if (this.#closed || connections.clients.some((client) => !client.isReady))
-        throw new SubrosaError("internal", "the connection to Redis is gone");
+        throw new SubrosaError("store-failed", "the connection to Redis is gone");
     } catch (error) {
       this.#connections = undefined;
       this.#subscriber.detach();
@@ -125,7 +125,7 @@ export class SingleLink implements RedisLink {
       const entry = { resolve, reject };
       this.#waiting.add(entry);
       this.#options.clock.after(PATIENCE, () => {
-        if (this.#waiting.delete(entry)) reject(new SubrosaError("internal", "no connection to Redis"));
+        if (this.#waiting.delete(entry)) reject(new SubrosaError("store-failed", "no connection to Redis"));
       });
     });
   }

@@ -119,7 +119,7 @@ export class Slots {
       try {
         await this.#carryOut(tag, batch);
       } catch (cause) {
-        const error = new SubrosaError("internal", "the storage failed", { cause });
+        const error = new SubrosaError("store-failed", "the storage failed", { cause });
         for (const { settle } of batch) settle({ error });
         // It may have been written all the same, where its replicas were late or its answer was lost.
         this.#hooks.missed(tag);
@@ -155,7 +155,7 @@ export class Slots {
       this.#track(this.#finish(tag, jobs, draft, claimed, outbox));
       return;
     }
-    throw new SubrosaError("internal", "other nodes were faster too many times");
+    throw new SubrosaError("store-failed", "other nodes were faster too many times");
   }
 
   /** What lies in other slots is done before the answer; if that fails it will be done later. */

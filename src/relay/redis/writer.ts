@@ -139,7 +139,10 @@ export class WriteQueue {
         String(this.#options.replicaTimeout),
       ]);
       if (Number(reached) >= replicas) return undefined;
-      return new SubrosaError("internal", `only ${reached} of ${replicas} replicas have the change in time`);
+      return new SubrosaError(
+        "store-failed",
+        `only ${reached} of ${replicas} replicas have the change in time`,
+      );
     } catch (error) {
       return error;
     }

@@ -101,7 +101,7 @@ describe("GroupCommit", () => {
     await tick();
     kv.writes[0]?.release(new Error("disk full"));
     for (const result of await Promise.allSettled([first, built])) {
-      expect(result).toMatchObject({ status: "rejected", reason: { code: "internal" } });
+      expect(result).toMatchObject({ status: "rejected", reason: { code: "store-failed" } });
     }
     expect(announced).toEqual([]);
     const next = commit.run(increment);

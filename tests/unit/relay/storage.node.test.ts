@@ -34,7 +34,10 @@ describe("LMDB", () => {
     });
     const two = await openLmdbStorage(folder, { as: "successor" });
     await admit(two, 2);
-    await expect(admit(one, 3)).rejects.toMatchObject({ code: "internal", cause: { code: "store-in-use" } });
+    await expect(admit(one, 3)).rejects.toMatchObject({
+      code: "store-failed",
+      cause: { code: "store-in-use" },
+    });
     await expect(admit(two, 1)).rejects.toMatchObject({ code: "store-outdated" });
     const operator = await openLmdbStorage(folder, { as: "guest" });
     expect(await operator.removeUser("alice")).toBe(true);
