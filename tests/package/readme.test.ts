@@ -1,13 +1,13 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, describe, expect, it } from "vitest";
-import { ERROR_CODES } from "../src/index.js";
+import { ERROR_CODES } from "../../src/index.js";
+import { readText, root } from "./built-package.js";
 
-const root = resolve(import.meta.dirname, "..");
-const readme = await readFile(join(root, "README.md"), "utf8");
+const readme = readText("README.md");
 const folders: string[] = [];
 afterAll(() => Promise.all(folders.map((folder) => rm(folder, { recursive: true }))));
 
