@@ -65,7 +65,7 @@ function subtitleOf(session, { kind, name, status, members, verified, disappearA
   if (status === "ended") return "You are not a member";
   const parts =
     kind === "direct"
-      ? [presenceLine(session.presence.get(name)), verified ? "verified" : "", "end-to-end encrypted"]
+      ? [presenceLine(session.presenceOf(name)), verified ? "verified" : "", "end-to-end encrypted"]
       : [members === undefined ? "group" : members.map(({ userId }) => userId).join(", ")];
   if (disappearAfter > 0) parts.unshift(`messages disappear after ${explainTime(disappearAfter)}`);
   const line = parts.filter(Boolean).join(" · ");

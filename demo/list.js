@@ -49,7 +49,7 @@ function fillRow(row, session, conversation) {
   const { kind, name, verified, unread, needsAnswer, touchedAt } = conversation;
   button.classList.toggle("attention", needsAnswer);
   button.setAttribute("aria-current", String(conversation === session.current));
-  const isThere = kind === "direct" && session.presence.get(name)?.online === true;
+  const isThere = kind === "direct" && session.presenceOf(name)?.online === true;
   button.replaceChildren(
     element(
       "span",

@@ -63,6 +63,12 @@ export class Session {
     return this.client.close();
   }
 
+  /** Whether somebody is there; nobody is known to be while the relay cannot be reached. */
+  presenceOf(name) {
+    const heard = this.presence.get(name);
+    return heard && { ...heard, online: heard.online && this.connection === "connected" };
+  }
+
   /** How many messages wait to reach the relay. */
   get waiting() {
     let count = 0;

@@ -58,11 +58,15 @@ describe("without the relay", () => {
     await alice.say("before");
     await bob.openConversation(alice.name);
     await bob.has("before");
+    await alice.page.locator("#subtitle", { hasText: /^Online/ }).waitFor();
     await alice.has("before", "delivered");
 
     await relay.end("SIGKILL");
     await alice.offline();
     await bob.offline();
+    // Who can be reached is not known then, and not that they are there.
+    await alice.page.locator("#subtitle", { hasText: /^Last here/ }).waitFor();
+    expect(await alice.page.locator(".there").count()).toBe(0);
     await alice.say("meanwhile");
     await alice.say("and then");
     await alice.has("meanwhile", "pending");
