@@ -9,14 +9,14 @@ import type { Registry } from "./conversation/registry.js";
 export async function reconcile(
   context: Context,
   registry: Registry,
-  inbox: Pick<Inbox, "recover">,
+  inbox: Pick<Inbox, "recover" | "unopened">,
 ): Promise<void> {
   const { groups } = await context.relay.request("listGroups", {});
   await Promise.all(
     groups.map(async ({ groupId, since }) => {
       const known = registry.get(groupId)?.state;
       // START: the device that created it, which no commit has added.
-      if (since.seq === 0) return;
+      if (since.seq === 0) return known?.record.status === "ended" ? inbox.unopened(groupId) : undefined;
       // One that has ended is joined again only at a later epoch than its last.
       if (known !== undefined && known.record.status !== "ended" && known.place.cursor.seq >= since.seq)
         return;

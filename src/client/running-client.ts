@@ -142,10 +142,13 @@ export class RunningClient {
       if (state.group !== undefined) context.background(acquaint(context, state.group));
     }
     context.background(acquaintSenders(context));
-    // With no key package left, members may have tried to add this device in vain, or with the last resort.
-    if (!this.#reconciled || ready.keyPackages === 0) {
+    // With no key package left, members may have tried to add this device in vain, or with the last resort; and what is over
+    // here may not be over for a relay that has lost why.
+    const isLost = this.registry.all().some(({ state }) => state.record.restoration !== undefined);
+    if (!this.#reconciled || ready.keyPackages === 0 || isLost || this.#inbox.isLost) {
       await reconcile(context, this.registry, this.#inbox).then(() => {
         this.#reconciled = true;
+        this.#inbox.isLost = false;
       }, ignore);
     }
     await this.#keepHouse();

@@ -1,5 +1,7 @@
 import { expect, it } from "vitest";
+import { toHex } from "../../src/base/encoding.js";
 import { memoryStore } from "../../src/index.js";
+import { EntryKind } from "../../src/wire/protocol.js";
 import { connected, eventually, makeGroup, settledMembers } from "./harness.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
 import { TamperedConnector } from "./tamper.js";
@@ -121,4 +123,75 @@ it("who knows commits that the relay has lost is told how much was sent meanwhil
   expect(bob.all("undecryptable")).toEqual([{ group: "team", reason: "data-lost", missed: 3 }]);
   expect(alice.all("undecryptable").concat(carol.all("undecryptable"))).toEqual([]);
   await alice.message("meanwhile 2");
+});
+
+it("who has left, and is in again because the relay and all others know nothing of it, leaves by itself", async () => {
+  const { backUp, restore, come } = await world();
+  const alice = await come("alice");
+  let [bob, carol] = [await come("bob"), await come("carol")];
+  await makeGroup("team", [alice, bob, carol]);
+  await backUp();
+  await carol.client.close();
+  await bob.client.leaveGroup("team");
+  await eventually(async () => (await alice.client.members("team")).length === 2);
+  await bob.event("groupLeave");
+  await bob.client.close();
+  await alice.client.close();
+  await restore();
+  carol = await come("carol");
+  await carol.client.sendGroupMessage("team", "who is there?");
+  await sent(carol, 1);
+  bob = await come("bob");
+  await eventually(async () => !(await carol.client.members("team")).some(({ userId }) => userId === "bob"));
+  expect(bob.all("invitation")).toEqual([]);
+  expect(bob.all("groupJoin")).toEqual([]);
+  expect(bob.texts).toEqual([]);
+});
+
+it("what others put back that its maker had not seen in the log is in it once, and strands nobody", async () => {
+  const { relay, backUp, restore, come } = await world();
+  const alice = await come("alice");
+  const store = memoryStore();
+  let cut = false;
+  const commits = new Set<string>();
+  const connector = new TamperedConnector({
+    fromRelay(frame) {
+      return cut && (frame.type === "entries" || frame.type === "reply") ? [] : undefined;
+    },
+    fromClient(frame) {
+      if (frame.type !== "request" || frame.name !== "append") return undefined;
+      const { kind, entryId } = frame.body.entry;
+      if (kind === EntryKind.commit) commits.add(toHex(entryId));
+      cut = commits.size > 0;
+      return undefined;
+    },
+  });
+  let bob = await connected(relay, "bob", { store });
+  await makeGroup("team", [alice, bob]);
+  await alice.client.promote("team", "bob");
+  for (const { client, userId } of [alice, bob]) {
+    await client.sendGroupMessage("team", `by ${userId}`);
+    for (const one of [alice, bob]) if (one.userId !== userId) await one.message(`by ${userId}`);
+  }
+  await bob.client.close();
+  await backUp();
+  bob = await connected(relay, "bob", { store, seams: { connector, random: () => 0.1 } });
+  await alice.client.sendGroupMessage("team", "later");
+  await bob.message("later");
+  void bob.client.setJoinMode("team", "closed").catch(() => {});
+  await alice.event("groupUpdated", ({ join }) => join === "closed");
+  await bob.client.close();
+  await alice.client.close();
+  await restore();
+  connector.tamper = { ...connector.tamper, fromRelay: () => undefined };
+  bob = await connected(relay, "bob", { store, seams: { connector, random: () => 0.1 } });
+  const again = await come("alice");
+  await again.client.sendGroupMessage("team", "still there?");
+  await bob.message("still there?");
+  await bob.client.sendGroupMessage("team", "I am");
+  await again.message("I am");
+  // What it made was sent again as it was.
+  expect(commits.size).toBe(1);
+  expect((await again.client.groups())[0]?.join).toBe("closed");
+  expect(bob.all("undecryptable").concat(again.all("undecryptable"))).toEqual([]);
 });

@@ -56,6 +56,11 @@ export interface ConversationRecord {
     | { readonly kind: "group"; readonly name: string };
   /** Who invited this user, while `invited`. */
   readonly inviter?: string | undefined;
+  /**
+   * Of one that is over: that this user has left it. Of an invitation: that it comes of nothing but that the relay has lost
+   * that, so that it is turned down by itself.
+   */
+  readonly hasLeft?: boolean;
   /** How many messages at most had gone by when this device got in, of which the user is told once it accepts. */
   readonly missed?: number;
   /** The last epoch of a conversation that has ended: no welcome leads back before it. */
@@ -120,6 +125,7 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
     .uint53(record.kept ?? 0)
     .uint53(record.missed ?? 0);
   writer.optional(record.putBackIn, (w, epoch) => w.u64(epoch));
+  writer.u8(record.hasLeft ? 1 : 0);
 }
 
 export function decodeConversationRecord(reader: Reader): ConversationRecord {
@@ -153,6 +159,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
   const disappearAfter = decodeTime(reader);
   const [kept, missed] = [reader.uint53(), reader.uint53()];
   const putBackIn = reader.optional((r) => r.u64());
+  const hasLeft = reader.u8() === 1;
   return {
     groupId,
     status,
@@ -173,6 +180,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     ...(kept > 0 && { kept }),
     ...(missed > 0 && { missed }),
     ...(putBackIn !== undefined && { putBackIn }),
+    ...(hasLeft && { hasLeft }),
   };
 }
 

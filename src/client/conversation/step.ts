@@ -161,6 +161,7 @@ export class Step {
     this.tellMissed(repair?.reason ?? "data-lost", (repair?.missed ?? 0) + (restoration?.missed ?? 0));
     const lastEpoch = this.#group?.groupContext.epoch;
     this.setRecord({
+      hasLeft: this.#record.status === "leaving",
       status: "ended",
       repair: undefined,
       restoration: undefined,

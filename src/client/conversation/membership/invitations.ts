@@ -36,6 +36,10 @@ export class Invitations {
       if (this.#shown.get(conversation) === conversation.entered) continue;
       this.#shown.set(conversation, conversation.entered);
       const from = inviter ?? "";
+      if (record.hasLeft) {
+        this.#context.background(this.reject(conversation));
+        continue;
+      }
       if (this.#options.automatic && this.#isVerified(conversation, from)) {
         void this.accept(conversation).catch((error: unknown) => this.#context.report(error));
         continue;

@@ -7,7 +7,12 @@ import { sha256 } from "../../../crypto/hash.js";
 import { type GroupState, joinGroup, type KeyPackageBundle } from "../../../mls/group/index.js";
 import type { LeafIndex } from "../../../mls/structs/indices.js";
 import { decodeMlsMessage } from "../../../mls/structs/message.js";
-import { decodeJoinRequest, type EntryContent, type Pointer } from "../../../wire/entries.js";
+import {
+  decodeJoinRequest,
+  type EntryContent,
+  type JoinRequest,
+  type Pointer,
+} from "../../../wire/entries.js";
 import { decodeName, encodeName, isName } from "../../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH } from "../../../wire/protocol.js";
 import type { ResultOf } from "../../../wire/requests.js";
@@ -76,8 +81,11 @@ export type JoinResult =
   | { readonly type: "joined"; readonly conversation: Conversation }
   /** Nothing to join, or nothing that this user wants; the pointer is done with. */
   | { readonly type: "dropped"; readonly error?: SubrosaError }
-  /** Not now: an identity has to be accepted first. The pointer is kept. */
-  | { readonly type: "held" };
+  /**
+   * Not now: an identity has to be accepted first. The pointer is kept. `incomplete`: the commit has been put back without
+   * its welcome.
+   */
+  | { readonly type: "held"; readonly incomplete?: boolean };
 
 /** Follows a pointer to the commit that added this device, and joins by its welcome (RFC 9420 §12.4.3.1). */
 export async function joinByPointer(
@@ -102,7 +110,7 @@ export async function joinByPointer(
     return { type: "joined", conversation };
   }
   // It was put back by somebody who had not the welcome: whoever made it may complete it.
-  if (welcome.length === 0 && content.bundle?.welcomeHash.length) return { type: "held" };
+  if (welcome.length === 0 && content.bundle?.welcomeHash.length) return { type: "held", incomplete: true };
   if (!equalBytes(content.bundle?.welcomeHash ?? new Uint8Array(0), await sha256(welcome))) {
     throw new SubrosaError("protocol-error", "the welcome is not that of the commit");
   }
@@ -127,7 +135,7 @@ export async function joinByPointer(
   }
   const asked = await ownRequest(context, pointer.groupId);
   // A package that was made for this request can be in no welcome of before.
-  const isFresh = asked !== undefined && equalBytes(keyPackageIn(asked), keyPackage.bytes);
+  const isFresh = asked !== undefined && equalBytes(requestIn(asked).keyPackage, keyPackage.bytes);
   if (!isFresh && group.groupContext.epoch <= (known?.record.lastEpoch ?? -1n)) {
     throw new SubrosaError("protocol-error", "the welcome is to an epoch that has passed");
   }
@@ -146,7 +154,9 @@ export async function joinByPointer(
   // Nor is it what was asked for if it has been renamed since.
   const isAsked = policy.kind === "group" && asked?.name === policy.name;
   const isWanted = known?.record.status === "repairing" ? isRepair : isAsked;
-  if (policy.kind === "group" && !mayInvite(policy, by, context.identity.userId) && !repairs) {
+  // Any member may take the place of a leaf that is there for one that this device has asked for.
+  const isReplaced = isFresh && requestIn(asked).replaces !== undefined;
+  if (policy.kind === "group" && !mayInvite(policy, by, context.identity.userId) && !repairs && !isReplaced) {
     return {
       type: "dropped",
       error: new SubrosaError("not-an-admin", "invited by a member who must not invite"),
@@ -195,8 +205,8 @@ async function ownRequest(context: Context, groupId: Uint8Array): Promise<OwnReq
   return stored === undefined ? undefined : decode(decodeOwnRequest, stored);
 }
 
-function keyPackageIn(request: OwnRequest): Uint8Array {
-  return decode(decodeJoinRequest, request.payload).keyPackage;
+function requestIn(request: OwnRequest): JoinRequest {
+  return decode(decodeJoinRequest, request.payload);
 }
 
 /** What a conversation is entered with. */
@@ -208,7 +218,7 @@ interface Joining {
   readonly content?: EntryContent;
 }
 
-type NewRecord = Pick<ConversationRecord, "status" | "subject" | "inviter" | "missed">;
+type NewRecord = Pick<ConversationRecord, "status" | "subject" | "inviter" | "missed" | "hasLeft">;
 
 /** Our key package among those that the welcome has secrets for. */
 function findBundle(context: Context, welcome: Uint8Array): KeyPackageBundle | undefined {
@@ -296,6 +306,7 @@ async function joinNamed(
     status: isWanted ? "active" : "invited",
     subject: { kind: "group", name },
     ...(!isWanted && { inviter: by, ...(missed > 0 && { missed }) }),
+    ...(!isWanted && asked !== undefined && known?.state.record.hasLeft && { hasLeft: true }),
   };
   const lost = isWanted && missed > 0 ? context.failures.missed("no-key-package", missed, name) : undefined;
   const changes = [{ delete: layout.join(pointer.groupId) }, ...(lost?.changes ?? [])];

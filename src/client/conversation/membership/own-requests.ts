@@ -30,6 +30,11 @@ const DOUBT_INTERVAL = 3_600_000;
 /** What the relay does not take now. */
 const LATER: readonly ErrorCode[] = ["quota-exceeded", "rate-limited", "queue-full"];
 
+/** A request, and what stores it. */
+function changed(groupId: Bytes, request: OwnRequest): { request: OwnRequest; changes: Effect[] } {
+  return { request, changes: [{ put: layout.join(groupId), value: encode(encodeOwnRequest, request) }] };
+}
+
 /** This user's requests to join groups, and who waits for their answers. */
 export class OwnRequests {
   readonly #context: Context;
@@ -70,9 +75,13 @@ export class OwnRequests {
     const key = toHex(groupId);
     const waiting = this.#waiting.get(key) ?? deferred<void>();
     this.#waiting.set(key, waiting);
-    const { request, changes } = await this.#make(groupId, name, {
-      ...(expected !== undefined && { expected }),
-    });
+    const standing = this.#requests.get(key);
+    const fields = { name, ...(expected !== undefined && { expected }) };
+    // By what the device has asked already the members take it in again that have it among them still.
+    const { request, changes } =
+      standing && standing.name === undefined
+        ? changed(groupId, { ...standing, ...fields })
+        : await this.#make(groupId, name, fields);
     refuseMembers(this.#registry.get(groupId));
     await this.#context.write(changes);
     this.#requests.set(key, request);
@@ -113,9 +122,10 @@ export class OwnRequests {
 
   /**
    * Asks the members of a group, of which this device could not open the welcome, to add it anew. If it had not asked
-   * to be in the group, what comes of it is an invitation. `since`: the number of the commit that the welcome was of.
+   * to be in the group, what comes of it is an invitation. `since`: the number of the commit that the welcome was of;
+   * `replaces`: the hash of the leaf that this device had there, where it knows it.
    */
-  async askAgain(groupId: Bytes, since: number): Promise<void> {
+  async askAgain(groupId: Bytes, of: { readonly replaces?: Bytes; readonly since?: number }): Promise<void> {
     const key = toHex(groupId);
     const standing = this.#requests.get(key);
     // The relay takes a request for answered once its device is in.
@@ -123,7 +133,7 @@ export class OwnRequests {
     const { name, expected } = standing ?? {};
     const { request, changes } = await this.#make(groupId, name, {
       replaces: UNKNOWN_LEAF,
-      since,
+      ...of,
       ...(expected !== undefined && { expected }),
     });
     await this.#begin(key, request, () => this.#context.write(changes));
@@ -147,7 +157,7 @@ export class OwnRequests {
   async #make(
     groupId: Bytes,
     name: string | undefined,
-    { replaces, ...more }: { readonly replaces?: Bytes } & Pick<OwnRequest, "expected" | "since">,
+    { replaces, expected, since }: { readonly replaces?: Bytes } & Pick<OwnRequest, "expected" | "since">,
   ): Promise<{ request: OwnRequest; changes: Effect[] }> {
     const { identity, clock, keyPackages } = this.#context;
     const { bundle, change } = await keyPackages.make(clock.now());
@@ -166,10 +176,10 @@ export class OwnRequests {
       requestId,
       payload,
       ...(name !== undefined && { name }),
-      ...more,
+      ...(expected !== undefined && { expected }),
+      ...(since !== undefined && { since }),
     };
-    const stored = { put: layout.join(groupId), value: encode(encodeOwnRequest, request) };
-    return { request, changes: [change, stored] };
+    return { request, changes: [change, ...changed(groupId, request).changes] };
   }
 
   /** A session has begun: the relay may not have got what was asked in an earlier one. */

@@ -27,6 +27,12 @@ import { contentDigests, nextCursor } from "./log-digest.js";
 const REREAD_DELAY = 1_000;
 /** How long to wait before joining is tried again, in milliseconds. */
 const RETRY_DELAY = 1_000;
+/** How long the welcome of a commit that was put back without it may take, in milliseconds. */
+const WELCOME_WITHIN = 60_000;
+const INCOMPLETE = new SubrosaError(
+  "data-lost",
+  "the relay has lost the welcome, and nobody has put it back",
+);
 /** What the relay does not do just now. */
 const LATER: readonly ErrorCode[] = ["queue-full", "rate-limited"];
 
@@ -58,6 +64,8 @@ export class Inbox {
   readonly #queue = new SerialQueue();
   readonly #pointers = new Map<string, Pointer>();
   readonly #joining = new Set<string>();
+  /** The relay has lost a part of it since this was last looked at. */
+  isLost = false;
   #cursor: Cursor;
   #cancelReread: (() => void) | undefined;
 
@@ -100,6 +108,7 @@ export class Inbox {
     } catch (error) {
       if (!SubrosaError.is(error)) throw error;
       if (error.code === "cursor-mismatch" || error.code === "gap") {
+        this.isLost = true;
         // The relay lost or dropped entries; pointers are idempotent, so the inbox is simply read from its start, or
         // from where what was kept of it begins.
         const { from } = await this.#context.relay.request("subscribe", { log: this.log, cursor: START });
@@ -121,9 +130,10 @@ export class Inbox {
     this.#joining.add(key);
     try {
       const result = await joinByPointer(this.#context, this.#registry, pointer);
+      const known = this.#registry.get(pointer.groupId);
       if (result.type === "joined") this.#handler.joined(result.conversation);
-      else if (isUnopened(result) && this.#registry.get(pointer.groupId) === undefined)
-        await this.#handler.unopened(pointer.groupId, result.error);
+      else if (isUnopened(result) && (known === undefined || known.state.record.status === "ended"))
+        await this.unopened(pointer.groupId, result.error);
       return result.type !== "dropped";
     } catch (error) {
       if (!SubrosaError.is(error) || isOwnTrouble(error) || LATER.includes(error.code)) throw error;
@@ -131,6 +141,14 @@ export class Inbox {
     } finally {
       this.#joinNext(key, pointer);
     }
+  }
+
+  /** The relay has this device in a group that it has no way into. */
+  unopened(
+    groupId: Uint8Array,
+    error = new SubrosaError("no-key-package", "the group is over here, and not for the relay"),
+  ): Promise<void> {
+    return this.#handler.unopened(groupId, error);
   }
 
   /** Takes in entries that the relay sent; resolves when they are done with. */
@@ -208,7 +226,7 @@ export class Inbox {
     this.#joining.add(key);
     try {
       const result = await joinByPointer(this.#context, this.#registry, pointer);
-      if (result.type === "held") return;
+      if (result.type === "held") return result.incomplete ? this.#awaitWelcome(pointer) : undefined;
       if (isUnopened(result)) await this.#handler.unopened(pointer.groupId, result.error);
       if (result.type === "joined") {
         if (this.#pointers.get(key) === pointer) this.#pointers.delete(key);
@@ -229,6 +247,14 @@ export class Inbox {
     } finally {
       this.#joinNext(key, pointer);
     }
+  }
+
+  /** Whoever has the welcome completes the commit, if it is there; else the members are asked to make another. */
+  #awaitWelcome(pointer: Pointer): void {
+    this.#context.clock.after(WELCOME_WITHIN, () => {
+      if (this.#pointers.get(toHex(pointer.groupId)) === pointer && this.#context.relay.isReady)
+        this.#context.background(this.#handler.unopened(pointer.groupId, INCOMPLETE));
+    });
   }
 
   /** Another pointer to the group may have come while this one was followed. */

@@ -16,7 +16,8 @@ export interface Ways {
 /**
  * Somebody added this device by a key package that it has not any more. Often it was joined by it, and all is over; if
  * not, a group's members are asked to add it anew, and a direct conversation begins anew: what was written in the one
- * comes again. Nothing is wrong in either case. Throws what keeps it from asking now.
+ * comes again. Nothing is wrong in either case. So it is with a group that is over here, though not for the others: the
+ * relay has lost why. Throws what keeps it from asking now.
  */
 export async function askAgain(
   context: Context,
@@ -30,8 +31,14 @@ export async function askAgain(
   const listed = groups.find((group) => equalBytes(group.groupId, groupId));
   if (listed === undefined) return ownRequests.failed(groupId, error);
   if (listed.peer === undefined) {
-    if (known === undefined || known.status === "ended")
-      await ownRequests.askAgain(groupId, listed.since.seq);
+    if (known === undefined || known.status === "ended") {
+      const { leafHash, hasLeft } = known ?? {};
+      await ownRequests.askAgain(groupId, {
+        // By a welcome that never came it has not been in.
+        ...(leafHash && error.code !== "data-lost" && { replaces: leafHash }),
+        ...(!hasLeft && { since: listed.since.seq }),
+      });
+    }
   } else if (known === undefined) {
     const earlier = registry.direct(listed.peer);
     const { binding } = await context.relay.request("resolveDirect", { userId: listed.peer });

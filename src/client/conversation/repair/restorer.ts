@@ -106,8 +106,8 @@ export class Restorer {
           },
         });
         for (const intent of this.#conversation.intents()) {
-          // A commit may be in the log: its keys are the only ones to enter the epoch that it leads to.
-          if (intent.sealed !== undefined && intent.sealed.kind !== EntryKind.commit) {
+          // A commit may be in the log: its keys are the only ones to enter the epoch that it leads to. So may a leave.
+          if (intent.sealed !== undefined && !isHandshake(intent.sealed.kind)) {
             unseal(this.#context, step, intent);
           }
         }
@@ -332,7 +332,12 @@ export class Restorer {
         (status === "leaving" ? failKept : reviveKept)(this.#context, step, message);
       }
       for (const intent of this.#conversation.intents()) {
-        if (intent.sealed !== undefined) unseal(this.#context, step, intent);
+        const { sealed } = intent;
+        if (sealed === undefined) continue;
+        // What the log had of these, and has shown to others only, they put back: it has to be the same.
+        if (isHandshake(sealed.kind))
+          step.change(this.#context.outbox.seal(intent, { ...sealed, after: step.place.handshake }));
+        else unseal(this.#context, step, intent);
       }
       step.tellMissed("data-lost", restoration.missed);
       step.setRecord({ restoration: undefined, putBackIn: step.group?.groupContext.epoch });
