@@ -13,6 +13,7 @@ import type { Starter } from "./conversation/membership/start.js";
 import type { Inbox } from "./conversation/receiving/inbox.js";
 import { pruneSeen } from "./conversation/receiving/seen-set.js";
 import type { Registry } from "./conversation/registry.js";
+import { KEPT_FOR } from "./conversation/repair/journal.js";
 import { Recreation } from "./conversation/repair/recreation.js";
 import { pruneSent } from "./delivery/sent-messages.js";
 import { PackageSupply } from "./identity/package-supply.js";
@@ -144,11 +145,13 @@ export class RunningClient {
     context.background(acquaintSenders(context));
     // With no key package left, members may have tried to add this device in vain, or with the last resort; and what is over
     // here may not be over for a relay that has lost why.
-    const isLost = this.registry.all().some(({ state }) => state.record.restoration !== undefined);
-    if (!this.#reconciled || ready.keyPackages === 0 || isLost || this.#inbox.isLost) {
+    const isOver = this.registry.all().some(({ state: { record } }) => {
+      const isRecent = context.clock.now() - record.joinedAt < KEPT_FOR;
+      return record.status === "ended" && record.subject.kind === "group" && isRecent;
+    });
+    if (!this.#reconciled || ready.keyPackages === 0 || isOver) {
       await reconcile(context, this.registry, this.#inbox).then(() => {
         this.#reconciled = true;
-        this.#inbox.isLost = false;
       }, ignore);
     }
     await this.#keepHouse();

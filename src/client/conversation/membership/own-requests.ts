@@ -1,4 +1,4 @@
-import { asBytes, type Bytes } from "../../../base/bytes.js";
+import { asBytes, type Bytes, equalBytes } from "../../../base/bytes.js";
 import { fromHex, toHex } from "../../../base/encoding.js";
 import { type ErrorCode, SubrosaError } from "../../../base/errors.js";
 import { decode } from "../../../codec/reader.js";
@@ -123,17 +123,34 @@ export class OwnRequests {
   /**
    * Asks the members of a group, of which this device could not open the welcome, to add it anew. If it had not asked
    * to be in the group, what comes of it is an invitation. `since`: the number of the commit that the welcome was of;
-   * `replaces`: the hash of the leaf that this device had there, where it knows it.
+   * `replaces`: the hash of the leaf that this device had there, where it has been in: that one is asked for if it is not
+   * one that this device has never seen.
    */
-  async askAgain(groupId: Bytes, of: { readonly replaces?: Bytes; readonly since?: number }): Promise<void> {
+  async askAgain(
+    groupId: Bytes,
+    { replaces, since }: { readonly replaces?: Bytes; readonly since?: number },
+  ): Promise<void> {
     const key = toHex(groupId);
     const standing = this.#requests.get(key);
+    const asked = standing && decode(decodeJoinRequest, standing.payload).replaces;
+    const isUnseen = asked !== undefined && equalBytes(asked, UNKNOWN_LEAF);
     // The relay takes a request for answered once its device is in.
-    if (standing !== undefined && decode(decodeJoinRequest, standing.payload).replaces !== undefined) return;
-    const { name, expected } = standing ?? {};
+    if (asked === undefined) await this.#askFor(groupId, UNKNOWN_LEAF, since);
+    else if (!isUnseen) return;
+    const request = this.#requests.get(key);
+    if (replaces === undefined) return;
+    this.#context.clock.after(REPAIR_INTERVAL, () => {
+      if (this.#requests.get(key) === request && this.#context.relay.isReady)
+        this.#context.background(this.#askFor(groupId, replaces, since));
+    });
+  }
+
+  async #askFor(groupId: Bytes, replaces: Bytes, since: number | undefined): Promise<void> {
+    const key = toHex(groupId);
+    const { name, expected } = this.#requests.get(key) ?? {};
     const { request, changes } = await this.#make(groupId, name, {
-      replaces: UNKNOWN_LEAF,
-      ...of,
+      replaces,
+      ...(since !== undefined && { since }),
       ...(expected !== undefined && { expected }),
     });
     await this.#begin(key, request, () => this.#context.write(changes));

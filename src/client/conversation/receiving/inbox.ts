@@ -64,8 +64,6 @@ export class Inbox {
   readonly #queue = new SerialQueue();
   readonly #pointers = new Map<string, Pointer>();
   readonly #joining = new Set<string>();
-  /** The relay has lost a part of it since this was last looked at. */
-  isLost = false;
   #cursor: Cursor;
   #cancelReread: (() => void) | undefined;
 
@@ -108,7 +106,6 @@ export class Inbox {
     } catch (error) {
       if (!SubrosaError.is(error)) throw error;
       if (error.code === "cursor-mismatch" || error.code === "gap") {
-        this.isLost = true;
         // The relay lost or dropped entries; pointers are idempotent, so the inbox is simply read from its start, or
         // from where what was kept of it begins.
         const { from } = await this.#context.relay.request("subscribe", { log: this.log, cursor: START });

@@ -34,8 +34,7 @@ export async function askAgain(
     if (known === undefined || known.status === "ended") {
       const { leafHash, hasLeft } = known ?? {};
       await ownRequests.askAgain(groupId, {
-        // By a welcome that never came it has not been in.
-        ...(leafHash && error.code !== "data-lost" && { replaces: leafHash }),
+        ...(leafHash && { replaces: leafHash }),
         ...(!hasLeft && { since: listed.since.seq }),
       });
     }
