@@ -203,6 +203,7 @@ async function load(
       // The group is over, or was never for this device: nothing was lost.
       if (error.code !== "unknown-group" && error.code !== "not-a-member") report(error);
     },
+    isAwaited: (groupId) => ownRequests.isAwaited(groupId),
     unopened: (groupId, error) =>
       askAgain(context, { registry, starter, ownRequests }, asBytes(groupId), error),
     answered: (rejection) => ownRequests.answered(rejection),

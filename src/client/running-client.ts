@@ -22,6 +22,7 @@ import { Logs } from "./logs.js";
 import { reconcile } from "./reconciliation.js";
 import type { GuardedStore } from "./recovery/guarded-store.js";
 import { ifConnected } from "./reporting.js";
+import { Retry } from "./retry.js";
 import type { Roster } from "./roster.js";
 import { FollowedChannels } from "./signals/followed-channels.js";
 import { within } from "./waiting.js";
@@ -76,6 +77,7 @@ export class RunningClient {
   readonly #stopWaking: () => void;
   readonly #waitingForSession: (() => void)[] = [];
   readonly #supply: PackageSupply;
+  readonly #acquaintance: Retry;
   #reconciled = false;
   #registered: boolean;
   readonly #retention: number | undefined;
@@ -97,6 +99,7 @@ export class RunningClient {
     this.#registered = parts.registered;
     this.#retention = parts.retention;
     this.#supply = new PackageSupply(parts.context);
+    this.#acquaintance = new Retry(parts.context.clock, () => parts.context.background(this.#acquaint()));
     this.channels = new FollowedChannels(parts.context.relay);
     this.logs = new Logs(parts.context, parts.registry, parts.inbox);
     this.recreation = new Recreation(parts.context, parts.registry, parts.starter, parts.ownRequests);
@@ -142,7 +145,8 @@ export class RunningClient {
     for (const { state } of this.registry.all()) {
       if (state.group !== undefined) context.background(acquaint(context, state.group));
     }
-    context.background(acquaintSenders(context));
+    this.#acquaintance.reset();
+    context.background(this.#acquaint());
     // With no key package left, members may have tried to add this device in vain, or with the last resort; and what is over
     // here may not be over for a relay that has lost why.
     const isOver = this.registry.all().some(({ state: { record } }) => {
@@ -156,6 +160,12 @@ export class RunningClient {
     }
     await this.#keepHouse();
     await this.#supply.complete().catch(ignore);
+  }
+
+  /** Asks who wrote what waits for its sender to be known; again as long as the relay does not say. */
+  async #acquaint(): Promise<void> {
+    if (await acquaintSenders(this.context)) this.#acquaintance.reset();
+    else this.#acquaintance.later();
   }
 
   /** What is to be done now and then: it reads all that is kept, so by the clock, and not with every session. */
@@ -215,6 +225,7 @@ export class RunningClient {
     if (conversation !== undefined) this.context.signals.changed(conversation);
     // The keys that a repair brings may have come before the log said so.
     if (conversation?.state.record.repair?.readded) this.#inbox.retry();
+    this.#acquaintance.later();
     this.context.background(this.recreation.settle(conversation));
   }
 
@@ -274,6 +285,7 @@ export class RunningClient {
 
   async #halt(reason: SubrosaError): Promise<void> {
     this.#stopWaking();
+    this.#acquaintance.reset();
     this.#cancelHousekeeping?.();
     this.recreation.stop();
     this.context.signals.stop();

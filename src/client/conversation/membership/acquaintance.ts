@@ -30,13 +30,19 @@ export async function acquaint(context: Context, group: GroupState): Promise<Rea
   return strangers;
 }
 
-/** Learns who wrote what waits for its sender to be known, who may be in no group of this user's any more. */
-export async function acquaintSenders(context: Context): Promise<void> {
+/**
+ * Learns who wrote what waits for its sender to be known, who may be in no group of this user's any more. False if the
+ * relay does not say it of somebody.
+ */
+export async function acquaintSenders(context: Context): Promise<boolean> {
   const { contacts, relay, delivery } = context;
-  const keys = new Map(delivery.waiting().map(({ from, unknownKey }) => [from, unknownKey]));
+  const keys = new Map(
+    delivery.waiting().flatMap(({ from, unknownKey }) => (unknownKey ? [[from, unknownKey]] : [])),
+  );
+  const isUnknown = (userId: string) => contacts.get(userId) === undefined;
   await Promise.all(
     [...keys].map(async ([userId, accountKey]) => {
-      if (accountKey === undefined || contacts.get(userId) !== undefined) return;
+      if (!isUnknown(userId)) return;
       try {
         await contacts.checkAccount(await relay.request("fetchAccount", { userId }), userId);
         await contacts.check(userId, accountKey);
@@ -46,6 +52,7 @@ export async function acquaintSenders(context: Context): Promise<void> {
     }),
   );
   delivery.recheck();
+  return ![...keys.keys()].some(isUnknown);
 }
 
 /** Asks the directory for somebody new, or with a device that is. Throws what keeps this user from knowing a newcomer. */

@@ -1,9 +1,17 @@
 import { type Bytes, equalBytes } from "../../../base/bytes.js";
 import { toHex } from "../../../base/encoding.js";
 import { SubrosaError } from "../../../base/errors.js";
+import { decode } from "../../../codec/reader.js";
+import { verify } from "../../../crypto/signature.js";
 import { type GroupState, readKeyPackage } from "../../../mls/group/index.js";
 import type { LeafNode } from "../../../mls/structs/leaf-node.js";
-import type { JoinRequest } from "../../../wire/entries.js";
+import {
+  decodeJoinRequest,
+  type EntryContent,
+  type JoinRequest,
+  joinRequestToBeSigned,
+} from "../../../wire/entries.js";
+import { isName } from "../../../wire/identifiers.js";
 import type { Account } from "../../../wire/identity.js";
 import { DIGEST_LENGTH } from "../../../wire/protocol.js";
 import type { ResultOf } from "../../../wire/requests.js";
@@ -14,6 +22,9 @@ import { type ConversationState, policyIn } from "../state.js";
 import { presentDevices } from "./duties.js";
 import { identityIn, type Leaf, leafHash, leavesOf } from "./leaves.js";
 import { isAdmin } from "./policy.js";
+
+/** The rule by which a device is not added whose place another has taken: its account says so, in a list that it signed. */
+export const REPLACED_DEVICE = "a device of the account's list";
 
 /**
  * The key packages that an `add` commits: the one of a join request, else one for each device of the user. Throws
@@ -45,6 +56,7 @@ export async function keyPackagesFor(
       throw new SubrosaError(
         "unknown-user",
         `another device of ${action.userId} has replaced the one that asked`,
+        { rule: REPLACED_DEVICE },
       );
     // Others than admins put one device in the place of another only where no admin can.
     if (mayAdmitAgain(state.group as GroupState, context.identity.userId, action.userId)) {
@@ -63,6 +75,26 @@ export async function keyPackagesFor(
     .map((device) => checkedKeyPackage(found.account, device));
   if (keyPackages.length === 0) throw new SubrosaError("already-a-member", `${action.userId} is a member`);
   return { keyPackages };
+}
+
+/** A join request, if its signature and key package are the requesting account's, and it is to this group. Throws otherwise. */
+export async function checkedRequest(
+  { payload, entryId }: Pick<EntryContent, "payload" | "entryId">,
+  groupId: Bytes,
+): Promise<JoinRequest> {
+  const request = decode(decodeJoinRequest, payload);
+  const { userId, deviceId, accountKey, keyPackage } = request;
+  const identity = identityIn(readKeyPackage(keyPackage).leafNode.credential);
+  const fits =
+    equalBytes(request.groupId, groupId) &&
+    isName(userId) &&
+    identity.userId === userId &&
+    equalBytes(identity.deviceId, deviceId) &&
+    equalBytes(identity.accountKey, accountKey);
+  const signed = joinRequestToBeSigned(request, entryId);
+  if (!fits || !(await verify(accountKey, request.signature, signed)))
+    throw new SubrosaError("invalid-signature", "a join request is not by the account it names");
+  return request;
 }
 
 /** What a request names that asks for repair of a leaf which its device has never seen. */

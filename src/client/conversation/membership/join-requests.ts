@@ -4,37 +4,28 @@ import { SubrosaError } from "../../../base/errors.js";
 import { SerialQueue } from "../../../base/serial-queue.js";
 import { decode } from "../../../codec/reader.js";
 import { encode } from "../../../codec/writer.js";
-import { verify } from "../../../crypto/signature.js";
-import { readKeyPackage } from "../../../mls/group/index.js";
 import type { Change } from "../../../stores/store.js";
 import {
   decodeJoinRequest,
   encodeJoinRequest,
   type JoinRequest,
-  joinRequestToBeSigned,
   type LogEntry,
 } from "../../../wire/entries.js";
-import {
-  type Cursor,
-  decodeCursor,
-  encodeCursor,
-  isName,
-  type LogId,
-  START,
-} from "../../../wire/identifiers.js";
+import { type Cursor, decodeCursor, encodeCursor, type LogId, START } from "../../../wire/identifiers.js";
 import { EntryKind, LogKind, RejectionReason } from "../../../wire/protocol.js";
 import type { Context } from "../../context.js";
 import type { RaisedEvents } from "../../events.js";
 import { assertFingerprint, fingerprintOf } from "../../identity/safety-number.js";
-import { layout } from "../../layout.js";
+import { DAY, layout } from "../../layout.js";
 import { isOwnTrouble } from "../../own-trouble.js";
+import { Retry } from "../../retry.js";
 import type { Conversation } from "../conversation.js";
 import { contentDigests, nextCursor } from "../receiving/log-digest.js";
 import { isMember } from "../registry.js";
 import { policyIn } from "../state.js";
-import { leafToReplace, mayAdmitAgain } from "./additions.js";
+import { checkedRequest, leafToReplace, mayAdmitAgain, REPLACED_DEVICE } from "./additions.js";
 import { presentDevices } from "./duties.js";
-import { identityIn, type Leaf, leavesOf } from "./leaves.js";
+import { type Leaf, leavesOf } from "./leaves.js";
 import { isAdmin, isBanned } from "./policy.js";
 
 /** How long members leave each other to admit someone whom any of them may admit, times their rank. */
@@ -44,9 +35,9 @@ const MAX_AHEAD = 100;
 /** How often a member adds one device anew at most, in milliseconds. */
 const REPAIR_INTERVAL = 60_000;
 
-/** Who was banned meanwhile is refused, and so is a device whose place another has taken. */
+/** Who was banned meanwhile is refused, and so is a device whose place another has taken: not by the relay's word. */
 const isRefused = (error: unknown): boolean =>
-  SubrosaError.is(error) && (error.code === "banned" || error.code === "unknown-user");
+  SubrosaError.is(error) && (error.code === "banned" || error.rule === REPLACED_DEVICE);
 
 /**
  * The request box of one group. Every member follows it, since any of them can add a member's device anew; what else is
@@ -70,9 +61,11 @@ export class JoinRequests {
   #cursor: Cursor | undefined;
   /** Whether the box is followed, and as somebody who may admit. */
   #following: "answering" | "repairing" | undefined;
+  readonly #retry: Retry;
 
   constructor(context: Context, conversation: Conversation) {
     this.#context = context;
+    this.#retry = new Retry(context.clock, () => context.groupChanged(this.#groupId));
     this.conversation = conversation;
     this.entered = conversation.entered;
   }
@@ -121,23 +114,34 @@ export class JoinRequests {
       if (following === "repairing") this.#kept.set(this.#asker(request), key);
       this.#show(key.slice(prefix.length), request, true);
     }
-    try {
-      await this.#context.relay.request("subscribe", { log: this.log, cursor: this.#cursor });
-    } catch (error) {
-      if (!SubrosaError.is(error)) throw error;
-      if (error.code === "cursor-mismatch" || error.code === "gap") {
+    await this.#ask()
+      .catch((error: unknown) => {
+        if (!SubrosaError.is(error) || (error.code !== "cursor-mismatch" && error.code !== "gap"))
+          throw error;
         this.#cursor = START;
-        await this.#context.relay.request("subscribe", { log: this.log, cursor: START });
-        return;
-      }
-      this.#following = undefined;
-      // What has become of this device's rights meanwhile, the group's own log says.
-      const expected = ["connection-failed", "closed", "not-a-member", "unknown-group"];
-      if (!expected.includes(error.code)) this.#context.report(error);
-    }
+        return this.#ask();
+      })
+      .then(
+        () => this.#retry.reset(),
+        (error: unknown) => this.#refused(error),
+      );
+  }
+
+  #ask(): Promise<unknown> {
+    return this.#context.relay.request("subscribe", { log: this.log, cursor: this.#cursor ?? START });
+  }
+
+  #refused(error: unknown): void {
+    this.#following = undefined;
+    if (!SubrosaError.is(error)) throw error;
+    if (isOwnTrouble(error)) return;
+    // What has become of this device's rights meanwhile, the group's own log says.
+    if (error.code !== "not-a-member" && error.code !== "unknown-group") this.#context.report(error);
+    this.#retry.later();
   }
 
   disconnected(): void {
+    this.#retry.reset();
     this.#following = undefined;
   }
 
@@ -169,7 +173,7 @@ export class JoinRequests {
           if (known.length === 0 && this.#following === "answering") again.push(entry.content);
           continue;
         }
-        const request = await this.#checked(entry.content.payload, entry.content.entryId);
+        const request = await checkedRequest(entry.content, this.#groupId);
         if (this.#following !== "answering") {
           const isRepair = request.replaces !== undefined && this.#isOfMember(request);
           if (!isRepair && !this.#isOwnDevice(request)) continue;
@@ -203,25 +207,6 @@ export class JoinRequests {
     if (group === undefined || request.replaces !== undefined) return;
     const present = presentDevices(group, access, this.#context.identity.deviceId);
     if (!present.has(toHex(request.deviceId))) await this.#reject(requestId, request);
-  }
-
-  /** A request whose signature and key package are the requesting account's; throws otherwise. */
-  async #checked(payload: Uint8Array, requestId: Bytes): Promise<JoinRequest> {
-    const request = decode(decodeJoinRequest, payload);
-    const { userId, deviceId, accountKey, keyPackage } = request;
-    const { leafNode } = readKeyPackage(keyPackage);
-    const identity = identityIn(leafNode.credential);
-    const fits =
-      equalBytes(request.groupId, this.#groupId) &&
-      isName(userId) &&
-      identity.userId === userId &&
-      equalBytes(identity.deviceId, deviceId) &&
-      equalBytes(identity.accountKey, accountKey);
-    const signed = joinRequestToBeSigned(request, requestId);
-    if (!fits || !(await verify(accountKey, request.signature, signed))) {
-      throw new SubrosaError("invalid-signature", "a join request is not by the account it names");
-    }
-    return request;
   }
 
   /** `stored`: it was there before this process began. */
@@ -370,14 +355,21 @@ export class JoinRequests {
     await this.#forget(requestId);
   }
 
-  /** Where any member may admit, the first does so at once, the others only if that did not happen. */
-  #admitInTurn(requestId: Uint8Array, request: JoinRequest): void {
+  /**
+   * Where any member may admit, the first does so at once, the others only if that did not happen. `again`: after how
+   * many milliseconds it is tried again if it fails.
+   */
+  #admitInTurn(requestId: Uint8Array, request: JoinRequest, again = REPAIR_INTERVAL): void {
     const { group } = this.conversation.state;
     if (group === undefined) return;
     const others = leavesOf(group).filter(({ deviceId }) => !equalBytes(deviceId, request.deviceId));
     const rank = others.findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex);
     const refused = (error: unknown) => {
-      if (!isRefused(error)) throw error;
+      if (isRefused(error)) return;
+      const retry = () => this.#admitInTurn(requestId, request, Math.min(2 * again, DAY));
+      if (!isOwnTrouble(error) && this.conversation.state.record.status === "active")
+        this.#context.clock.after(again, retry);
+      throw error;
     };
     const admit = () => this.#attempt(toHex(requestId), this.#approve(requestId, request).catch(refused));
     if (rank === 0) admit();

@@ -266,9 +266,14 @@ export class OwnRequests {
     this.#settle(key, isRenamed ? error : undefined);
   }
 
+  /** Whether this device has asked to be let in, or is to be added anew. */
+  isAwaited(groupId: Uint8Array): boolean {
+    return (
+      this.#requests.has(toHex(groupId)) || this.#registry.get(groupId)?.state.record.status === "repairing"
+    );
+  }
+
   failed(groupId: Uint8Array, error: SubrosaError): void {
-    // What the relay has lost is put back, or granted anew: the request stands.
-    if (error.code === "data-lost" || error.code === "not-a-member") return;
     this.#settle(toHex(groupId), error);
     const conversation = this.#registry.get(groupId);
     // It was admitted, to a group whose name is another's by now: nothing more will come of the request.

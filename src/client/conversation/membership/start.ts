@@ -23,7 +23,7 @@ import { type GroupPolicy, POLICY_EXTENSION, type Policy, policyExtension } from
 
 /** How long to wait for a user's key packages before looking again, in milliseconds. */
 const RETRY_DELAY = 2_000;
-/** How long to wait before asking again for what the relay allows only so often, in milliseconds. */
+/** How long to wait before asking again for what the relay allows only so often, or not for once, in milliseconds. */
 const ALLOWANCE_DELAY = 30_000;
 
 /** How a group's creation ended, for whoever waits. */
@@ -283,9 +283,6 @@ export class Starter {
         // The user is registered and about to publish, or will when it comes back.
         this.#context.clock.after(RETRY_DELAY, () => this.flushDirect(userId));
         return;
-      case "rate-limited":
-        this.#context.clock.after(ALLOWANCE_DELAY, () => this.flushDirect(userId));
-        return;
       case "unknown-user":
       case "identity-mismatch":
       case "invalid-signature":
@@ -297,7 +294,8 @@ export class Starter {
       case "too-large":
         return this.#failMessages(userId, error);
       default:
-        this.#context.report(error);
+        if (error.code !== "rate-limited") this.#context.report(error);
+        this.#context.clock.after(ALLOWANCE_DELAY, () => this.flushDirect(userId));
     }
   }
 

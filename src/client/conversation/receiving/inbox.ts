@@ -18,15 +18,12 @@ import { EntryKind, LogKind } from "../../../wire/protocol.js";
 import type { Context } from "../../context.js";
 import { layout } from "../../layout.js";
 import { isOwnTrouble } from "../../own-trouble.js";
+import { Retry } from "../../retry.js";
 import type { Conversation } from "../conversation.js";
 import { type JoinResult, joinByPointer } from "../membership/join.js";
 import type { Registry } from "../registry.js";
 import { contentDigests, nextCursor } from "./log-digest.js";
 
-/** How long the inbox is left alone after the relay sent something senseless, in milliseconds. */
-const REREAD_DELAY = 1_000;
-/** How long to wait before joining is tried again, in milliseconds. */
-const RETRY_DELAY = 1_000;
 /** How long the welcome of a commit that was put back without it may take, in milliseconds. */
 const WELCOME_WITHIN = 60_000;
 const INCOMPLETE = new SubrosaError(
@@ -35,11 +32,15 @@ const INCOMPLETE = new SubrosaError(
 );
 /** What the relay does not do just now. */
 const LATER: readonly ErrorCode[] = ["queue-full", "rate-limited"];
+/** What a relay says that has lost the log to which a pointer leads, or lies. */
+const DOUBTFUL: readonly ErrorCode[] = ["data-lost", "not-a-member"];
 
 /** Told how pointers and rejections ended. */
 export interface InboxHandler {
   joined(conversation: Conversation): void;
   dropped(groupId: Uint8Array, error: SubrosaError): void;
+  /** Whether this device has asked for what a pointer to the group leads to. */
+  isAwaited(groupId: Uint8Array): boolean;
   /** The welcome is for a key package that is gone. Resolves once what is to be done about it is stored. */
   unopened(groupId: Uint8Array, error: SubrosaError): Promise<void>;
   /** What is written of a rejection. */
@@ -65,10 +66,17 @@ export class Inbox {
   readonly #pointers = new Map<string, Pointer>();
   readonly #joining = new Set<string>();
   #cursor: Cursor;
-  #cancelReread: (() => void) | undefined;
+  /** The inbox itself, when the relay sent something senseless or refused it; and what is left to join. */
+  readonly #reread: Retry;
+  readonly #rejoin: Retry;
+  /** Of what was told already that the relay has lost it. */
+  readonly #doubted = new WeakSet<Pointer>();
 
   private constructor(context: Context, registry: Registry, handler: InboxHandler, cursor: Cursor) {
     this.#context = context;
+    const { clock, relay, background } = context;
+    this.#reread = new Retry(clock, () => relay.isReady && background(this.#follow()));
+    this.#rejoin = new Retry(clock, () => this.retry());
     this.#registry = registry;
     this.#handler = handler;
     this.#cursor = cursor;
@@ -95,24 +103,35 @@ export class Inbox {
 
   /** Follows the inbox, and takes up what was left to join. */
   async subscribe(): Promise<void> {
-    try {
-      await this.#queue.idle();
-      const { from } = await this.#context.relay.request("subscribe", {
-        log: this.log,
-        cursor: this.#cursor,
-      });
-      // From its start the inbox goes on with the oldest entry kept.
-      if (this.#cursor.seq === 0) this.#cursor = from;
-    } catch (error) {
-      if (!SubrosaError.is(error)) throw error;
-      if (error.code === "cursor-mismatch" || error.code === "gap") {
-        // The relay lost or dropped entries; pointers are idempotent, so the inbox is simply read from its start, or
-        // from where what was kept of it begins.
-        const { from } = await this.#context.relay.request("subscribe", { log: this.log, cursor: START });
-        this.#cursor = from;
-      } else if (error.code !== "connection-failed" && error.code !== "closed") throw error;
-    }
+    this.#reread.reset();
+    this.#rejoin.reset();
+    await this.#follow();
     this.retry();
+  }
+
+  async #follow(): Promise<void> {
+    await this.#queue.idle();
+    try {
+      await this.#ask(this.#cursor);
+    } catch (error) {
+      if (!SubrosaError.is(error) || isOwnTrouble(error)) throw error;
+      this.#context.report(error);
+      this.#reread.later();
+    }
+  }
+
+  async #ask(cursor: Cursor): Promise<void> {
+    try {
+      const { from } = await this.#context.relay.request("subscribe", { log: this.log, cursor });
+      // From its start the inbox goes on with the oldest entry kept.
+      if (cursor.seq === 0) this.#cursor = from;
+    } catch (error) {
+      const isLost = SubrosaError.is(error) && (error.code === "cursor-mismatch" || error.code === "gap");
+      if (!isLost || cursor === START) throw error;
+      // The relay lost or dropped entries; pointers are idempotent, so the inbox is simply read from its start, or
+      // from where what was kept of it begins.
+      await this.#ask(START);
+    }
   }
 
   /** Tries again to join what waits; after an identity was accepted, or with a new session. */
@@ -154,17 +173,8 @@ export class Inbox {
       .run(() => this.#receive(entries))
       .catch((error: unknown) => {
         this.#context.report(error);
-        if (SubrosaError.is(error) && error.code === "protocol-error") this.#readAgain();
+        if (SubrosaError.is(error) && error.code === "protocol-error") this.#reread.later();
       });
-  }
-
-  /** What the relay sent makes no sense: it is asked again for everything since the last place. */
-  #readAgain(): void {
-    this.#cancelReread ??= this.#context.clock.after(REREAD_DELAY, () => {
-      this.#cancelReread = undefined;
-      if (!this.#context.relay.isReady) return;
-      void this.subscribe().catch((error: unknown) => this.#context.report(error));
-    });
   }
 
   async #receive(entries: readonly LogEntry[]): Promise<void> {
@@ -211,6 +221,8 @@ export class Inbox {
       { put: layout.inbox, value: encode(encodeCursor, cursor) },
     ]);
     this.#cursor = cursor;
+    this.#reread.reset();
+    if (pointers.length > 0) this.#rejoin.reset();
     for (const pointer of pointers) this.#pointers.set(toHex(pointer.groupId), pointer);
     this.#context.relay.ack(this.log, cursor);
     for (const effect of effects) effect();
@@ -223,19 +235,17 @@ export class Inbox {
     this.#joining.add(key);
     try {
       const result = await joinByPointer(this.#context, this.#registry, pointer);
-      if (result.type === "held") return result.incomplete ? this.#awaitWelcome(pointer) : undefined;
+      if (result.type === "held")
+        return result.incomplete ? this.#awaitWelcome(pointer) : this.#rejoin.later();
       if (isUnopened(result)) await this.#handler.unopened(pointer.groupId, result.error);
       if (result.type === "joined") {
-        if (this.#pointers.get(key) === pointer) this.#pointers.delete(key);
+        this.#forget(pointer);
         this.#handler.joined(result.conversation);
       } else await this.#drop(pointer, isUnopened(result) ? undefined : result.error);
     } catch (error) {
       // Nothing is wrong with the pointer: it is followed again with the next session, if not sooner.
       if (isOwnTrouble(error)) throw error;
-      if (SubrosaError.is(error) && LATER.includes(error.code)) {
-        this.#context.clock.after(RETRY_DELAY, () => this.retry());
-        return;
-      }
+      if (SubrosaError.is(error) && this.#mayComeTrue(pointer, error)) return this.#rejoin.later();
       await this.#drop(
         pointer,
         SubrosaError.is(error) ? error : new SubrosaError("internal", "a join failed"),
@@ -254,6 +264,15 @@ export class Inbox {
     });
   }
 
+  /** Whether what a pointer leads to may only not be there now: what was asked for is not given up for a word of the relay's. */
+  #mayComeTrue(pointer: Pointer, error: SubrosaError): boolean {
+    if (LATER.includes(error.code)) return true;
+    if (!DOUBTFUL.includes(error.code) || !this.#handler.isAwaited(pointer.groupId)) return false;
+    if (error.code === "data-lost" && !this.#doubted.has(pointer)) this.#context.report(error);
+    this.#doubted.add(pointer);
+    return true;
+  }
+
   /** Another pointer to the group may have come while this one was followed. */
   #joinNext(key: string, followed: Pointer): void {
     this.#joining.delete(key);
@@ -261,11 +280,14 @@ export class Inbox {
     if (newer !== undefined && newer !== followed) this.#context.background(this.#join(newer));
   }
 
-  async #drop(pointer: Pointer, error: SubrosaError | undefined): Promise<void> {
+  /** True if no other has taken its place meanwhile. */
+  #forget(pointer: Pointer): boolean {
     const key = toHex(pointer.groupId);
-    // A newer one is to be followed yet: what became of this one says nothing.
-    if (this.#pointers.get(key) !== pointer) return;
-    this.#pointers.delete(key);
+    return this.#pointers.get(key) === pointer && this.#pointers.delete(key);
+  }
+
+  async #drop(pointer: Pointer, error: SubrosaError | undefined): Promise<void> {
+    if (!this.#forget(pointer)) return;
     await this.#context.write([{ delete: layout.pointer(pointer.groupId) }]);
     if (error !== undefined) this.#handler.dropped(pointer.groupId, error);
   }

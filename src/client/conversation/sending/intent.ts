@@ -55,6 +55,12 @@ export type Action =
   /** The commit that a new direct conversation starts with. */
   | { readonly type: "start" };
 
+/** One that says something in the conversation. */
+export type SendIntent = Intent & { readonly action: Extract<Action, { type: "send" }> };
+
+export const isSend = (intent: Intent): intent is SendIntent => intent.action.type === "send";
+export const isClose = (intent: Intent): boolean => isSend(intent) && intent.action.content.type === "close";
+
 /** Whether the app asked for it; the rest this client does by itself, for reasons that go with the conversation. */
 export function isWish(action: Action): boolean {
   switch (action.type) {

@@ -2,6 +2,7 @@ import { SubrosaError } from "../../../base/errors.js";
 import type { Cursor } from "../../../wire/identifiers.js";
 import { EntryKind } from "../../../wire/protocol.js";
 import type { Context } from "../../context.js";
+import { Retry } from "../../retry.js";
 import { MESSAGE_ID_LENGTH } from "../content.js";
 import type { Conversation } from "../conversation.js";
 import { keyPackagesFor } from "../membership/additions.js";
@@ -18,7 +19,7 @@ import { claimFor, settleName } from "../membership/renaming.js";
 import { Gathering } from "../receipts.js";
 import { type ConversationState, isStale } from "../state.js";
 import { isFinal } from "./final-refusals.js";
-import type { Action, Intent, Sealed } from "./intent.js";
+import { type Action, type Intent, isClose, isSend, type Sealed, type SendIntent } from "./intent.js";
 import { fail, failOutgrown, unseal } from "./own-entries.js";
 import { sealCommit, sealLeave, sealMessage } from "./seal.js";
 
@@ -30,11 +31,6 @@ const COMMIT_RETRY_DELAY = 30_000;
 /** Who commits what is due when nobody sends: the first leaf after about this long, each further one later. */
 const SETTLE_DELAY = 250;
 const SETTLE_SPREAD = 1_000;
-
-type SendIntent = Intent & { readonly action: Extract<Action, { type: "send" }> };
-
-const isSend = (intent: Intent): intent is SendIntent => intent.action.type === "send";
-const isClose = (intent: Intent): boolean => isSend(intent) && intent.action.content.type === "close";
 
 /**
  * Carries out a conversation's intents in their order: messages in a window, everything that changes the group
@@ -61,18 +57,22 @@ export class Sender {
   /** A commit that was due was refused for good: messages go on without it until it is tried again. */
   #cannotCommit = false;
   #cancelTimer: (() => void) | undefined;
+  /** What was refused without sense is tried again. */
+  readonly #retry: Retry;
   readonly #gathering: Gathering;
 
   constructor(context: Context, conversation: Conversation) {
     this.#context = context;
     this.#conversation = conversation;
     this.#gathering = new Gathering(context, () => this.flush());
+    this.#retry = new Retry(context.clock, () => this.flush(), COMMIT_RETRY_DELAY);
     this.#refreshFactor = 0.75 + context.random() / 2;
   }
 
   stop(): void {
     this.#stopped = true;
     this.#cancelTimer?.();
+    this.#retry.reset();
     this.#gathering.stop();
   }
 
@@ -84,6 +84,7 @@ export class Sender {
 
   disconnected(): void {
     this.#inFlight.clear();
+    this.#retry.reset();
     this.#conflicts = 0;
     this.#staleAfter = undefined;
   }
@@ -109,7 +110,10 @@ export class Sender {
       this.#again = false;
       const code = SubrosaError.is(error) ? error.code : "internal";
       if (code === "unknown-group") this.#conversation.doubt();
-      else if (code !== "connection-failed" && code !== "closed") this.#context.report(error);
+      else if (code !== "connection-failed" && code !== "closed") {
+        this.#context.report(error);
+        this.#retry.later();
+      }
     }
   }
 
@@ -325,6 +329,7 @@ export class Sender {
     // Taken or not, what counts is the log: it ends the intent when it shows the entry.
     this.#context.relay
       .request("append", { log: this.#conversation.log, after: sealed.after, entry })
+      .then(() => this.#retry.reset())
       .catch((error: unknown) => this.#refused(intent, sealed, error))
       .catch((error: unknown) => this.#context.report(error));
   }
@@ -347,7 +352,7 @@ export class Sender {
       case "unknown-group":
         return this.#conversation.doubt();
       default:
-        if (!isFinal(error)) return this.#later(RETRY_DELAY);
+        if (!isFinal(error)) return this.#retry.later();
         this.#commitFailed(intent);
         await this.#conversation.step((step) => {
           if (this.#holds(intent, sealed)) fail(this.#context, step, intent, error);
