@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { memoryStore } from "../../src/index.js";
 import { openMemoryStorage } from "../../src/relay.js";
+import { EndReason, type RelayFrame } from "../../src/wire/frames.js";
+import type { LogId } from "../../src/wire/identifiers.js";
 import { LogKind } from "../../src/wire/protocol.js";
 import type { RefusalCode } from "../../src/wire/refusals.js";
 import type { OperationName } from "../../src/wire/requests.js";
@@ -23,9 +25,16 @@ class Misled {
   lie: Lie | undefined;
   isSteady = false;
   told = 0;
+  /** Each time the log of a group is asked for it shows again what it showed last, and that it is over. */
+  isEnding = false;
+  asked = 0;
+  #group: LogId | undefined;
+  #last: RelayFrame | undefined;
   readonly #connector: TamperedConnector = new TamperedConnector({
     fromClient: (frame) => {
-      if (frame.type !== "request" || this.lie?.name !== frame.name) return undefined;
+      if (frame.type !== "request") return undefined;
+      if (frame.name === "subscribe" && frame.body.log.kind === LogKind.group) this.#askedFor(frame.body.log);
+      if (this.lie?.name !== frame.name) return undefined;
       const { code, log } = this.lie;
       if (log !== undefined && !("log" in frame.body && frame.body.log.kind === log)) return undefined;
       this.told++;
@@ -33,7 +42,28 @@ class Misled {
       setImmediate(() => this.#connector.inject({ type: "refuse", id: frame.id, code, reason: "" }));
       return [];
     },
+    fromRelay: (frame) => {
+      if (frame.type === "entries" && frame.log.kind === LogKind.group && frame.entries.length > 0)
+        this.#last = structuredClone(frame);
+      return undefined;
+    },
   });
+
+  #askedFor({ kind, id }: LogId): void {
+    this.#group = { kind, id: id.slice() };
+    if (!this.isEnding) return;
+    this.asked++;
+    setTimeout(() => {
+      if (this.#last !== undefined) this.#connector.inject(this.#last);
+      this.end(EndReason.removed);
+    }, 5);
+  }
+
+  /** The relay says that the log of the group is over. */
+  end(reason: EndReason): void {
+    this.told++;
+    this.#connector.inject({ type: "ended", log: this.#group as LogId, reason });
+  }
 
   async start(relay: TestRelay, userId: string): Promise<Actor> {
     const seams = { random: () => 0.1, connector: this.#connector, clock: this.clock };
@@ -61,6 +91,23 @@ async function soon(misled: readonly Misled[], test: () => boolean | Promise<boo
     await Promise.all(misled.map((one) => one.pass(4_000)));
   expect(misled.map(({ told }) => told > 0)).toContain(true);
   await eventually(test);
+}
+
+/** Bob, who is away, has missed a change that the relay has dropped since. */
+async function fallBehind() {
+  const storage = openMemoryStorage();
+  const relay = await startRelay({ storage });
+  const [alice, bob] = [new Misled(), new Misled()];
+  const carol = await connected(relay, "carol");
+  await makeGroup("team", [await alice.start(relay, "alice"), carol, await bob.start(relay, "bob")]);
+  await bob.actor.client.close();
+  await alice.actor.client.remove("team", "carol");
+  await alice.actor.client.sendGroupMessage("team", "never seen by bob");
+  await settle(alice.actor);
+  for (let i = 0; i < 20; i++) {
+    await storage.prune({ now: Date.now() + 1, retention: 0, maxLogBytes: 1e9, batch: 1000 } as never);
+  }
+  return { relay, alice, bob };
 }
 
 const isIn = async (actor: Actor) => (await actor.client.groups()).some(({ name }) => name === "team");
@@ -131,18 +178,7 @@ describe("a relay that refuses for no reason, once and in a session that goes on
     ["alice", "append", "unknown-user"],
     ["alice", "append", "not-a-member"],
   ] as const)("to %s, %s (%s), where bob is to be added anew", async (whom, name, code) => {
-    const storage = openMemoryStorage();
-    const relay = await startRelay({ storage });
-    const [alice, bob] = [new Misled(), new Misled()];
-    const carol = await connected(relay, "carol");
-    await makeGroup("team", [await alice.start(relay, "alice"), carol, await bob.start(relay, "bob")]);
-    await bob.actor.client.close();
-    await alice.actor.client.remove("team", "carol");
-    await alice.actor.client.sendGroupMessage("team", "never seen by bob");
-    await settle(alice.actor);
-    for (let i = 0; i < 20; i++) {
-      await storage.prune({ now: Date.now() + 1, retention: 0, maxLogBytes: 1e9, batch: 1000 } as never);
-    }
+    const { relay, alice, bob } = await fallBehind();
     (whom === "bob" ? bob : alice).lie = {
       name,
       code,
@@ -156,6 +192,32 @@ describe("a relay that refuses for no reason, once and in a session that goes on
     expect(bob.actor.all("groupLeave")).toEqual([]);
     expect(bob.actor.all("undecryptable")).toHaveLength(1);
   });
+});
+
+it("a relay that says once of a group in which one waits to be added anew that it was closed ends nothing by it", async () => {
+  const { relay, alice, bob } = await fallBehind();
+  await alice.actor.client.close();
+  await bob.start(relay, "bob");
+  await bob.actor.client.sendGroupMessage("team", "from bob");
+  bob.end(EndReason.closed);
+  await bob.pass(120_000);
+  expect(bob.actor.all("groupLeave")).toEqual([]);
+  await alice.start(relay, "alice");
+  await soon([alice, bob], () => alice.actor.texts.includes("from bob"));
+});
+
+it("a relay that ends a log over and over, and shows what was read before it, is not asked without end", async () => {
+  const relay = await startRelay();
+  const bob = new Misled();
+  const alice = await connected(relay, "alice");
+  await makeGroup("team", [alice, await bob.start(relay, "bob")]);
+  await alice.client.sendGroupMessage("team", "hello");
+  await bob.actor.message("hello");
+  await settle(bob.actor);
+  bob.isEnding = true;
+  bob.end(EndReason.removed);
+  await bob.actor.event("groupLeave");
+  expect(bob.asked).toBeLessThan(3);
 });
 
 it("a relay that refuses messages for no reason, for as long as it likes, is asked less and less often", async () => {

@@ -291,7 +291,6 @@ export class Conversation {
   /** Takes in entries that the relay sent, in order; resolves when they are done with. */
   async receive(entries: readonly LogEntry[]): Promise<void> {
     this.#following.arrived(entries.at(-1)?.seq ?? 0);
-    if (entries.length > 0) this.#endDoubted = false;
     const batches: Promise<void>[] = [];
     for (let at = 0; at < entries.length; at += BATCH) {
       const batch = entries.slice(at, at + BATCH);
@@ -316,14 +315,13 @@ export class Conversation {
     // What the log itself said has been processed: an end that it does not explain is the relay's doing.
     const { status, groupId, restoration } = this.#state.record;
     if (status === "ended") return;
-    if (status === "repairing" && reason === EndReason.closed) {
-      return this.#context.closedWhileRepairing(groupId);
-    }
     if (!this.#endDoubted) {
       // It may be meant for the subscription before this device was added anew: ask again.
       this.#endDoubted = true;
       return this.subscribe();
     }
+    if (status === "repairing" && reason === EndReason.closed)
+      return this.#context.closedWhileRepairing(groupId);
     // In a log that is being put back what ended it may not be to be read here any more.
     if (restoration !== undefined) return this.lose();
     this.#context.report(
@@ -361,6 +359,7 @@ export class Conversation {
   };
 
   #received(): void {
+    this.#endDoubted = false;
     this.#following.readOn();
     this.#following.ack(() => this.#state.place.cursor);
     this.#unreadable.check();
