@@ -208,6 +208,32 @@ describe("an older copy of a store", () => {
     expect([back.all("deviceAdded").length, back.all("deviceRemoved").length]).toEqual([1, 1]);
   });
 
+  it("of a run that had met the relay already, which only a log tells from it: it connects as another device", async () => {
+    const relay = await startRelay();
+    const bob = await connected(relay, "bob");
+    const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
+    const first = await connected(relay, "alice", { store: await openStore(original) });
+    await makeGroup("team", [first, bob]);
+    await first.client.sendGroupMessage("team", "one");
+    await bob.message("one");
+    await settledMembers("team", [first, bob]);
+    // As a snapshot of the disk takes it, while everything runs.
+    await cp(original, copy, { recursive: true, filter: (from) => !from.includes("lock") });
+    await first.client.sendGroupMessage("team", "two");
+    await bob.message("two");
+    await first.client.close();
+    const alice = makeActor(relay, "alice", { store: await openStore(copy) });
+    await alice.client.connect();
+    await alice.event("storeRecovered", ({ reason }) => reason === "outdated");
+    await alice.client.sendGroupMessage("team", "three");
+    await bob.message("three");
+    await bob.client.sendGroupMessage("team", "four");
+    await alice.message("four");
+    expect(alice.client.state).toBe("connected");
+    expect(alice.all("disconnect")).toMatchObject([{ willReconnect: true }]);
+    expect(alice.errors).toEqual([]);
+  });
+
   it("takes the place of the original, which is told so and never comes back by itself", async () => {
     const relay = await startRelay();
     const bob = await connected(relay, "bob");

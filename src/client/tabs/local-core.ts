@@ -118,7 +118,9 @@ export class LocalCore implements Core {
    */
   renews(error: SubrosaError | undefined): boolean {
     if (this.#renewal === undefined && !this.#closing && error?.code === "store-outdated") {
-      this.#renewal = this.#renew(error)
+      // In a moment: the session that it ends is to find that it has begun.
+      this.#renewal = Promise.resolve()
+        .then(() => this.#renew(error))
         .catch((failure) => this.#handler.fatal(SubrosaError.is(failure) ? failure : error))
         .finally(() => {
           this.#renewal = undefined;
