@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { JOIN_MODES } from "../../src/client/conversation/membership/policy.js";
 import { memoryStore } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
+import { LogKind } from "../../src/wire/protocol.js";
 import { codeOf } from "../harness/code-of.js";
 import {
   type Actor,
@@ -15,6 +16,7 @@ import {
   temporaryFolder,
 } from "./harness.js";
 import { SkipClock } from "./skip-clock.js";
+import { TamperedConnector } from "./tamper.js";
 
 /** Alice's store in two folders, the second of which was copied before `meanwhile`. */
 async function copied(
@@ -221,8 +223,17 @@ describe("an older copy of a store", () => {
     await cp(original, copy, { recursive: true, filter: (from) => !from.includes("lock") });
     await first.client.sendGroupMessage("team", "two");
     await bob.message("two");
+    await bob.client.sendGroupMessage("team", "two and a half");
+    await first.message("two and a half");
     await first.client.close();
-    const alice = makeActor(relay, "alice", { store: await openStore(copy) });
+    // What follows what this state cannot read comes by itself.
+    const connector = new TamperedConnector({
+      fromRelay: (frame) =>
+        frame.type === "entries" && frame.log.kind === LogKind.group
+          ? frame.entries.map((entry) => ({ ...frame, entries: [entry] }))
+          : undefined,
+    });
+    const alice = makeActor(relay, "alice", { store: await openStore(copy), seams: { connector } });
     await alice.client.connect();
     await alice.event("storeRecovered", ({ reason }) => reason === "outdated");
     await alice.client.sendGroupMessage("team", "three");

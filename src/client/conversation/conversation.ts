@@ -336,6 +336,8 @@ export class Conversation {
   /** What the relay sent makes no sense: nothing of it is taken in, and the log is read again from the last place. */
   #unreceived(error: unknown): void {
     if (SubrosaError.is(error) && error.code === "store-outdated") {
+      // What follows what this state cannot read says no more.
+      this.#following.end();
       this.#context.outdated(error);
       return;
     }
