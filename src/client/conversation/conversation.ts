@@ -333,10 +333,9 @@ export class Conversation {
     await this.lose();
   }
 
-  /** What the relay sent makes no sense: nothing of it is taken in, and the log is read again from the last place. */
+  /** What the relay sent makes no sense: nothing of it or after it is taken in; the log is read again from the last place. */
   #unreceived(error: unknown): void {
     if (SubrosaError.is(error) && error.code === "store-outdated") {
-      // What follows what this state cannot read says no more.
       this.#following.end();
       this.#context.outdated(error);
       return;
