@@ -363,8 +363,11 @@ describe("a commit", () => {
     await world.settle();
     for (const user of ["alice", "carol"]) {
       const after = await storedState(world.device(user));
-      expect(after.place.handshake.seq).toBe(state.place.handshake.seq + 1);
-      expect(after.group?.groupContext.epoch).toBe(group.groupContext.epoch);
+      expect(after.group && policyIn(after.group)).toEqual(policy);
+      // Bob's device finds an entry of its own that it did not make, and comes in anew as another: that commit counts.
+      const commits = after.place.handshake.seq - state.place.handshake.seq;
+      expect(commits).toBe(2);
+      expect(after.group?.groupContext.epoch).toBe(group.groupContext.epoch + 1n);
       const errors = world.device(user).events.filter(({ name }) => name === "error");
       expect(errors.map(({ event }) => (event as { code: string }).code)).toEqual(["invalid-message"]);
     }
