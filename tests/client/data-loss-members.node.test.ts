@@ -1,7 +1,8 @@
 import { expect, it } from "vitest";
 import { toHex } from "../../src/base/encoding.js";
-import { memoryStore } from "../../src/index.js";
+import { Client, memoryStore } from "../../src/index.js";
 import { EntryKind } from "../../src/wire/protocol.js";
+import { codeOf } from "../harness/code-of.js";
 import { connected, eventually, makeGroup, settledMembers } from "./harness.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
 import { TamperedConnector } from "./tamper.js";
@@ -194,4 +195,28 @@ it("what others put back that its maker had not seen in the log is in it once, a
   expect(commits.size).toBe(1);
   expect((await again.client.groups())[0]?.join).toBe("closed");
   expect(bob.all("undecryptable").concat(again.all("undecryptable"))).toEqual([]);
+});
+
+it("what waits for a group that the relay has lost, and has another of its name by now, fails as it does where one is no member", async () => {
+  const { relay, backUp, restore, come } = await world();
+  const store = memoryStore();
+  const alice = await connected(relay, "alice", { store });
+  await backUp();
+  await alice.client.createGroup("team");
+  await alice.client.close();
+  await restore();
+  const carol = await come("carol");
+  await carol.client.createGroup("team");
+  const client = new Client({ url: relay.url, userId: "alice", store });
+  const failed: (string | undefined)[] = [];
+  const lost = new Promise((resolve) => client.on("groupLeave", resolve));
+  client.on("receipt", ({ state, code }) => void (state === "failed" && failed.push(code)));
+  await client.sendGroupMessage("team", "nobody gets this");
+  const banned = codeOf(client.ban("team", "carol"));
+  await client.connect();
+  expect(await banned).toBe("not-a-member");
+  expect(await lost).toMatchObject({ reason: "lost" });
+  await eventually(() => failed.length === 1);
+  expect(failed).toEqual(["not-a-member"]);
+  await client.close();
 });

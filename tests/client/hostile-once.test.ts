@@ -206,6 +206,20 @@ it("a relay that says once of a group in which one waits to be added anew that i
   await soon([alice, bob], () => alice.actor.texts.includes("from bob"));
 });
 
+it("who waits to be added anew, and is removed instead, reads nothing of why: it is told that the group is lost", async () => {
+  const { relay, alice, bob } = await fallBehind();
+  await alice.actor.client.close();
+  await bob.start(relay, "bob");
+  await bob.actor.client.sendGroupMessage("team", "from bob");
+  for (let i = 0; i < 2; i++) {
+    bob.end(EndReason.removed);
+    await bob.pass(1_000);
+  }
+  expect(await bob.actor.event("groupLeave")).toMatchObject({ reason: "lost" });
+  expect(bob.actor.errors).not.toContain("protocol-error");
+  await bob.actor.until(() => bob.actor.all("receipt").some(({ state }) => state === "failed"));
+});
+
 it("a relay that ends a log over and over, and shows what was read before it, is not asked without end", async () => {
   const relay = await startRelay();
   const bob = new Misled();

@@ -221,7 +221,7 @@ export class Conversation {
         await bringBack(this.#context, this.#state, subject.name);
       } catch (error) {
         // Somebody else has made a group of that name meanwhile.
-        if (SubrosaError.is(error) && error.code === "name-taken") return this.lose(error);
+        if (SubrosaError.is(error) && error.code === "name-taken") return this.lose();
         throw error;
       }
       return this.#subscribeFailed(new SubrosaError("cursor-mismatch", "the relay has lost the group"));
@@ -322,8 +322,8 @@ export class Conversation {
     }
     if (status === "repairing" && reason === EndReason.closed)
       return this.#context.closedWhileRepairing(groupId);
-    // In a log that is being put back what ended it may not be to be read here any more.
-    if (restoration !== undefined) return this.lose();
+    // What ended it may not be to be read here any more: the log is being put back, or passed by until somebody repairs this.
+    if (restoration !== undefined || status === "repairing") return this.lose();
     this.#context.report(
       new SubrosaError(
         "protocol-error",
