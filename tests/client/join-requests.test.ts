@@ -134,7 +134,7 @@ describe("join requests", () => {
       }
       const before = new MemoryKv();
       await before.write(new Map(kv.range("", "\u{ffff}")));
-      const joined = bob.client.joinGroup("team").then(
+      const joined = bob.client.joinGroup("team", { timeout: 60_000 }).then(
         () => "joined",
         ({ code }: SubrosaError) => code,
       );
@@ -143,7 +143,7 @@ describe("join requests", () => {
       await eventually(() => asked > 0);
       isReachable = false;
       await relay.restart({ storage: new EmbeddedStorage(before) });
-      await bob.until(() => bob.all("connect").length === 2);
+      await bob.until(() => bob.all("connect").length >= 2);
       await eventually(() => asked > 1);
       await bob.client.blocked();
       isReachable = true;
