@@ -1,7 +1,6 @@
 import { expect, it } from "vitest";
 import type { Bytes } from "../../src/base/bytes.js";
 import { fromHex, toHex } from "../../src/base/encoding.js";
-import { SubrosaError } from "../../src/base/errors.js";
 import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
 import { after, keys } from "../../src/relay/embedded/keys.js";
 import { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
@@ -416,21 +415,14 @@ it("who was invited before the relay lost what came after can still accept", asy
 it("what comes a second time, byte for byte, of who never heard that the relay had it alarms nobody who has read it", async () => {
   const kv = new MemoryKv();
   const relay = await startRelay({ storage: new EmbeddedStorage(kv) });
-  let isDeaf = false;
   const appended: string[] = [];
-  const tampered = new TamperedConnector({
-    fromRelay: (frame) => (isDeaf && frame.type !== "pong" ? [] : undefined),
+  const connector: TamperedConnector = new TamperedConnector({
+    fromRelay: (frame) => (!connector.isReachable && frame.type !== "pong" ? [] : undefined),
     fromClient: (frame) => {
       if (frame.type === "request" && frame.name === "append") appended.push(toHex(frame.body.entry.payload));
       return undefined;
     },
   });
-  const connector: Connector = {
-    connect: async (...args) => {
-      if (isDeaf) throw new SubrosaError("connection-failed", "unplugged");
-      return tampered.connect(...args);
-    },
-  };
   const bob = await connected(relay, "bob");
   const alice = await connected(relay, "alice", { seams: { connector, random: () => 0.1 } });
   await makeGroup("team", [bob, alice]);
@@ -438,7 +430,7 @@ it("what comes a second time, byte for byte, of who never heard that the relay h
   await bob.message("one");
   const before = new MemoryKv();
   await before.write(new Map(kv.range("", "\u{ffff}")));
-  isDeaf = true;
+  connector.isReachable = false;
   appended.length = 0;
   const two = await alice.client.sendGroupMessage("team", "two");
   await bob.message("two");
@@ -446,7 +438,7 @@ it("what comes a second time, byte for byte, of who never heard that the relay h
   // Bob is where the log is now before it comes.
   await bob.event("error", ({ code }) => code === "data-lost");
   await bob.receipts([await bob.client.sendGroupMessage("team", "from bob")], "sent");
-  isDeaf = false;
+  connector.isReachable = true;
   await alice.receipts([two], "sent");
   expect(appended).toHaveLength(2);
   expect(new Set(appended).size).toBe(1);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { toHex } from "../../src/base/encoding.js";
-import { SubrosaError } from "../../src/base/errors.js";
+import type { SubrosaError } from "../../src/base/errors.js";
 import { layout } from "../../src/client/layout.js";
 import { encode } from "../../src/codec/writer.js";
 import { randomBytes } from "../../src/crypto/random.js";
@@ -8,8 +8,6 @@ import { sign } from "../../src/crypto/signature.js";
 import { type JoinMode, memoryStore } from "../../src/index.js";
 import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
 import { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
-import type { Connector } from "../../src/transport/transport.js";
-import { webSocketConnector } from "../../src/transport/websocket.js";
 import { encodeJoinRequest, joinRequestToBeSigned, type LogEntry } from "../../src/wire/entries.js";
 import type { RelayFrame } from "../../src/wire/frames.js";
 import { START } from "../../src/wire/identifiers.js";
@@ -81,13 +79,7 @@ describe("join requests", () => {
   it("that were refused are refused again when the relay has lost them and they come once more", async () => {
     const kv = new MemoryKv();
     const relay = await startRelay({ storage: new EmbeddedStorage(kv) });
-    let isReachable = true;
-    const connector: Connector = {
-      connect: async (...args) => {
-        if (!isReachable) throw new SubrosaError("connection-failed", "unplugged");
-        return webSocketConnector().connect(...args);
-      },
-    };
+    const connector = new TamperedConnector();
     const alice = await connected(relay, "alice");
     const bob = await connected(relay, "bob", { seams: { connector } });
     await alice.client.createGroup("team");
@@ -95,11 +87,11 @@ describe("join requests", () => {
     await before.write(new Map(kv.range("", "\u{ffff}")));
     const joined = bob.client.joinGroup("team");
     const request = await alice.event("joinRequest");
-    isReachable = false;
+    connector.isReachable = false;
     await relay.restart({ storage: new EmbeddedStorage(before) });
     await alice.until(() => alice.all("connect").length === 2);
     await request.reject();
-    isReachable = true;
+    connector.isReachable = true;
     await expect(joined).rejects.toMatchObject({ code: "join-rejected" });
     expect(alice.all("joinRequest")).toHaveLength(1);
   });
@@ -109,13 +101,7 @@ describe("join requests", () => {
     async (who) => {
       const kv = new MemoryKv();
       const relay = await startRelay({ storage: new EmbeddedStorage(kv) });
-      let isReachable = true;
-      const alices: Connector = {
-        connect: async (...args) => {
-          if (!isReachable) throw new SubrosaError("connection-failed", "unplugged");
-          return webSocketConnector().connect(...args);
-        },
-      };
+      const alices = new TamperedConnector();
       let asked = 0;
       const bobs = new TamperedConnector({
         fromClient: (frame) =>
@@ -141,12 +127,12 @@ describe("join requests", () => {
       await (await alice.event("joinRequest")).approve();
       // Bob knows that he was let in, and not yet by what.
       await eventually(() => asked > 0);
-      isReachable = false;
+      alices.isReachable = false;
       await relay.restart({ storage: new EmbeddedStorage(before) });
       await bob.until(() => bob.all("connect").length >= 2);
       await eventually(() => asked > 1);
       await bob.client.blocked();
-      isReachable = true;
+      alices.isReachable = true;
       expect(await joined).toBe("joined");
       await settledMembers("team", [alice, bob]);
       expect(bob.errors.filter((code) => code !== "data-lost")).toEqual([]);

@@ -1,4 +1,5 @@
 import type { Bytes } from "../../src/base/bytes.js";
+import { SubrosaError } from "../../src/base/errors.js";
 import type { Connection, Connector } from "../../src/transport/transport.js";
 import { webSocketConnector } from "../../src/transport/websocket.js";
 import {
@@ -30,6 +31,8 @@ export interface Tamper {
 /** A connector through which `tamper` sees and changes everything; also says something of its own. */
 export class TamperedConnector implements Connector {
   tamper: Tamper;
+  /** False: there is no connection to be had, as with a cable that is pulled out. */
+  isReachable = true;
   connections = 0;
   #current: Connection | undefined;
   readonly #inner = webSocketConnector({});
@@ -44,6 +47,7 @@ export class TamperedConnector implements Connector {
   }
 
   async connect(url: string, options?: Parameters<Connector["connect"]>[1]): Promise<Connection> {
+    if (!this.isReachable) throw new SubrosaError("connection-failed", "unplugged");
     const inner = await this.#inner.connect(url, options);
     this.connections++;
     const asked = new Map<number, { name: OperationName; body: unknown }>();
