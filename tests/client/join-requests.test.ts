@@ -1,19 +1,25 @@
 import { describe, expect, it } from "vitest";
+import type { Bytes } from "../../src/base/bytes.js";
+import { type Clock, systemClock } from "../../src/base/clock.js";
 import { toHex } from "../../src/base/encoding.js";
 import type { SubrosaError } from "../../src/base/errors.js";
+import { leafHash, ownLeafOf } from "../../src/client/conversation/membership/leaves.js";
 import { layout } from "../../src/client/layout.js";
 import { encode } from "../../src/codec/writer.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { sign } from "../../src/crypto/signature.js";
 import { type JoinMode, memoryStore } from "../../src/index.js";
+import type { LeafNode } from "../../src/mls/structs/leaf-node.js";
 import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
 import { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
 import { encodeJoinRequest, joinRequestToBeSigned, type LogEntry } from "../../src/wire/entries.js";
 import type { RelayFrame } from "../../src/wire/frames.js";
 import { START } from "../../src/wire/identifiers.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
+import { inboxOf } from "../relay/raw-client.js";
 import { connected, eventually, makeGroup, settledMembers, startRelay } from "./harness.js";
 import { keyPackageOf, RawMember } from "./raw-member.js";
+import { settle } from "./skip-clock.js";
 import { TamperedConnector } from "./tamper.js";
 
 /** What stands between a client and an honest relay and says old join requests again, before each new one. */
@@ -36,6 +42,24 @@ class ReplayingConnector extends TamperedConnector {
     }
     return [{ ...frame, entries }];
   }
+}
+
+/** Asks to be added anew in the place of a leaf. */
+async function askRepair({ user, client }: RawMember, groupId: Bytes, replaces: Bytes) {
+  const entryId = randomBytes(16);
+  const asked = {
+    groupId,
+    userId: user.userId,
+    deviceId: user.deviceId,
+    accountKey: user.account.publicKey,
+    keyPackage: (await keyPackageOf(user)).bytes,
+    replaces,
+  };
+  const signature = await sign(user.account.privateKey, joinRequestToBeSigned(asked, entryId));
+  const payload = encode(encodeJoinRequest, { ...asked, signature });
+  const entry = { kind: EntryKind.joinRequest, entryId, payload };
+  const log = { kind: LogKind.requestBox, id: groupId };
+  return { id: toHex(entryId), at: await client.append(log, START, entry) };
 }
 
 describe("join requests", () => {
@@ -158,22 +182,7 @@ describe("join requests", () => {
     await alice.client.sendGroupMessage("team", "mallory is here");
     await bob.message("mallory is here");
     const { groupId } = mallory.group.groupContext;
-    const ask = async ({ user, client }: RawMember) => {
-      const entryId = randomBytes(16);
-      const asked = {
-        groupId,
-        userId: user.userId,
-        deviceId: user.deviceId,
-        accountKey: user.account.publicKey,
-        keyPackage: (await keyPackageOf(user)).bytes,
-        replaces: randomBytes(32),
-      };
-      const signature = await sign(user.account.privateKey, joinRequestToBeSigned(asked, entryId));
-      const payload = encode(encodeJoinRequest, { ...asked, signature });
-      const entry = { kind: EntryKind.joinRequest, entryId, payload };
-      const log = { kind: LogKind.requestBox, id: groupId };
-      return { id: toHex(entryId), at: await client.append(log, START, entry) };
-    };
+    const ask = (member: RawMember) => askRepair(member, groupId, randomBytes(32));
     for (let round = 0; round < 8; round++) {
       await ask(eve);
       await ask(mallory);
@@ -187,6 +196,38 @@ describe("join requests", () => {
     await session.close();
     expect(left.map(([key]) => key.split("/")[2])).toEqual([last.id]);
   });
+});
+
+it("a request to be added anew is granted once, by who comes first, and not to who has left since", async () => {
+  const relay = await startRelay();
+  const turns: (() => void)[] = [];
+  const clock: Clock = {
+    now: systemClock.now,
+    // The second member's turn comes when the test says so.
+    after: (ms, callback) =>
+      ms === 500 ? (void turns.push(callback) ?? (() => {})) : systemClock.after(ms, callback),
+  };
+  const alice = await connected(relay, "alice");
+  const bob = await connected(relay, "bob", { seams: { clock } });
+  await makeGroup("team", [alice, bob]);
+  await alice.client.promote("team", "bob");
+  const mallory = await RawMember.connect(relay, "mallory");
+  await alice.client.invite("team", "mallory");
+  await mallory.join();
+  const { groupId } = mallory.group.groupContext;
+  await askRepair(mallory, groupId, await leafHash(ownLeafOf(mallory.group) as LeafNode));
+  await eventually(() => turns.length > 0, "bob waits for his turn");
+  // Alice's came at once.
+  await mallory.client.untilEntries(inboxOf(mallory.user), 2);
+  await alice.client.remove("team", "mallory");
+  await settledMembers("team", [alice, bob]);
+  for (const turn of turns) turn();
+  await settle(alice, bob);
+  await alice.client.sendGroupMessage("team", "nobody came");
+  await bob.message("nobody came");
+  await settledMembers("team", [alice, bob]);
+  expect(bob.all("memberJoin").map(({ userId }) => userId)).toEqual(["mallory"]);
+  expect([...alice.errors, ...bob.errors]).toEqual([]);
 });
 
 it("a request is over when it is granted under a name that is another group's by now", async () => {

@@ -25,11 +25,13 @@ import { isAdmin } from "./policy.js";
 
 /** The rule by which a device is not added whose place another has taken: its account says so, in a list that it signed. */
 export const REPLACED_DEVICE = "a device of the account's list";
+/** The rule by which nothing is put in the place of a leaf that is gone: who asked has left since, or was removed. */
+export const GONE_LEAF = "a leaf to be replaced";
 
 /**
  * The key packages that an `add` commits: the one of a join request, else one for each device of the user. Throws
- * `already-a-member`, `identity-changed`, `identity-mismatch`, `unknown-user` (the device that asked is that of nobody any
- * more), and what the directory answers.
+ * `already-a-member`, `not-a-member` (a device that asked to be added anew is gone), `identity-changed`,
+ * `identity-mismatch`, `unknown-user` (the device that asked is that of nobody any more), and what the directory answers.
  */
 export async function keyPackagesFor(
   context: Context,
@@ -39,8 +41,10 @@ export async function keyPackagesFor(
   // Who is leaving may come back: one commit removes the old leaf and adds the new one.
   const present = presentDevices(state.group as GroupState, state.access, context.identity.deviceId);
   if (action.request !== undefined) {
-    const { deviceId } = action.request;
+    const { deviceId, replaces } = action.request;
     const replaced = new Set<string>();
+    const others = leavesOf(state.group as GroupState).filter(({ userId }) => userId === action.userId);
+    const isGone = others.every((leaf) => equalBytes(leaf.deviceId, deviceId));
     if (present.has(toHex(deviceId))) {
       const leaf = await leafToReplace(state.group as GroupState, {
         ...action.request,
@@ -48,6 +52,10 @@ export async function keyPackagesFor(
       });
       if (leaf === undefined) throw new SubrosaError("already-a-member", `${action.userId} is a member`);
       replaced.add(toHex(leaf.deviceId));
+    } else if (replaces !== undefined && isGone) {
+      throw new SubrosaError("not-a-member", `${action.userId} has left since the device asked`, {
+        rule: GONE_LEAF,
+      });
     }
     // What the request says of its user must be what the directory says.
     const account = await context.relay.request("fetchAccount", { userId: action.userId });

@@ -23,7 +23,7 @@ import type { Conversation } from "../conversation.js";
 import { contentDigests, nextCursor } from "../receiving/log-digest.js";
 import { isMember } from "../registry.js";
 import { policyIn } from "../state.js";
-import { checkedRequest, leafToReplace, mayAdmitAgain, REPLACED_DEVICE } from "./additions.js";
+import { checkedRequest, GONE_LEAF, leafToReplace, mayAdmitAgain, REPLACED_DEVICE } from "./additions.js";
 import { presentDevices } from "./duties.js";
 import { type Leaf, leavesOf } from "./leaves.js";
 import { isAdmin, isBanned } from "./policy.js";
@@ -35,9 +35,10 @@ const MAX_AHEAD = 100;
 /** How often a member adds one device anew at most, in milliseconds. */
 const REPAIR_INTERVAL = 60_000;
 
-/** Who was banned meanwhile is refused, and so is a device whose place another has taken: not by the relay's word. */
+/** Who was banned meanwhile is refused, and so is a device whose place another has taken, or nobody: not by the relay's word. */
 const isRefused = (error: unknown): boolean =>
-  SubrosaError.is(error) && (error.code === "banned" || error.rule === REPLACED_DEVICE);
+  SubrosaError.is(error) &&
+  (error.code === "banned" || error.rule === REPLACED_DEVICE || error.rule === GONE_LEAF);
 
 /**
  * The request box of one group. Every member follows it, since any of them can add a member's device anew; what else is
