@@ -67,7 +67,7 @@ const MAX_HASHED_NOW = 64 * 1024;
 
 /** The entry as it will be kept, with its digest; refuses one that no frame to a reader could hold. */
 export async function prepareEntry(entry: NewEntry, limits: RelayLimits): Promise<EntryInput> {
-  const { kind, entryId, payload, bundle } = entry;
+  const { kind, entryId, payload, bundle, isOfAnother } = entry;
   if (kind !== EntryKind.commit || bundle === undefined) {
     if (payload.length > maxEntryBytes(limits)) refuse("too-large", "the entry is too large");
     if (kind === EntryKind.joinRequest && payload.length > limits.maxRequestBytes) {
@@ -76,7 +76,7 @@ export async function prepareEntry(entry: NewEntry, limits: RelayLimits): Promis
     const content: EntryContent = { kind, entryId, payload };
     const input = contentDigestInput(content);
     const contentDigest = input.length > MAX_HASHED_NOW ? await sha256(input) : sha256Now(input);
-    return { content, contentDigest, welcome: EMPTY };
+    return { content, contentDigest, welcome: EMPTY, ...(isOfAnother && { isOfAnother }) };
   }
   const { access, welcome } = bundle;
   const accessBytes = encode((writer) => void writer.vector(access, encodeAccessChange), undefined).length;

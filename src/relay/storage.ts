@@ -25,6 +25,8 @@ export interface EntryInput {
   readonly contentDigest: Bytes;
   /** Empty but for commits that add devices. */
   readonly welcome: Bytes;
+  /** Of a leave: it is not the sender's. */
+  readonly isOfAnother?: boolean;
 }
 
 export interface AppendCommand {

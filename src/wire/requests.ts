@@ -46,6 +46,8 @@ export interface NewEntry {
   readonly entryId: Bytes;
   readonly payload: Bytes;
   readonly bundle?: NewBundle;
+  /** Of a leave: it is another member's, who need not be there for a log that lost it to have it again. */
+  readonly isOfAnother?: boolean;
 }
 
 export interface NewBundle {
@@ -62,12 +64,19 @@ function encodeNewEntry(writer: Writer, entry: NewEntry): void {
       .vector(entry.bundle?.access ?? [], encodeAccessChange)
       .opaque(entry.bundle?.welcome ?? new Uint8Array(0))
       .optional(entry.bundle?.welcomeHash, (w, hash) => w.fixed(hash));
+  } else if (entry.kind === EntryKind.leave) {
+    writer.u8(entry.isOfAnother ? 1 : 0);
   }
 }
 
 function decodeNewEntry(reader: Reader): NewEntry {
   const kind = decodeEntryKind(reader);
   const entry = { kind, entryId: reader.fixed(ENTRY_ID_LENGTH), payload: reader.opaque() };
+  if (kind === EntryKind.leave) {
+    const whose = reader.u8();
+    if (whose > 1) reader.fail("unknown kind of leave");
+    return whose === 0 ? entry : { ...entry, isOfAnother: true };
+  }
   if (kind !== EntryKind.commit) return entry;
   const bundle = { access: reader.vector(decodeAccessChange), welcome: reader.opaque() };
   const welcomeHash = reader.optional((r) => r.fixed(DIGEST_LENGTH));

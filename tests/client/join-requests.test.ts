@@ -204,8 +204,11 @@ it("a request to be added anew is granted once, by who comes first, and not to w
   const clock: Clock = {
     now: systemClock.now,
     // The second member's turn comes when the test says so.
-    after: (ms, callback) =>
-      ms === 500 ? (void turns.push(callback) ?? (() => {})) : systemClock.after(ms, callback),
+    after: (ms, callback) => {
+      if (ms !== 500) return systemClock.after(ms, callback);
+      turns.push(callback);
+      return () => {};
+    },
   };
   const alice = await connected(relay, "alice");
   const bob = await connected(relay, "bob", { seams: { clock } });

@@ -223,7 +223,9 @@ export class Truth {
     if (entries.some((entry) => entry.entryId === name)) {
       this.impossible.push(`log ${groupId.slice(0, 8)} has an entry twice, again as ${seq}`);
     }
-    const user = this.users.get(toHex(sender)) ?? "?";
+    // Another may put back that somebody leaves.
+    const maker = kind === EntryKind.leave ? this.sealed.get(name)?.user : undefined;
+    const user = maker ?? this.users.get(toHex(sender)) ?? "?";
     entries.push({
       seq,
       kind,

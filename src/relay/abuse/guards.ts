@@ -83,7 +83,8 @@ export async function guardAppend(context: GuardContext, log: LogId, entry: Entr
   const asks = kind === EntryKind.joinRequest && log.kind === LogKind.requestBox;
   try {
     // Who has no room left can still go.
-    if (kind !== EntryKind.leave && kind !== EntryKind.close) {
+    const goes = (kind === EntryKind.leave && !entry.isOfAnother) || kind === EntryKind.close;
+    if (!goes) {
       const changes = bundle?.access.length ?? 0;
       allowances.store(origin, storedBytes(payload.length, changes, entry.welcome.length));
     }

@@ -151,6 +151,20 @@ export function groupLogCases(it: Define, world: World): void {
     await expect(append(bob, log, at, await plain(EntryKind.leave))).rejects.toEqual(refused("not-a-member"));
   });
 
+  it("group logs: take back that another leaves, and leave everybody's access as it is", async () => {
+    const [alice, bob] = [await admit("alice"), await admit("bob")];
+    const { log } = await create(alice);
+    const joined = await append(alice, log, START, await commit([add(bob)]));
+    const leave = await plain(EntryKind.leave);
+    const at = await append(alice, log, joined, { ...leave, isOfAnother: true });
+    for (const { deviceId } of [alice, bob])
+      expect((await world.storage.access(log.id, deviceId))?.leavingSince).toBe(0);
+    await append(alice, log, at, await application());
+    // Whose it is puts it back too: it is there already.
+    expect(await append(bob, log, joined, leave)).toEqual(at);
+    await append(bob, log, at, await application());
+  });
+
   it("group logs: add anew a device that had access, from that commit on", async () => {
     const [alice, bob] = [await admit("alice"), await admit("bob")];
     const { log } = await create(alice);

@@ -44,7 +44,7 @@ export function membershipOf(groupId: Bytes, access: Access, group: GroupRecord)
 /** PROTOCOL.md, "Append", group log. */
 export function appendToGroup(transaction: Transaction, command: AppendCommand): Cursor {
   const { log, sender } = command;
-  const { content, contentDigest, welcome } = command.entry;
+  const { content, contentDigest, welcome, isOfAnother } = command.entry;
   const group = transaction.get(groupRecord, keys.group(log.id)) ?? refuse("unknown-group", "no such group");
   const before = answerBefore(transaction, log, content.entryId, contentDigest);
   if (before !== undefined) {
@@ -62,6 +62,7 @@ export function appendToGroup(transaction: Transaction, command: AppendCommand):
     case EntryKind.application:
       break;
     case EntryKind.leave:
+      if (isOfAnother) break;
       transaction.put(accessRecord, keys.access(log.id, sender.deviceId), {
         ...access,
         leavingSince: head.seq + 1,

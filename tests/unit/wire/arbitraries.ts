@@ -53,6 +53,12 @@ const content: fc.Arbitrary<EntryContent> = fc.oneof(
 const newEntry: fc.Arbitrary<NewEntry> = fc.oneof(
   fc.record({ kind: plainKind, entryId: deviceId, payload: opaque(300) }),
   fc.record({
+    kind: fc.constant(EntryKind.leave),
+    entryId: deviceId,
+    payload: opaque(300),
+    isOfAnother: fc.constant(true),
+  }),
+  fc.record({
     kind: commitKind,
     entryId: deviceId,
     payload: opaque(),

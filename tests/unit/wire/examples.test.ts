@@ -124,6 +124,25 @@ const clientFrames: [string, ClientFrame, string][] = [
      2b 01 03${text("bob")} ${hex(16, "33")} 01 03 03${text("eve")} ${hex(16, "44")} 03 555555 00`,
   ],
   [
+    "append of a leave that is put back",
+    {
+      type: "request",
+      id: 1,
+      name: "append",
+      body: {
+        log: group,
+        after: START,
+        entry: {
+          kind: EntryKind.leave,
+          entryId: bytes(16, 0x11),
+          payload: bytes(1, 0x22),
+          isOfAnother: true,
+        },
+      },
+    },
+    `10 00000001 02${hex(32, "aa")} ${hex(40, "00")} 03 ${hex(16, "11")} 01 22 01`,
+  ],
+  [
     "create of a direct conversation",
     {
       type: "request",

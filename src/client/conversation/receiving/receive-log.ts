@@ -1,13 +1,14 @@
-import { EMPTY, equalBytes } from "../../../base/bytes.js";
+import { asBytes, type Bytes, EMPTY, equalBytes } from "../../../base/bytes.js";
 import { toHex } from "../../../base/encoding.js";
 import { SubrosaError } from "../../../base/errors.js";
 import { sha256 } from "../../../crypto/hash.js";
-import type { LeafNode } from "../../../mls/structs/leaf-node.js";
+import type { GroupState } from "../../../mls/group/index.js";
 import { type EntryContent, type LogEntry, labelOf } from "../../../wire/entries.js";
 import { type Cursor, isSameCursor, type LogId } from "../../../wire/identifiers.js";
 import { EntryKind, isHandshake } from "../../../wire/protocol.js";
 import type { Context } from "../../context.js";
 import { announceEnd } from "../effects.js";
+import { ownLeaves } from "../membership/commit-rules.js";
 import { leafHash, ownLeafOf } from "../membership/leaves.js";
 import { passBy } from "../repair/repair.js";
 import type { Restorer } from "../repair/restorer.js";
@@ -92,10 +93,10 @@ async function receiveOne(
   const isInPlace =
     sealed !== undefined &&
     (step.record.restoration !== undefined || isSameCursor(sealed.after, step.place.handshake));
-  const leaf = step.group && ownLeafOf(step.group);
+  const before = step.group;
   if (intent !== undefined && isInPlace) {
     receiveOwn(context, step, intent, sealed, at);
-    if (isHandshake(sealed.kind)) await keep(context, step, await ownContent(sealed), { at, leaf, sealed });
+    if (isHandshake(sealed.kind)) await keep(context, step, await ownContent(sealed), { at, before, sealed });
     return;
   }
   if (entry.form === "full") {
@@ -108,7 +109,7 @@ async function receiveOne(
     }
     const mayRepeat = at.seq <= (step.record.restoration?.until ?? 0);
     await receiveEntry(context, step, content, mayRepeat);
-    if (isHandshake(content.kind)) await keep(context, step, content, { at, leaf });
+    if (isHandshake(content.kind)) await keep(context, step, content, { at, before });
     return;
   }
   // The relay withholds messages after we left, nothing else.
@@ -122,25 +123,49 @@ async function ownContent({ kind, entryId, payload, bundle }: Sealed): Promise<E
   return { kind, entryId, payload, bundle: { access, welcomeHash } };
 }
 
-/** `leaf`: that of this device before the entry. */
+/** The proposal that has come, unless it was void. This device's own waits from when it was made. */
+function leaveRef(
+  before: GroupState | undefined,
+  after: GroupState | undefined,
+  own: boolean,
+): Bytes | undefined {
+  if (before === undefined || after === undefined) return undefined;
+  const ref = own
+    ? ownLeaves(after)[0]
+    : after.pendingProposals.find((one) => !before.pendingProposals.includes(one))?.ref;
+  return ref && asBytes(ref);
+}
+
+/** `before`: the group before the entry. */
 async function keep(
   context: Context,
   step: Step,
   content: EntryContent,
   {
     at: cursor,
-    leaf,
+    before,
     sealed,
-  }: { readonly at: Cursor; readonly leaf?: LeafNode | undefined; readonly sealed?: Sealed },
+  }: { readonly at: Cursor; readonly before?: GroupState | undefined; readonly sealed?: Sealed },
 ): Promise<void> {
   const { status, subject, groupId, restoration } = step.record;
   if (status === "ended" || subject.kind === "direct") return;
   const welcome = sealed?.bundle?.welcome ?? EMPTY;
+  const leaf = before && ownLeafOf(before);
   const hash = leaf && { leafHash: await leafHash(leaf) };
   const order = (step.record.kept ?? 0) + 1;
   // What the log shows behind what it is put back to is where it is to go on.
   step.setRecord({ kept: order, ...(restoration && { restoration: { ...restoration, matched: order } }) });
   const own = sealed !== undefined;
-  const kept = { order, cursor, content, welcome, time: context.clock.now(), own, ...hash };
+  const ref = content.kind === EntryKind.leave ? leaveRef(before, step.group, own) : undefined;
+  const kept = {
+    order,
+    cursor,
+    content,
+    welcome,
+    time: context.clock.now(),
+    own,
+    ...hash,
+    ...(ref && { ref }),
+  };
   step.change(context.journal.keepHandshake(groupId, kept));
 }

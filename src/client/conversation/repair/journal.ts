@@ -37,6 +37,8 @@ export interface KeptHandshake {
   readonly own: boolean;
   /** Of this device's leaf before it: where the others know nothing of the entry, it is the leaf that they know. */
   readonly leafHash?: Bytes;
+  /** Of a proposal to leave: its reference among those that wait for a commit. */
+  readonly ref?: Bytes;
 }
 
 /** A message of this device that the log has shown, until it is known to be delivered. */
@@ -61,7 +63,8 @@ function encodeHandshake(writer: Writer, kept: KeptHandshake): void {
     .opaque(kept.welcome)
     .uint53(kept.time)
     .u8(kept.own ? 1 : 0)
-    .optional(kept.leafHash, (w, hash) => w.fixed(hash));
+    .optional(kept.leafHash, (w, hash) => w.fixed(hash))
+    .optional(kept.ref, (w, ref) => w.fixed(ref));
 }
 
 function decodeHandshake(reader: Reader): KeptHandshake {
@@ -71,7 +74,8 @@ function decodeHandshake(reader: Reader): KeptHandshake {
   const content = decodeEntryContent(reader);
   const [welcome, time, own] = [reader.opaque(), reader.uint53(), reader.u8() === 1];
   const leafHash = reader.optional((r) => r.fixed(DIGEST_LENGTH));
-  return { order, cursor, content, welcome, time, own, ...(leafHash && { leafHash }) };
+  const ref = reader.optional((r) => r.fixed(DIGEST_LENGTH));
+  return { order, cursor, content, welcome, time, own, ...(leafHash && { leafHash }), ...(ref && { ref }) };
 }
 
 function encodeMessage(writer: Writer, kept: KeptMessage): void {

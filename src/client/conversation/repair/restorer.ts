@@ -18,17 +18,13 @@ import { loseKeys } from "./repair.js";
 
 /** How long others may take to put back what this device cannot, before it asks to be added anew. */
 const PATIENCE = 60_000;
-/** How long a commit's maker is waited for, who has its welcome. */
+/** How long the maker of an entry is waited for: it has a commit's welcome, and knows best whether it leaves. */
 const MAKER_FIRST = 2_000;
-
-/** How long one is waited for who has left and has not read that it came about. */
-const LEAVER_FIRST = 5_000;
 
 /** The first entry behind the one with this order. */
 const nextOf = (kept: readonly KeptHandshake[], matched: number) => kept.find(({ order }) => order > matched);
 
-/** Whether it is that another member leaves. */
-const isOfAnother = ({ content, own }: KeptHandshake) => content.kind === EntryKind.leave && !own;
+const isLeave = ({ content }: KeptHandshake) => content.kind === EntryKind.leave;
 
 /** The entry with this content. */
 async function sameIn(kept: readonly KeptHandshake[], content: EntryContent) {
@@ -177,7 +173,7 @@ export class Restorer {
     const { until, matched } = restoration;
     const { kind } = labelOf(entry);
     const kept = await this.#load();
-    let next = nextOf(kept, matched);
+    const next = nextOf(kept, matched);
     if (!isHandshake(kind)) {
       await this.lost.found(step, entry, at);
       const isAhead = kept.some((one) => one.order > matched && one.content.kind === EntryKind.commit);
@@ -190,53 +186,44 @@ export class Restorer {
       return "known";
     }
     if (next === undefined) return "new";
-    const missing = next;
-    // The others may have gone on without a leave that nobody could put back.
-    while (next !== undefined && !equalBytes(await contentDigest(next.content), digest)) {
-      next = isOfAnother(next) ? nextOf(kept, next.order) : undefined;
+    // A proposal to leave makes no epoch: who knew nothing of it may have gone on without it.
+    const without: KeptHandshake[] = [];
+    let same: KeptHandshake | undefined = next;
+    while (same !== undefined && !equalBytes(await contentDigest(same.content), digest)) {
+      without.push(same);
+      same = isLeave(same) ? nextOf(kept, same.order) : undefined;
     }
-    if (next === undefined) {
-      if (this.#goOnWithoutLeaves(step, kept, kind)) return "new";
-      this.#loseKeys(step, missing);
+    if (same === undefined && !without.every(isLeave)) {
+      this.#loseKeys(step, next);
       return "known";
     }
-    const moved = { ...next, cursor: at };
+    this.#drop(step, without);
+    if (same === undefined) return "new";
+    const moved = { ...same, cursor: at };
     step.change(this.#context.journal.keepHandshake(step.record.groupId, moved));
     step.setRecord({ restoration: { ...restoration, matched: moved.order } });
     step.after(() => {
-      this.#kept = kept.map((one) => (one.order === moved.order ? moved : one));
+      this.#kept = this.#kept?.map((one) => (one.order === moved.order ? moved : one));
       this.#stopWaiting();
     });
     return "known";
   }
 
-  /**
-   * A proposal to leave makes no epoch: where others have gone on without it, and nothing was made of it yet, the keys are
-   * as good as they were. Who was leaving proposes it again.
-   */
-  #goOnWithoutLeaves(step: Step, kept: readonly KeptHandshake[], kind: EntryKind): boolean {
+  /** Leaves that the log goes on without wait for no commit any more; who was leaving proposes it again. */
+  #drop(step: Step, leaves: readonly KeptHandshake[]): void {
     const { group, record } = step;
-    const { restoration, groupId, status } = record;
-    const isLeave = (one: KeptHandshake | undefined) => one?.content.kind === EntryKind.leave;
-    if (restoration === undefined || group === undefined) return false;
-    const lost = kept.filter(({ order }) => order > restoration.matched);
-    const isMixed = isLeave(kept.find(({ order }) => order === restoration.matched));
-    if (isMixed || !lost.every(isLeave) || kind === EntryKind.leave) return false;
-    step.propose(
-      dropProposals(
-        group,
-        group.pendingProposals.map(({ ref }) => ref),
-      ),
-      [],
-    );
-    step.change(...lost.map(({ order }) => ({ delete: layout.handshake(groupId, order) })));
+    const { groupId, status } = record;
+    if (group === undefined || leaves.length === 0) return;
+    const refs = leaves.flatMap(({ ref }) => (ref === undefined ? [] : [ref]));
+    step.propose(dropProposals(group, refs), []);
+    step.change(...leaves.map(({ order }) => ({ delete: layout.handshake(groupId, order) })));
     step.after(() => {
       this.#kept = undefined;
       this.#stopWaiting();
     });
-    if (status === "leaving" && !this.#conversation.intents().some(({ action }) => action.type === "leave"))
+    const isProposed = this.#conversation.intents().some(({ action }) => action.type === "leave");
+    if (status === "leaving" && leaves.some(({ own }) => own) && !isProposed)
       step.change(this.#context.outbox.add({ groupId }, { type: "leave" }).change);
-    return true;
   }
 
   /** The others go on without what this device knows, from where the entry stood: so they know its leaf of before. */
@@ -268,40 +255,29 @@ export class Restorer {
       const lose = (step: Step) => step.record.restoration && this.#loseKeys(step, next);
       this.#context.background(this.#conversation.step(lose));
     });
-    // Only who leaves can say so. Who is gone for good does not: what the others made of it stands without.
-    if (isOfAnother(next))
-      return this.#waited === next ? this.#pass(next) : this.#proceedLater(next, LEAVER_FIRST);
     const isWhole = next.welcome.length > 0 || (next.content.bundle?.welcomeHash ?? EMPTY).length === 0;
-    if (isWhole || this.#waited === next) return this.#put(next);
+    if ((isWhole && (next.own || !isLeave(next))) || this.#waited === next) return this.#put(next);
     this.#proceedLater(next);
   }
 
-  /** Goes on without an entry. */
-  async #pass({ order }: KeptHandshake): Promise<void> {
-    await this.#conversation.step(async (step) => {
-      const { restoration } = step.record;
-      if (restoration !== undefined && restoration.matched < order)
-        step.setRecord({ restoration: { ...restoration, matched: order } });
-    });
-    await this.proceed();
-  }
-
-  #proceedLater(waited = this.#waited, delay = MAKER_FIRST): void {
-    this.#cancelWait ??= this.#context.clock.after(delay, () => {
+  #proceedLater(waited = this.#waited): void {
+    this.#cancelWait ??= this.#context.clock.after(MAKER_FIRST, () => {
       this.#cancelWait = undefined;
       this.#waited = waited;
       this.#context.background(this.proceed());
     });
   }
 
-  async #put({ content, welcome }: KeptHandshake): Promise<void> {
+  async #put(kept: KeptHandshake): Promise<void> {
     const { log, state } = this.#conversation;
+    const { content, welcome, own } = kept;
     const { kind, entryId, payload, bundle } = content;
     const hash = welcome.length === 0 && bundle !== undefined && bundle.welcomeHash.length > 0;
     const entry = {
       kind,
       entryId,
       payload,
+      ...(isLeave(kept) && !own && { isOfAnother: true }),
       ...(bundle && {
         bundle: { access: bundle.access, welcome, ...(hash && { welcomeHash: bundle.welcomeHash }) },
       }),
