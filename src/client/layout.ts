@@ -67,6 +67,9 @@ export const layout = {
   sent: "sent/",
   sentMessage: (id: Uint8Array | string) => `sent/${hexOf(id)}`,
   ticksOf: (id: Uint8Array | string) => `ticks/${hexOf(id)}`,
+  /** Which entries of a group's log were read last. */
+  trailOf: (groupId: Uint8Array) => `trail/${toHex(groupId)}/`,
+  trail: (groupId: Uint8Array, slot: number) => `trail/${toHex(groupId)}/${ordered(slot)}`,
   /** What past epochs of groups were, to compare with others. */
   epochHeads: "epoch-head/",
   epochHeadsOf: (groupId: Uint8Array) => `epoch-head/${toHex(groupId)}/`,

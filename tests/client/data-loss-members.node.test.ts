@@ -95,36 +95,42 @@ it("a pointer to a commit that the relay has lost ends no request to join", asyn
   expect(bob.errors.filter((code) => code !== "cursor-mismatch")).toEqual([]);
 });
 
-it("who knows commits that the relay has lost is told how much was sent meanwhile by who knows none of them", async () => {
-  const { backUp, restore, come } = await world();
-  let [alice, bob, carol] = [await come("alice"), await come("bob"), await come("carol")];
-  await makeGroup("team", [alice, bob, carol]);
-  await alice.client.promote("team", "bob");
-  await eventually(async () => (await bob.client.groups())[0]?.admin === true);
-  // With their first word members renew their keys.
-  for (const { client, userId } of [alice, bob, carol]) {
-    await client.sendGroupMessage("team", `by ${userId}`);
-    for (const one of [alice, bob, carol]) if (one.userId !== userId) await one.message(`by ${userId}`);
-  }
-  await backUp();
-  for (const { client } of [alice, carol]) await client.close();
-  await bob.client.setJoinMode("team", "closed");
-  await bob.client.close();
-  await restore();
-  carol = await come("carol");
-  for (const text of numbered("meanwhile", 3)) await carol.client.sendGroupMessage("team", text);
-  await sent(carol, 3);
-  await carol.client.close();
-  bob = await come("bob");
-  await bob.event("undecryptable");
-  alice = await come("alice");
-  carol = await come("carol");
-  await bob.client.sendGroupMessage("team", "once more, please");
-  await Promise.all([alice.message("once more, please"), carol.message("once more, please")]);
-  expect(bob.all("undecryptable")).toEqual([{ group: "team", reason: "data-lost", missed: 3 }]);
-  expect(alice.all("undecryptable").concat(carol.all("undecryptable"))).toEqual([]);
-  await alice.message("meanwhile 2");
-});
+it.each(["", ", also where that stands before the first of them"])(
+  "who knows commits that the relay has lost is told how much was sent meanwhile by who knows none of them%s",
+  async (where) => {
+    const { backUp, restore, come } = await world();
+    let [alice, bob, carol] = [await come("alice"), await come("bob"), await come("carol")];
+    await makeGroup("team", [alice, bob, carol]);
+    await alice.client.promote("team", "bob");
+    await eventually(async () => (await bob.client.groups())[0]?.admin === true);
+    // With their first word members renew their keys.
+    for (const { client, userId } of [alice, bob, carol]) {
+      await client.sendGroupMessage("team", `by ${userId}`);
+      for (const one of [alice, bob, carol]) if (one.userId !== userId) await one.message(`by ${userId}`);
+    }
+    await backUp();
+    for (const { client } of [alice, carol]) await client.close();
+    const before = where === "" ? [] : numbered("lost before the first of them", 4);
+    for (const text of before) await bob.client.sendGroupMessage("team", text);
+    await sent(bob, 1 + before.length);
+    await bob.client.setJoinMode("team", "closed");
+    await bob.client.close();
+    await restore();
+    carol = await come("carol");
+    for (const text of numbered("meanwhile", 3)) await carol.client.sendGroupMessage("team", text);
+    await sent(carol, 3);
+    await carol.client.close();
+    bob = await come("bob");
+    await bob.event("undecryptable");
+    alice = await come("alice");
+    carol = await come("carol");
+    await bob.client.sendGroupMessage("team", "once more, please");
+    await Promise.all([alice.message("once more, please"), carol.message("once more, please")]);
+    expect(bob.all("undecryptable")).toEqual([{ group: "team", reason: "data-lost", missed: 3 }]);
+    expect(alice.all("undecryptable").concat(carol.all("undecryptable"))).toEqual([]);
+    await alice.message("meanwhile 2");
+  },
+);
 
 it("who has left, and is in again because the relay and all others know nothing of it, leaves by itself", async () => {
   const { backUp, restore, come } = await world();

@@ -54,8 +54,7 @@ export class Conversation {
     this.#sender = new Sender(context, this);
     this.#restorer = new Restorer(context, this);
     this.#following = new Following(context, this);
-    const beginAnew = () => this.step((step) => loseKeys(context, step, "decryption-failed"));
-    this.#unreadable = new UnreadableRun(context, () => this.#state, beginAnew);
+    this.#unreadable = new UnreadableRun(context, this);
   }
 
   get state(): ConversationState {

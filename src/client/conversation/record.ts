@@ -43,6 +43,8 @@ export interface Restoration {
   readonly until: number;
   /** The last of the kept handshake entries that the log has shown again (see `Journal`), by its order. */
   readonly matched: number;
+  /** What was read before of the log behind this number is known (see `Trail`). */
+  readonly since: number;
   /** Messages that were sent meanwhile in an epoch which is over here. */
   readonly missed: number;
 }
@@ -113,8 +115,8 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
       .u8(repair.readded ? 1 : 0)
       .u8(repair.refused ? 1 : 0),
   );
-  writer.optional(record.restoration, (w, { until, matched, missed }) =>
-    w.uint53(until).uint53(matched).uint53(missed),
+  writer.optional(record.restoration, (w, { until, matched, since, missed }) =>
+    w.uint53(until).uint53(matched).uint53(since).uint53(missed),
   );
   writer.vector([...(record.since ?? [])], (w, [userId, epoch]) => {
     encodeName(w, userId);
@@ -153,6 +155,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
   const restoration = reader.optional((r) => ({
     until: r.uint53(),
     matched: r.uint53(),
+    since: r.uint53(),
     missed: r.uint53(),
   }));
   const since = new Map(reader.vector((r): [string, bigint] => [decodeName(r), r.u64()]));

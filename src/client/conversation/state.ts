@@ -117,6 +117,7 @@ export function forgetKeys({ groupId }: Pick<ConversationRecord, "groupId">): Ch
     { deletePrefix: `${layout.requests}${toHex(groupId)}/` },
     { delete: layout.box(groupId) },
     { deletePrefix: layout.handshakesOf(groupId) },
+    { deletePrefix: layout.trailOf(groupId) },
     { deletePrefix: layout.epochHeadsOf(groupId) },
   ];
 }

@@ -136,7 +136,13 @@ export class OwnRequests {
     const isUnseen = asked !== undefined && equalBytes(asked, UNKNOWN_LEAF);
     // The relay takes a request for answered once its device is in.
     if (asked === undefined) await this.#askFor(groupId, UNKNOWN_LEAF, since);
-    else if (!isUnseen) return;
+    else if (!isUnseen) {
+      // What was asked for repair still stands; what follows the commit is lost until it is granted.
+      if (standing === undefined || since === undefined || standing.since !== undefined) return;
+      const { request, changes } = changed(groupId, { ...standing, since });
+      this.#requests.set(key, request);
+      return this.#context.write(changes);
+    }
     const request = this.#requests.get(key);
     if (replaces === undefined) return;
     this.#context.clock.after(REPAIR_INTERVAL, () => {

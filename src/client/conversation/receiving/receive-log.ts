@@ -12,6 +12,7 @@ import { ownLeaves } from "../membership/commit-rules.js";
 import { leafHash, ownLeafOf } from "../membership/leaves.js";
 import { passBy } from "../repair/repair.js";
 import type { Restorer } from "../repair/restorer.js";
+import { noteRead } from "../repair/trail.js";
 import type { Intent, Sealed } from "../sending/intent.js";
 import { receiveOwn, unseal } from "../sending/own-entries.js";
 import type { Step } from "../step.js";
@@ -47,14 +48,18 @@ export async function receiveEntries(
   }
   const fresh = entries.filter(({ seq }) => seq >= first);
   const digests = await contentDigests(fresh);
+  const read: Uint8Array[] = [];
   for (const [index, entry] of fresh.entries()) {
-    if (isOver()) return;
+    if (isOver()) break;
     const { cursor } = step.place;
     const digest = digests[index] as Awaited<(typeof digests)[number]>;
     const next = await nextCursor(receiving.log(), cursor, digest);
     await receiveOne(context, step, entry, digest, next, receiving);
     step.advance(next, isHandshake(labelOf(entry).kind));
+    if (step.record.status !== "repairing") read.push(digest);
   }
+  const { subject, groupId } = step.record;
+  if (read.length > 0 && subject.kind === "group") step.change(noteRead(groupId, first, read));
 }
 
 async function receiveOne(

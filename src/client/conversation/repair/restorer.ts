@@ -15,6 +15,7 @@ import type { Step } from "../step.js";
 import { type KeptHandshake, keptHandshakes } from "./journal.js";
 import { LostMessages } from "./lost-messages.js";
 import { loseKeys } from "./repair.js";
+import { Trail } from "./trail.js";
 
 /** How long others may take to put back what this device cannot, before it asks to be added anew. */
 const PATIENCE = 60_000;
@@ -45,6 +46,8 @@ export class Restorer {
   readonly #conversation: Conversation;
   /** The handshake entries that this device has processed, while the log is being put back. */
   #kept: readonly KeptHandshake[] | undefined;
+  /** What this device has read last before it was put back. */
+  #trail: Trail | undefined;
   readonly lost: LostMessages;
   #cancelWait: (() => void) | undefined;
   #cancelPatience: (() => void) | undefined;
@@ -87,6 +90,7 @@ export class Restorer {
         const begins = record.creator ? 0 : (kept[0]?.cursor.seq ?? Number.POSITIVE_INFINITY);
         if (cameIn === undefined && from.seq < begins) continue;
         this.#kept = undefined;
+        this.#trail = undefined;
         await this.lost.doubt(step, cameIn ? 0 : from.seq);
         // What the relay has dropped from its beginning, this device has acknowledged, and so processed.
         const matched = at ?? cameIn ?? kept.filter((one) => one.cursor.seq <= from.seq).at(-1);
@@ -98,6 +102,7 @@ export class Restorer {
           restoration: {
             until: head.seq,
             matched: matched?.order ?? 0,
+            since: Math.max(record.restoration?.since ?? 0, Trail.since(place.cursor.seq)),
             missed: record.restoration?.missed ?? 0,
           },
         });
@@ -140,6 +145,7 @@ export class Restorer {
       const found = same && (await this.#subscribe(at));
       if (same === undefined || found === undefined) return false;
       this.#kept = undefined;
+      this.#trail = undefined;
       // Nothing of this device's stands before it.
       await this.lost.doubt(step, 0);
       step.moveTo(at);
@@ -147,7 +153,12 @@ export class Restorer {
       step.setRecord({
         status: "active",
         repair: undefined,
-        restoration: { until: found.head.seq, matched: same.order, missed: step.record.repair?.missed ?? 0 },
+        restoration: {
+          until: found.head.seq,
+          matched: same.order,
+          since: Trail.since(step.place.cursor.seq),
+          missed: step.record.repair?.missed ?? 0,
+        },
       });
       step.change(...changes);
       return true;
@@ -179,8 +190,11 @@ export class Restorer {
       const isAhead = kept.some((one) => one.order > matched && one.content.kind === EntryKind.commit);
       if (!isAhead) return at.seq <= until && entry.form === "short" ? "known" : "new";
       // Of before the last commit that this device has seen: received then, or not to be read any more. What stands where
-      // that commit stood, or behind, is new.
-      const isNew = at.seq > until || (next !== undefined && at.seq >= next.cursor.seq);
+      // that commit stood, or behind, is new; so is what is not known, as far as that is.
+      const isNew =
+        at.seq > until ||
+        (next !== undefined && at.seq >= next.cursor.seq) ||
+        (at.seq > restoration.since && !(await this.#loadTrail()).has(digest));
       if (isNew && kind === EntryKind.application && entry.form === "full")
         step.setRecord({ restoration: { ...restoration, missed: restoration.missed + 1 } });
       return "known";
@@ -230,6 +244,11 @@ export class Restorer {
   #loseKeys(step: Step, { leafHash }: KeptHandshake): void {
     if (leafHash !== undefined) step.setRecord({ leafHash });
     loseKeys(this.#context, step, "cursor-mismatch");
+  }
+
+  async #loadTrail(): Promise<Trail> {
+    this.#trail ??= await Trail.load(this.#context.store, this.#conversation.state.record.groupId);
+    return this.#trail;
   }
 
   async #load(): Promise<readonly KeptHandshake[]> {
@@ -322,6 +341,7 @@ export class Restorer {
       step.after(() => this.#context.repaired(this.#conversation));
     });
     this.#kept = undefined;
+    this.#trail = undefined;
     this.lost.settled();
     this.#stopWaiting();
     this.#conversation.flush();
