@@ -84,8 +84,6 @@ export const layout = {
   question: (tag: string) => `question/${tag}`,
   requests: "request/",
   request: (groupId: Uint8Array, requestId: Uint8Array) => `request/${toHex(groupId)}/${toHex(requestId)}`,
-  boxes: "box/",
-  box: (groupId: Uint8Array) => `box/${toHex(groupId)}`,
   /** Chunks of attachments that were fetched and are not read yet, and when the last of each came. */
   spools: "spool/",
   spoolOf: (blobId: Uint8Array) => `spool/${toHex(blobId)}/`,

@@ -16,7 +16,9 @@ import { encodeJoinRequest, joinRequestToBeSigned, type LogEntry } from "../../s
 import type { RelayFrame } from "../../src/wire/frames.js";
 import { START } from "../../src/wire/identifiers.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
+import { codeOf } from "../harness/code-of.js";
 import { inboxOf } from "../relay/raw-client.js";
+import { damageableMemory } from "./damaged-store.js";
 import { connected, eventually, makeGroup, settledMembers, startRelay } from "./harness.js";
 import { keyPackageOf, RawMember } from "./raw-member.js";
 import { settle } from "./skip-clock.js";
@@ -38,7 +40,7 @@ class ReplayingConnector extends TamperedConnector {
     for (const entry of frame.entries) {
       for (const old of this.recorded) entries.push(...this.again(old, entry.seq + entries.length));
       entries.push({ ...entry, seq: entry.seq + entries.length });
-      this.recorded.push(entry);
+      if (entry.form === "full") this.recorded.push(entry);
     }
     return [{ ...frame, entries }];
   }
@@ -61,6 +63,8 @@ async function askRepair({ user, client }: RawMember, groupId: Bytes, replaces: 
   const log = { kind: LogKind.requestBox, id: groupId };
   return { id: toHex(entryId), at: await client.append(log, START, entry) };
 }
+
+const kindOf = (entry: LogEntry) => (entry.form === "full" ? entry.content.kind : undefined);
 
 describe("join requests", () => {
   it.each<JoinMode>(["approval", "open"])(
@@ -119,6 +123,72 @@ describe("join requests", () => {
     await expect(joined).rejects.toMatchObject({ code: "join-rejected" });
     expect(alice.all("joinRequest")).toHaveLength(1);
   });
+
+  it.each(["to join", "to be added anew, of who was removed,"])(
+    "%s that were refused are refused again when the relay has lost only that",
+    async (what) => {
+      const isJoin = what === "to join";
+      const kv = new MemoryKv();
+      const relay = await startRelay({ storage: new EmbeddedStorage(kv) });
+      let answers = 0;
+      const alices = new TamperedConnector({
+        fromClient(frame) {
+          if (frame.type === "request" && frame.name === "rejectJoin") answers++;
+          return undefined;
+        },
+      });
+      let isDeaf = false;
+      let refused = 0;
+      const connector = new TamperedConnector({
+        fromRelay(frame) {
+          if (frame.type !== "entries" || frame.log.kind !== LogKind.inbox) return undefined;
+          if (isDeaf) return [];
+          refused += frame.entries.filter((entry) => kindOf(entry) === EntryKind.rejection).length;
+          return undefined;
+        },
+      });
+      const seams = { connector, random: () => 0.1 };
+      const { store, keys, damage } = damageableMemory();
+      const alice = await connected(relay, "alice", { seams: { connector: alices, random: () => 0.1 } });
+      await alice.client.createGroup("team");
+      let bob = await connected(relay, "bob", { store, seams });
+      if (isJoin) {
+        void codeOf(bob.client.joinGroup("team"));
+        await alice.event("joinRequest");
+      } else {
+        await alice.client.invite("team", "bob");
+        await (await bob.event("invitation")).accept();
+        await bob.client.close();
+        for (const key of await keys()) if (key.startsWith(layout.epochs)) await damage(key, "delete", "");
+        alices.isReachable = false;
+        await relay.restart();
+        bob = await connected(relay, "bob", { store, seams });
+      }
+      // What was asked is in the box.
+      await settle(bob);
+      const before = new MemoryKv();
+      await before.write(new Map(kv.range("", "\u{ffff}")));
+      isDeaf = true;
+      const done = isJoin ? alice.all("joinRequest")[0]?.reject() : alice.client.remove("team", "bob");
+      alices.isReachable = true;
+      await done;
+      await eventually(() => answers === 1);
+      await settle(alice);
+      isDeaf = false;
+      connector.isReachable = false;
+      const connects = alice.all("connect").length;
+      await relay.restart({ storage: new EmbeddedStorage(before) });
+      await alice.until(() => alice.all("connect").length > connects);
+      await settledMembers("team", [alice]);
+      await settle(alice);
+      connector.isReachable = true;
+      await eventually(() => refused === 1);
+      await settle(bob);
+      await bob.client.close();
+      expect((await keys()).filter((key) => key.startsWith(layout.joins))).toEqual([]);
+      expect(alice.all("joinRequest")).toHaveLength(isJoin ? 1 : 0);
+    },
+  );
 
   it.each(["", " of who was in the group before"])(
     "%s stand where the relay has lost that they were granted, until that is put back",

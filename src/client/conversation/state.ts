@@ -115,7 +115,6 @@ export function forgetKeys({ groupId }: Pick<ConversationRecord, "groupId">): Ch
     { delete: layout.place(groupId) },
     { deletePrefix: layout.ratchets(groupId) },
     { deletePrefix: `${layout.requests}${toHex(groupId)}/` },
-    { delete: layout.box(groupId) },
     { deletePrefix: layout.handshakesOf(groupId) },
     { deletePrefix: layout.trailOf(groupId) },
     { deletePrefix: layout.epochHeadsOf(groupId) },

@@ -33,7 +33,6 @@ const OF_THE_DEVICE: readonly string[] = [
   layout.pointers,
   layout.joins,
   layout.requests,
-  layout.boxes,
   layout.handshakes,
   layout.epochHeads,
 ];

@@ -11,7 +11,7 @@ import {
   type JoinRequest,
   type LogEntry,
 } from "../../../wire/entries.js";
-import { type Cursor, decodeCursor, encodeCursor, type LogId, START } from "../../../wire/identifiers.js";
+import { type LogId, START } from "../../../wire/identifiers.js";
 import { EntryKind, LogKind, RejectionReason } from "../../../wire/protocol.js";
 import type { Context } from "../../context.js";
 import type { RaisedEvents } from "../../events.js";
@@ -59,7 +59,7 @@ export class JoinRequests {
   readonly #kept = new Map<string, string>();
   /** When this member added devices anew, by device. */
   readonly #repairs = new Map<string, number>();
-  #cursor: Cursor | undefined;
+  #cursor = START;
   /** Whether the box is followed, and as somebody who may admit. */
   #following: "answering" | "repairing" | undefined;
   readonly #retry: Retry;
@@ -103,11 +103,10 @@ export class JoinRequests {
     const isEarlyGone = [...this.#early].some((device) => !present.has(device));
     if (this.#following === following && !isEarlyGone) return;
     this.#following = following;
-    // Who may not admit has passed over what is for others, and reads it again when it may. What still stands in the
-    // box is unanswered: the relay drops a request with the commit that adds its device.
-    const stored = isEarlyGone ? undefined : await this.#context.store.get(layout.box(this.#groupId));
-    if (isEarlyGone) this.#early.clear();
-    this.#cursor = stored === undefined ? START : decode(decodeCursor, stored);
+    // What still stands in the box is unanswered, or the relay has lost that it was: it drops a request with the commit that
+    // adds its device. So the box, which holds few, is read from its beginning.
+    this.#early.clear();
+    this.#cursor = START;
     const prefix = layout.request(this.#groupId, new Uint8Array(0));
     for (const [key, value] of await this.#context.store.list(prefix)) {
       if (value.length === 0) continue;
@@ -115,21 +114,10 @@ export class JoinRequests {
       if (following === "repairing") this.#kept.set(this.#asker(request), key);
       this.#show(key.slice(prefix.length), request, true);
     }
-    await this.#ask()
-      .catch((error: unknown) => {
-        if (!SubrosaError.is(error) || (error.code !== "cursor-mismatch" && error.code !== "gap"))
-          throw error;
-        this.#cursor = START;
-        return this.#ask();
-      })
-      .then(
-        () => this.#retry.reset(),
-        (error: unknown) => this.#refused(error),
-      );
-  }
-
-  #ask(): Promise<unknown> {
-    return this.#context.relay.request("subscribe", { log: this.log, cursor: this.#cursor ?? START });
+    await this.#context.relay.request("subscribe", { log: this.log, cursor: START }).then(
+      () => this.#retry.reset(),
+      (error: unknown) => this.#refused(error),
+    );
   }
 
   #refused(error: unknown): void {
@@ -158,7 +146,7 @@ export class JoinRequests {
     const taken: { id: string; request: JoinRequest }[] = [];
     const again: Extract<LogEntry, { form: "full" }>["content"][] = [];
     const changes: Change[] = [];
-    let cursor = this.#cursor ?? START;
+    let cursor = this.#cursor;
     for (const [index, entry] of entries.entries()) {
       // A box drops requests that were answered or replaced: its numbers have gaps, which its order does not need.
       if (entry.seq <= cursor.seq) continue;
@@ -191,9 +179,6 @@ export class JoinRequests {
         if (!SubrosaError.is(error) || isOwnTrouble(error)) throw error;
       }
     }
-    if (this.#following === "answering") {
-      changes.push({ put: layout.box(this.#groupId), value: encode(encodeCursor, cursor) });
-    }
     if (changes.length > 0) await this.#context.write(changes);
     this.#cursor = cursor;
     this.#context.relay.ack(this.log, cursor);
@@ -203,9 +188,9 @@ export class JoinRequests {
 
   /** What was refused is refused again; who was admitted, is a member, or was removed since. */
   async #refuseAgain(requestId: Bytes, payload: Bytes): Promise<void> {
-    const { group, access } = this.conversation.state;
+    const { group, access, record } = this.conversation.state;
     const request = decode(decodeJoinRequest, payload);
-    if (group === undefined || request.replaces !== undefined) return;
+    if (group === undefined || record.status !== "active") return;
     const present = presentDevices(group, access, this.#context.identity.deviceId);
     if (!present.has(toHex(request.deviceId))) await this.#reject(requestId, request);
   }
