@@ -204,8 +204,10 @@ async function load(
       if (error.code !== "unknown-group" && error.code !== "not-a-member") report(error);
     },
     isAwaited: (groupId) => ownRequests.isAwaited(groupId),
-    unopened: (groupId, error) =>
-      askAgain(context, { registry, starter, ownRequests }, asBytes(groupId), error),
+    unopened: async (groupId, error) => {
+      running?.lookAgain();
+      await askAgain(context, { registry, starter, ownRequests }, asBytes(groupId), error);
+    },
     answered: (rejection) => ownRequests.answered(rejection),
     rejected: (rejection) => void ownRequests.rejected(rejection).catch(report),
     userRemoved: (userId) => roster.removed(userId),

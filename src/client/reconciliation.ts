@@ -1,26 +1,45 @@
+import { type ErrorCode, SubrosaError } from "../base/errors.js";
 import type { Context } from "./context.js";
-import type { Inbox } from "./conversation/receiving/inbox.js";
+import { DOUBTFUL, type Inbox } from "./conversation/receiving/inbox.js";
 import type { Registry } from "./conversation/registry.js";
+
+/** A direct conversation into which there is no way is begun anew, so not where there may be one yet. */
+const GONE: readonly ErrorCode[] = ["no-key-package", "gap"];
 
 /**
  * Joins what the relay says this device was added to and of which it knows nothing: a pointer was lost, or came for a key
- * package that was not to be had then. What is known here and not there, the log itself tells when it is asked for.
+ * package that was not to be had then. What is known here and not there, the log itself tells when it is asked for. False
+ * where this device has not got in yet: it is to look again.
  */
 export async function reconcile(
   context: Context,
   registry: Registry,
   inbox: Pick<Inbox, "recover" | "unopened">,
-): Promise<void> {
+): Promise<boolean> {
   const { groups } = await context.relay.request("listGroups", {});
-  await Promise.all(
-    groups.map(async ({ groupId, since }) => {
-      const known = registry.get(groupId)?.state;
+  const isSettled = await Promise.all(
+    groups.map(async ({ groupId, since, peer }) => {
+      const known = () => registry.get(groupId)?.state;
+      const isOver = () => known()?.record.status === "ended";
       // START: the device that created it, which no commit has added.
-      if (since.seq === 0) return known?.record.status === "ended" ? inbox.unopened(groupId) : undefined;
+      if (since.seq === 0) {
+        if (!isOver() || peer !== undefined) return true;
+        await inbox.unopened(groupId, NO_WAY);
+        return false;
+      }
+      // Another has begun since, or will.
+      if (peer !== undefined && isOver()) return true;
       // One that has ended is joined again only at a later epoch than its last.
-      if (known !== undefined && known.record.status !== "ended" && known.place.cursor.seq >= since.seq)
-        return;
-      await inbox.recover({ groupId, at: since });
+      if (!isOver() && (known()?.place.cursor.seq ?? -1) >= since.seq) return true;
+      const result = await inbox.recover({ groupId, at: since });
+      if (result.type !== "failed") return result.type !== "held";
+      const { code } = result.error;
+      const isGone = peer === undefined ? !DOUBTFUL.includes(code) : GONE.includes(code);
+      if (isGone && (isOver() || known() === undefined)) await inbox.unopened(groupId, result.error);
+      return false;
     }),
   );
+  return isSettled.every((one) => one);
 }
+
+const NO_WAY = new SubrosaError("no-key-package", "the group is over here, and not for the relay");

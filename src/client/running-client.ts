@@ -13,7 +13,6 @@ import type { Starter } from "./conversation/membership/start.js";
 import type { Inbox } from "./conversation/receiving/inbox.js";
 import { pruneSeen } from "./conversation/receiving/seen-set.js";
 import type { Registry } from "./conversation/registry.js";
-import { KEPT_FOR } from "./conversation/repair/journal.js";
 import { Recreation } from "./conversation/repair/recreation.js";
 import { pruneSent } from "./delivery/sent-messages.js";
 import { PackageSupply } from "./identity/package-supply.js";
@@ -78,7 +77,7 @@ export class RunningClient {
   readonly #waitingForSession: (() => void)[] = [];
   readonly #supply: PackageSupply;
   readonly #acquaintance: Retry;
-  #reconciled = false;
+  readonly #reconciliation: Retry;
   #registered: boolean;
   readonly #retention: number | undefined;
   #cancelHousekeeping: (() => void) | undefined;
@@ -100,6 +99,7 @@ export class RunningClient {
     this.#retention = parts.retention;
     this.#supply = new PackageSupply(parts.context);
     this.#acquaintance = new Retry(parts.context.clock, () => parts.context.background(this.#acquaint()));
+    this.#reconciliation = new Retry(parts.context.clock, () => parts.context.background(this.#reconcile()));
     this.channels = new FollowedChannels(parts.context.relay);
     this.logs = new Logs(parts.context, parts.registry, parts.inbox);
     this.recreation = new Recreation(parts.context, parts.registry, parts.starter, parts.ownRequests);
@@ -147,17 +147,8 @@ export class RunningClient {
     }
     this.#acquaintance.reset();
     context.background(this.#acquaint());
-    // With no key package left, members may have tried to add this device in vain, or with the last resort; and what is over
-    // here may not be over for a relay that has lost why.
-    const isOver = this.registry.all().some(({ state: { record } }) => {
-      const isRecent = context.clock.now() - record.joinedAt < KEPT_FOR;
-      return record.status === "ended" && record.subject.kind === "group" && isRecent;
-    });
-    if (!this.#reconciled || ready.keyPackages === 0 || isOver) {
-      await reconcile(context, this.registry, this.#inbox).then(() => {
-        this.#reconciled = true;
-      }, ignore);
-    }
+    this.#reconciliation.reset();
+    await this.#reconcile();
     await this.#keepHouse();
     await this.#supply.complete().catch(ignore);
   }
@@ -166,6 +157,17 @@ export class RunningClient {
   async #acquaint(): Promise<void> {
     if (await acquaintSenders(this.context)) this.#acquaintance.reset();
     else this.#acquaintance.later();
+  }
+
+  /**
+   * With no key package left, members may have tried to add this device in vain, or with the last resort; what is over here
+   * may not be over for a relay that has lost why, or for the others. Looked for until nothing is left of that.
+   */
+  async #reconcile(): Promise<void> {
+    if (!this.context.relay.isReady) return;
+    const ignore = ifConnected(this.context.report);
+    const isSettled = await reconcile(this.context, this.registry, this.#inbox).catch(ignore);
+    if (isSettled !== true) this.lookAgain();
   }
 
   /** What is to be done now and then: it reads all that is kept, so by the clock, and not with every session. */
@@ -241,6 +243,12 @@ export class RunningClient {
     this.#inbox.retry();
     const { subject } = conversation.state.record;
     if (subject.kind === "direct") this.starter.flushDirect(subject.peer);
+    else this.lookAgain();
+  }
+
+  /** What the relay has this device in is to be looked at again before long; without a session, with the next. */
+  lookAgain(): void {
+    if (this.context.relay.isReady) this.#reconciliation.later();
   }
 
   /** After an identity was accepted: what waited for it goes on. */
@@ -286,6 +294,7 @@ export class RunningClient {
   async #halt(reason: SubrosaError): Promise<void> {
     this.#stopWaking();
     this.#acquaintance.reset();
+    this.#reconciliation.reset();
     this.#cancelHousekeeping?.();
     this.recreation.stop();
     this.context.signals.stop();

@@ -43,6 +43,8 @@ export class OwnRequests {
   readonly #requests = new Map<string, OwnRequest>();
   /** What the relay did not take waits for another attempt, by group. */
   readonly #retries = new Map<string, () => void>();
+  /** When this process asked last to be added anew to what is over here, by group. */
+  readonly #askedAt = new Map<string, number>();
   /** Since when the relay knows no such group, for those that wait for repair. */
   readonly #deniedSince = new Map<string, number>();
 
@@ -123,42 +125,38 @@ export class OwnRequests {
   /**
    * Asks the members of a group, of which this device could not open the welcome, to add it anew. If it had not asked
    * to be in the group, what comes of it is an invitation. `since`: the number of the commit that the welcome was of;
-   * `replaces`: the hash of the leaf that this device had there, where it has been in: that one is asked for if it is not
-   * one that this device has never seen.
+   * `replaces`: the hash of the leaf that this device had there, where it has been in. Which leaf the members have of it
+   * is not known: by turns it asks for one that it has never seen and for that one, each time this is called after a while.
    */
   async askAgain(
     groupId: Bytes,
-    { replaces, since }: { readonly replaces?: Bytes; readonly since?: number },
+    { replaces = UNKNOWN_LEAF, since }: { readonly replaces?: Bytes; readonly since?: number },
   ): Promise<void> {
     const key = toHex(groupId);
     const standing = this.#requests.get(key);
     const asked = standing && decode(decodeJoinRequest, standing.payload).replaces;
-    const isUnseen = asked !== undefined && equalBytes(asked, UNKNOWN_LEAF);
     // The relay takes a request for answered once its device is in.
-    if (asked === undefined) await this.#askFor(groupId, UNKNOWN_LEAF, since);
-    else if (!isUnseen) {
-      // What was asked for repair still stands; what follows the commit is lost until it is granted.
-      if (standing === undefined || since === undefined || standing.since !== undefined) return;
+    if (standing === undefined || asked === undefined) return this.#askFor(groupId, UNKNOWN_LEAF, since);
+    // What was asked for repair still stands; what follows the commit is lost until it is granted.
+    if (since !== undefined && standing.since === undefined) {
       const { request, changes } = changed(groupId, { ...standing, since });
       this.#requests.set(key, request);
-      return this.#context.write(changes);
+      await this.#context.write(changes);
     }
-    const request = this.#requests.get(key);
-    if (replaces === undefined) return;
-    this.#context.clock.after(REPAIR_INTERVAL, () => {
-      if (this.#requests.get(key) === request && this.#context.relay.isReady)
-        this.#context.background(this.#askFor(groupId, replaces, since));
-    });
+    const next = equalBytes(asked, UNKNOWN_LEAF) ? replaces : UNKNOWN_LEAF;
+    const isEarly = this.#context.clock.now() - (this.#askedAt.get(key) ?? 0) < REPAIR_INTERVAL;
+    if (!isEarly && !equalBytes(next, asked)) await this.#askFor(groupId, next, since);
   }
 
-  async #askFor(groupId: Bytes, replaces: Bytes, since: number | undefined): Promise<void> {
+  async #askFor(groupId: Bytes, replaces: Bytes, later: number | undefined): Promise<void> {
     const key = toHex(groupId);
-    const { name, expected } = this.#requests.get(key) ?? {};
+    const { name, expected, since = later } = this.#requests.get(key) ?? {};
     const { request, changes } = await this.#make(groupId, name, {
       replaces,
       ...(since !== undefined && { since }),
       ...(expected !== undefined && { expected }),
     });
+    this.#askedAt.set(key, this.#context.clock.now());
     await this.#begin(key, request, () => this.#context.write(changes));
   }
 
@@ -329,10 +327,10 @@ export class OwnRequests {
   }
 }
 
-/** Whether a request to come in is of one that is in. */
-function isMoot({ state: { record } }: Conversation, { payload }: OwnRequest): boolean {
-  const isIn = record.status === "active" || record.status === "invited";
-  return (
-    isIn && record.restoration === undefined && decode(decodeJoinRequest, payload).replaces === undefined
-  );
+/** Whether a request is of one that is in: to come in, or to come in anew in the place of a leaf that is not its any more. */
+function isMoot({ state: { record, group } }: Conversation, { payload }: OwnRequest): boolean {
+  const isIn = group !== undefined && (record.status === "active" || record.status === "invited");
+  if (!isIn || record.restoration !== undefined) return false;
+  const { replaces } = decode(decodeJoinRequest, payload);
+  return replaces === undefined || !record.leafHash || !equalBytes(replaces, record.leafHash);
 }

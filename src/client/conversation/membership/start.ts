@@ -2,7 +2,6 @@ import { type Bytes, compareBytes, EMPTY, equalBytes } from "../../../base/bytes
 import { toHex, toUtf8 } from "../../../base/encoding.js";
 import { SubrosaError } from "../../../base/errors.js";
 import { createGroup, type GroupState, makeCapabilities } from "../../../mls/group/index.js";
-import type { Pointer } from "../../../wire/entries.js";
 import { GROUP_ID_LENGTH, Role } from "../../../wire/protocol.js";
 import type { CreateBody } from "../../../wire/requests.js";
 import type { Context } from "../../context.js";
@@ -11,6 +10,7 @@ import { fingerprintOf } from "../../identity/safety-number.js";
 import { layout } from "../../layout.js";
 import { isOwnTrouble } from "../../own-trouble.js";
 import { Conversation } from "../conversation.js";
+import type { Inbox } from "../receiving/inbox.js";
 import type { ConversationRecord } from "../record.js";
 import type { Registry } from "../registry.js";
 import type { Intent } from "../sending/intent.js";
@@ -41,9 +41,9 @@ export class Starter {
   readonly #starting = new Map<string, Promise<void>>();
   readonly #again = new Set<string>();
 
-  readonly #recover: (pointer: Pointer) => Promise<boolean>;
+  readonly #recover: Inbox["recover"];
 
-  constructor(context: Context, registry: Registry, recover: (pointer: Pointer) => Promise<boolean>) {
+  constructor(context: Context, registry: Registry, recover: Inbox["recover"]) {
     this.#recover = recover;
     this.#context = context;
     this.#registry = registry;
@@ -208,8 +208,8 @@ export class Starter {
     if (binding !== undefined && this.#registry.get(binding.groupId) === undefined) {
       const { groups } = await relay.request("listGroups", {});
       const listed = groups.find(({ groupId }) => equalBytes(groupId, binding.groupId));
-      if (listed !== undefined && (await this.#recover({ groupId: listed.groupId, at: listed.since })))
-        return;
+      const result = listed && (await this.#recover({ groupId: listed.groupId, at: listed.since }));
+      if (result?.type === "joined" || result?.type === "held") return;
       // It was that of another device, of an account that had this name before: ours is a new one.
     }
     if (await this.#adoptLive(userId)) return;

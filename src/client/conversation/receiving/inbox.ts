@@ -33,7 +33,7 @@ const INCOMPLETE = new SubrosaError(
 /** What the relay does not do just now. */
 const LATER: readonly ErrorCode[] = ["queue-full", "rate-limited"];
 /** What a relay says that has lost the log to which a pointer leads, or lies. */
-const DOUBTFUL: readonly ErrorCode[] = ["data-lost", "not-a-member"];
+export const DOUBTFUL: readonly ErrorCode[] = ["data-lost", "not-a-member"];
 
 /** Told how pointers and rejections ended. */
 export interface InboxHandler {
@@ -139,31 +139,30 @@ export class Inbox {
     for (const pointer of this.#pointers.values()) this.#context.background(this.#join(pointer));
   }
 
-  /** Joins what the relay says this device was added to, without a pointer; false if there is nothing to be joined. */
-  async recover(pointer: Pointer): Promise<boolean> {
+  /**
+   * Joins what the relay says this device was added to, without a pointer. `failed`: there is no way in by what the relay
+   * has, and nothing that comes by itself.
+   */
+  async recover(
+    pointer: Pointer,
+  ): Promise<JoinResult | { readonly type: "failed"; readonly error: SubrosaError }> {
     const key = toHex(pointer.groupId);
-    if (this.#joining.has(key) || this.#pointers.has(key)) return true;
+    if (this.#joining.has(key) || this.#pointers.has(key)) return { type: "held" };
     this.#joining.add(key);
     try {
       const result = await joinByPointer(this.#context, this.#registry, pointer);
-      const known = this.#registry.get(pointer.groupId);
       if (result.type === "joined") this.#handler.joined(result.conversation);
-      else if (isUnopened(result) && (known === undefined || known.state.record.status === "ended"))
-        await this.unopened(pointer.groupId, result.error);
-      return result.type !== "dropped";
+      return isUnopened(result) ? { type: "failed", error: result.error } : result;
     } catch (error) {
       if (!SubrosaError.is(error) || isOwnTrouble(error) || LATER.includes(error.code)) throw error;
-      return false;
+      return { type: "failed", error };
     } finally {
       this.#joinNext(key, pointer);
     }
   }
 
   /** The relay has this device in a group that it has no way into. */
-  unopened(
-    groupId: Uint8Array,
-    error = new SubrosaError("no-key-package", "the group is over here, and not for the relay"),
-  ): Promise<void> {
+  unopened(groupId: Uint8Array, error: SubrosaError): Promise<void> {
     return this.#handler.unopened(groupId, error);
   }
 

@@ -184,6 +184,8 @@ export function endWithConversation(context: Context, step: Step, intent: Intent
   if (subject.kind === "direct" && step.endedBy === undefined && goesOn) {
     step.moveIntent(intent, { userId: subject.peer });
   } else if (intent.action.type === "leave") {
+    // It is not to come back, if it is over here only.
+    step.setRecord({ hasLeft: true });
     step.endIntent(intent);
   } else {
     const ended = new SubrosaError("not-a-member", "the conversation has ended");
