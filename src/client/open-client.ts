@@ -228,7 +228,7 @@ async function load(
     ownRequests,
     invitations,
   });
-  await recovery.settle(context, registry, loaded);
+  await recovery.settle(context, registry, loaded, (groupId) => ownRequests.askAgain(groupId, {}));
   await context.expiries.run();
   return running;
 }

@@ -148,6 +148,35 @@ describe("an older copy of a store", () => {
     await settledMembers("team", [alice, bob]);
   });
 
+  it("in which an invitation waits: it is asked for, and waits again, though it has been accepted since", async () => {
+    const relay = await startRelay();
+    const bob = await connected(relay, "bob");
+    const { copy } = await copied(
+      relay,
+      async (alice) => {
+        await bob.client.createGroup("team");
+        await bob.client.invite("team", "alice");
+        await alice.event("invitation");
+      },
+      async (alice) => {
+        await (await alice.event("invitation")).accept();
+        await alice.client.sendGroupMessage("team", "I am in");
+        await bob.message("I am in");
+      },
+    );
+    const alice = makeActor(relay, "alice", { store: await openStore(copy) });
+    await alice.client.connect();
+    await alice.event("storeRecovered");
+    const invitation = await alice.event("invitation");
+    expect(invitation).toMatchObject({ group: "team", from: "bob" });
+    expect(await alice.client.groups()).toEqual([]);
+    await invitation.accept();
+    await bob.client.sendGroupMessage("team", "once more");
+    await alice.message("once more");
+    await settledMembers("team", [alice, bob]);
+    expect([...alice.errors, ...bob.errors, ...bob.all("joinRequest")]).toEqual([]);
+  });
+
   it("of the only admin from before anybody came: who lets the new device in is nobody it knows, and invites it", async () => {
     const relay = await startRelay();
     const bob = await connected(relay, "bob");

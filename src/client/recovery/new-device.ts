@@ -70,7 +70,10 @@ export async function enrolAnew(
       conversations++;
       continue;
     }
-    changes.push(recordChange({ ...record, status: "ended", repair: undefined, restoration: undefined }));
+    // An invitation without keys is asked for once all is loaded.
+    const isInvited = subject.kind === "group" && status === "invited";
+    const after = { ...record, repair: undefined, restoration: undefined, hasLeft: status === "leaving" };
+    changes.push(recordChange({ ...after, status: isInvited ? status : "ended" }));
     changes.push({ delete: layout.place(groupId) });
     if (subject.kind === "group") continue;
     conversations++;

@@ -72,11 +72,15 @@ export class Recovery {
     return since !== undefined && since >= 0 && since < ENROL_INTERVAL ? undefined : "outdated";
   }
 
-  /** Gives up what is damaged, starts the repair of conversations, and tells the app what is lost. */
+  /**
+   * Gives up what is damaged, starts the repair of conversations, and tells the app what is lost. `askAgain`: asks the
+   * members of a group to add this device anew.
+   */
   async settle(
     context: Context,
     registry: Registry,
     { broken, unknown }: LoadedConversations,
+    askAgain: (groupId: Bytes) => Promise<void>,
   ): Promise<void> {
     const { damaged } = this.#store;
     const { missing } = context.contacts;
@@ -88,6 +92,8 @@ export class Recovery {
     if (missing > 0) changes.push(context.contacts.countChange());
     if (changes.length > 0) await context.write(changes);
     for (const { record } of broken) {
+      // A device that takes the place of another is in nothing that the relay could name.
+      if (record.status === "invited" && record.subject.kind === "group") await askAgain(record.groupId);
       await registry.get(record.groupId)?.step((step) => {
         const { groupId } = step.record;
         step.change({ delete: layout.epoch(groupId) }, { deletePrefix: layout.ratchets(groupId) });
