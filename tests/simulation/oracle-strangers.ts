@@ -1,17 +1,29 @@
 import type { SubrosaError } from "../../src/base/errors.js";
 import { policyOf } from "../../src/client/conversation/membership/policy.js";
+import type { ConversationRecord } from "../../src/client/conversation/record.js";
 import type { Device } from "./device.js";
 import { devicesAfter } from "./oracle-common.js";
 import type { LogTruth } from "./truth.js";
 import type { World } from "./world.js";
 
-/** Whether a device of a member may know nothing of the group: it is for others to add it, or to add it again. */
-export const mayBeStranger = (world: World, log: LogTruth, device: Device): boolean =>
-  isForgotten(world, log, device) || cameByLostName(world, log, device);
+/**
+ * Whether a device of a member may know nothing of the group: it is for others to add it, or to add it again. `record`: what
+ * it has of the group.
+ */
+export function mayBeStranger(
+  world: World,
+  log: LogTruth,
+  device: Device,
+  record: ConversationRecord | undefined,
+): boolean {
+  if (record === undefined) return isForgotten(world, log, device) || cameByLostName(world, log, device);
+  // It was in the group before, and read in its log that this was over.
+  return record.status === "ended" && record.lastEpoch !== undefined && isForgotten(world, log, device);
+}
 
 /**
- * The device's disk was set back to before it came into the group, and the device that took its place since has not been
- * added: neither knows of it, and the relay does not tell a device of groups that another was in.
+ * The device's disk was set back to before it came into the group, or came back, and the device that took its place since
+ * has not been added: neither knows of it, and the relay does not tell a device of groups that another was in.
  */
 function isForgotten(world: World, log: LogTruth, { setBack, life }: Device): boolean {
   return setBack && !devicesAfter(world, log, log.entries.length).has(life?.client.deviceId ?? "");

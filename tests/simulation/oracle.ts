@@ -419,7 +419,7 @@ async function disagreements(world: World, log: LogTruth): Promise<string[]> {
         problems.push(`${user} has ${name} ${status}, and is no member`);
       continue;
     }
-    if (state === undefined && mayBeStranger(world, log, device)) continue;
+    if (mayBeStranger(world, log, device, state?.record)) continue;
     if (state?.group === undefined || (status !== "active" && status !== "invited")) {
       problems.push(`${user} is a member of ${name}, and has it ${status}`);
       continue;
