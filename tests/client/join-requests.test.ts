@@ -124,6 +124,33 @@ describe("join requests", () => {
     expect(alice.all("joinRequest")).toHaveLength(1);
   });
 
+  it("of who was refused, and banned since, come again before the refusal is read: nobody takes that for an error", async () => {
+    const relay = await startRelay();
+    const store = memoryStore();
+    let refused = 0;
+    const connector = new TamperedConnector({
+      fromClient(frame) {
+        if (frame.type === "request" && frame.name === "rejectJoin") refused++;
+        return undefined;
+      },
+    });
+    const alice = await connected(relay, "alice", { seams: { connector, random: () => 0.1 } });
+    await alice.client.createGroup("team");
+    let bob = await connected(relay, "bob", { store });
+    expect(await codeOf(bob.client.joinGroup("team", { timeout: 50 }))).toBe("timeout");
+    const request = await alice.event("joinRequest");
+    await bob.client.close();
+    await request.reject();
+    await alice.client.ban("team", "bob");
+    const bobs = new TamperedConnector({
+      fromClient: (frame) => (frame.type === "ack" && frame.log.kind === LogKind.inbox ? [] : undefined),
+    });
+    bob = await connected(relay, "bob", { store, seams: { connector: bobs, random: () => 0.1 } });
+    await eventually(() => refused === 2);
+    await settle(alice);
+    expect(alice.errors).toEqual([]);
+  });
+
   it.each(["to join", "to be added anew, of who was removed,"])(
     "%s that were refused are refused again when the relay has lost only that",
     async (what) => {

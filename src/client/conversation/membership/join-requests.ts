@@ -334,8 +334,8 @@ export class JoinRequests {
       const asked = { groupId: this.#groupId, requestId: requestId.slice() };
       await this.#context.relay.request("rejectJoin", { ...asked, reason });
     } catch (error) {
-      // Answered by another; or it is for an admin to say no.
-      const codes = ["unknown-entry", "not-an-admin"];
+      // Answered by another, or before and for another reason; or it is for an admin to say no.
+      const codes = ["unknown-entry", "conflict", "not-an-admin"];
       if (!SubrosaError.is(error) || !codes.includes(error.code)) throw error;
     }
     await this.#forget(requestId);
