@@ -1,6 +1,6 @@
 import { toHex } from "../../src/base/encoding.js";
 import type { Gone } from "./oracle-deletions.js";
-import type { Accepted, LostLog, Membership } from "./truth.js";
+import type { Accepted, LostLog, Membership, Taken } from "./truth.js";
 import type { World } from "./world.js";
 
 export const isFor = (one: Membership, user: string, { seq }: Accepted) =>
@@ -20,13 +20,19 @@ function messageIn({ truth }: World, entryId: string): string | undefined {
   return action?.type === "send" ? toHex(action.content.id) : undefined;
 }
 
-/** Its sender was not in the group any more, and knew it: with the keys, what was kept to be sent again was gone. */
+/**
+ * Its sender was not in the group any more, and knew it, if only by what the relay had sent before it lost that: with the
+ * keys, what was kept to be sent again was gone.
+ */
 function wasOver({ truth }: World, { log, over }: LostLog, from: string, entry: Accepted): boolean {
   const mine = log.memberships(truth.creatorOf(log)).find((one) => isFor(one, from, entry));
-  return mine?.end !== undefined && over.some(({ user, at }) => user === from && at < entry.seq);
+  const stays = truth.taken.filter(({ user, at }) => user === from && at < entry.seq);
+  const isOver = (stay: Taken) =>
+    over.includes(stay) || (stay.groupId === log.groupId && (stay.endedAt ?? 0) >= entry.seq);
+  return mine?.end !== undefined && stays.some(isOver);
 }
 
-/** Everybody whom it was for, and who had not gone before the loss, has it: what all have its sender forgets. */
+/** Everybody whom it was for, and who has not gone before it could come again, has it: what all have its sender forgets. */
 function hasArrived(
   world: World,
   { log }: LostLog,
@@ -36,8 +42,12 @@ function hasArrived(
   id: string,
 ): boolean {
   const { truth } = world;
+  const now = truth.logs.get(log.groupId)?.memberships(truth.creatorOf(log));
+  const hasGone = (user: string) =>
+    now?.some((one) => one.user === user) && !now.some((one) => one.user === user && one.end === undefined);
   return log
     .memberships(truth.creatorOf(log))
     .filter((one) => one.user !== from && one.end === undefined && isFor(one, one.user, entry))
+    .filter(({ user }) => !hasGone(user))
     .every(({ user }) => truth.received.has(`${user} ${id}`) || gone.mayMiss(user, id));
 }
