@@ -65,7 +65,8 @@ function leftovers(world: World, device: Device): string[] {
     device.place.under(prefix).flatMap(([key]) => {
       const groupId = groupOf(device, prefix, key);
       const log = groupId === undefined ? undefined : world.truth.logs.get(groupId);
-      // A request to join a group that was deleted meanwhile is answered by nobody.
+      // A request to join a group that was deleted meanwhile is answered by nobody; nor does anybody put back how one came
+      // into a group whose keys nobody has.
       if (log !== undefined && (isOrphaned(world, log) || (prefix === layout.joins && log.isClosed)))
         return [];
       return [`${device.user} is left with ${key}`];
@@ -74,7 +75,7 @@ function leftovers(world: World, device: Device): string[] {
 }
 
 function groupOf({ place }: Device, prefix: string, key: string): string | undefined {
-  if (prefix === layout.joins) return key.slice(prefix.length);
+  if (prefix === layout.joins || prefix === layout.pointers) return key.slice(prefix.length);
   if (prefix !== layout.intents) return undefined;
   const { target } = decode(decodeIntent, place.values.get(key) as Uint8Array);
   return "groupId" in target ? toHex(target.groupId) : undefined;
