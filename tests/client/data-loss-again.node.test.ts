@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { randomBytes } from "../../src/crypto/random.js";
 import { memoryStore } from "../../src/index.js";
 import { decodeClientFrame, type RelayFrame } from "../../src/wire/frames.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
@@ -14,6 +15,7 @@ import {
   startRelay,
   type TestRelay,
 } from "./harness.js";
+import { RawMember } from "./raw-member.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
 import { SkipClock, settle } from "./skip-clock.js";
 import { TamperedConnector } from "./tamper.js";
@@ -383,6 +385,18 @@ describe("a relay that feigns a loss to one member", () => {
     connector.inject(new Uint8Array(0));
     await say(bob, dave, "after it");
     expect(dave.texts).toEqual(["after it"]);
+  });
+
+  it("nor hides by an end named too late that somebody's message cannot be read", async () => {
+    const { relay, connector, alice, bob } = await told();
+    const mallory = await RawMember.connect(relay, "mallory");
+    await alice.client.invite("team", "mallory");
+    await mallory.join();
+    await bob.event("memberJoin");
+    feign(connector, isNamed, (head) => ({ ...head, head: { ...head.head, seq: head.head.seq + 1_000 } }));
+    await bob.event("error", ({ code }) => code === "data-lost");
+    await mallory.append({ kind: EntryKind.application, payload: randomBytes(300) });
+    await bob.event("undecryptable");
   });
 
   it("but where nobody came in, it is sent again, and is there once", async () => {

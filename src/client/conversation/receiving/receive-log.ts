@@ -112,7 +112,8 @@ async function receiveOne(
         if (other.sealed !== undefined) unseal(context, step, other);
       }
     }
-    const mayRepeat = at.seq <= (step.record.restoration?.until ?? 0);
+    const { until = 0, since = 0 } = step.record.restoration ?? {};
+    const mayRepeat = at.seq <= Math.min(until, since);
     await receiveEntry(context, step, content, mayRepeat);
     if (isHandshake(content.kind)) await keep(context, step, content, { at, before });
     return;

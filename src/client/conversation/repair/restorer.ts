@@ -188,7 +188,10 @@ export class Restorer {
     if (!isHandshake(kind)) {
       await this.lost.found(step, entry, at);
       const isAhead = kept.some((one) => one.order > matched && one.content.kind === EntryKind.commit);
-      if (!isAhead) return at.seq <= until && entry.form === "short" ? "known" : "new";
+      if (!isAhead) {
+        const isKnown = at.seq <= until && (entry.form === "short" || (await this.#loadTrail()).has(digest));
+        return isKnown ? "known" : "new";
+      }
       // Of before the last commit that this device has seen: received then, or not to be read any more. What stands where
       // that commit stood, or behind, is new; so is what is not known, as far as that is.
       const isNew =
