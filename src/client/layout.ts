@@ -68,6 +68,7 @@ export const layout = {
   sentMessage: (id: Uint8Array | string) => `sent/${hexOf(id)}`,
   ticksOf: (id: Uint8Array | string) => `ticks/${hexOf(id)}`,
   /** Which entries of a group's log were read last. */
+  trails: "trail/",
   trailOf: (groupId: Uint8Array) => `trail/${toHex(groupId)}/`,
   trail: (groupId: Uint8Array, slot: number) => `trail/${toHex(groupId)}/${ordered(slot)}`,
   /** What past epochs of groups were, to compare with others. */
