@@ -52,6 +52,7 @@ export class EmbeddedStorage implements RelayStorage {
   readonly #listeners = new Set<(appended: Appended) => void>();
   /** Where pruning goes on: first through the logs, then through the blobs. */
   #pruneFrom: string | undefined = keys.heads;
+  #probing: Promise<void> | undefined;
 
   constructor(kv: Kv) {
     this.#kv = kv;
@@ -136,9 +137,16 @@ export class EmbeddedStorage implements RelayStorage {
     return this.#commit.run((transaction) => acknowledge(transaction, log, deviceId, cursor));
   }
 
-  /** Once a write has failed, as on a full disk, whether one goes through. */
+  /** Once a write has failed, as on a full disk, whether one goes through: one at a time, however many ask. */
   async check(): Promise<void> {
     if (!this.#commit.failed) return;
+    this.#probing ??= this.#probe().finally(() => {
+      this.#probing = undefined;
+    });
+    return this.#probing;
+  }
+
+  async #probe(): Promise<void> {
     await this.#commit.run((transaction) => transaction.putBytes(keys.probe, new Uint8Array(PROBE_BYTES)));
     await this.#commit.run((transaction) => transaction.delete(keys.probe));
   }
