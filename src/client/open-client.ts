@@ -228,7 +228,9 @@ async function load(
     ownRequests,
     invitations,
   });
-  await recovery.settle(context, registry, loaded, (groupId) => ownRequests.askAgain(groupId, {}));
+  await recovery.settle(context, registry, loaded, (record) =>
+    ownRequests.askAgain(record.groupId, { record }),
+  );
   await context.expiries.run();
   return running;
 }

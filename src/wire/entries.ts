@@ -186,8 +186,11 @@ export interface JoinRequest {
   readonly accountKey: Bytes;
   /** A fresh KeyPackage (RFC 9420 §10). */
   readonly keyPackage: Bytes;
-  /** SHA-256 of the device's leaf node (RFC 9420 §7.2) that this is to take the place of, when it asks for repair; zeros where the device does not know it. */
-  readonly replaces?: Bytes;
+  /**
+   * When it asks for repair: SHA-256 of the leaf nodes (RFC 9420 §7.2) that the device has had in the group, as far as it
+   * knows, of which this is to take the place of whichever is there; zeros stand for one that it has never seen.
+   */
+  readonly replaces?: readonly Bytes[];
   readonly signature: Bytes;
 }
 
@@ -203,7 +206,7 @@ function encodeUnsignedJoinRequest(writer: Writer, request: Omit<JoinRequest, "s
   writer.fixed(request.groupId);
   encodeName(writer, request.userId);
   writer.fixed(request.deviceId).fixed(request.accountKey).opaque(request.keyPackage);
-  writer.optional(request.replaces, (w, hash) => w.fixed(hash));
+  encodeReplaced(writer, request.replaces);
 }
 
 export function encodeJoinRequest(writer: Writer, request: JoinRequest): void {
@@ -219,8 +222,21 @@ export function decodeJoinRequest(reader: Reader): JoinRequest {
     accountKey: reader.fixed(PUBLIC_KEY_LENGTH),
     keyPackage: reader.opaque(),
   };
-  const replaces = reader.optional((r) => r.fixed(DIGEST_LENGTH));
-  return { ...request, signature: reader.opaque(128), ...(replaces && { replaces }) };
+  const replaced = decodeReplaced(reader);
+  return { ...request, signature: reader.opaque(128), ...replaced };
+}
+
+/** How many leaves a request can name. */
+export const MAX_REPLACED = 32;
+
+/** None: it asks for no repair. */
+export function encodeReplaced(writer: Writer, replaces: JoinRequest["replaces"] = []): void {
+  writer.vector(replaces, (w, hash) => w.fixed(hash));
+}
+
+export function decodeReplaced(reader: Reader): Pick<JoinRequest, "replaces"> {
+  const replaces = reader.vector((r) => r.fixed(DIGEST_LENGTH), MAX_REPLACED);
+  return replaces.length > 0 ? { replaces } : {};
 }
 
 /** The payload of a `rejection` entry, and what `rejectJoin` asks for: which request (its entry id) in which group. */

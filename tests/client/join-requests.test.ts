@@ -55,7 +55,7 @@ async function askRepair({ user, client }: RawMember, groupId: Bytes, replaces: 
     deviceId: user.deviceId,
     accountKey: user.account.publicKey,
     keyPackage: (await keyPackageOf(user)).bytes,
-    replaces,
+    replaces: [replaces],
   };
   const signature = await sign(user.account.privateKey, joinRequestToBeSigned(asked, entryId));
   const payload = encode(encodeJoinRequest, { ...asked, signature });

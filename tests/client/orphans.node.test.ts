@@ -20,43 +20,54 @@ async function speak(word: string, actors: readonly Actor[]): Promise<void> {
 const isIn = async ({ client }: Actor, user: string) =>
   (await client.members("team")).some(({ userId }) => userId === user);
 
-it("who has left, and is in for a relay that has lost that and dropped what it came in by, leaves by itself", async () => {
-  const { relay, backUp, restore } = await relayWithBackups();
-  const [bobs, carols] = [memoryStore(), memoryStore()];
-  const alice = await connected(relay, "alice");
-  let bob = await connected(relay, "bob", { store: bobs });
-  let carol = await connected(relay, "carol", { store: carols });
-  await makeGroup("team", [alice, bob, carol]);
-  await backUp();
-  await carol.client.close();
-  await bob.client.leaveGroup("team");
-  await eventually(async () => !(await isIn(alice, "bob")));
-  await bob.event("groupLeave");
-  await bob.client.close();
-  await alice.client.close();
-  await restore();
-  carol = await connected(relay, "carol", { store: carols });
-  await carol.client.sendGroupMessage("team", "who is there?");
-  await sent(carol, 1);
-  let dropped: number | undefined;
-  const refused = new Set<number>();
-  const connector = new TamperedConnector({
-    fromClient(frame) {
-      if (frame.type !== "request" || frame.name !== "fetchBundle") return undefined;
-      dropped ??= frame.body.seq;
-      if (frame.body.seq === dropped) refused.add(frame.id);
-      return undefined;
-    },
-    fromRelay(frame): RelayFrame[] | undefined {
-      if (frame.type !== "reply" || !refused.delete(frame.id)) return undefined;
-      return [{ type: "refuse", id: frame.id, code: "gap", reason: "the log begins later" }];
-    },
-  });
-  bob = await connected(relay, "bob", { store: bobs, seams: { connector, random } });
-  await eventually(async () => !(await isIn(carol, "bob")));
-  expect(dropped).toBeGreaterThan(0);
-  expect([...bob.all("invitation"), ...bob.all("groupJoin"), ...bob.texts]).toEqual([]);
-});
+it.each([
+  ["who has left", false],
+  ["who has renewed its keys and left", true],
+])(
+  "%s, and is in for a relay that has lost that and dropped what it came in by, leaves by itself",
+  async (_, isRenewed) => {
+    const { relay, backUp, restore } = await relayWithBackups();
+    const [bobs, carols] = [memoryStore(), memoryStore()];
+    const alice = await connected(relay, "alice");
+    let bob = await connected(relay, "bob", { store: bobs });
+    let carol = await connected(relay, "carol", { store: carols });
+    await makeGroup("team", [alice, bob, carol]);
+    if (isRenewed) {
+      await alice.client.promote("team", "bob");
+      await speak("a word", [alice, bob, carol]);
+    }
+    await backUp();
+    await carol.client.close();
+    if (isRenewed) await bob.client.setJoinMode("team", "open");
+    await bob.client.leaveGroup("team");
+    await eventually(async () => !(await isIn(alice, "bob")));
+    await bob.event("groupLeave");
+    await bob.client.close();
+    await alice.client.close();
+    await restore();
+    carol = await connected(relay, "carol", { store: carols });
+    await carol.client.sendGroupMessage("team", "who is there?");
+    await sent(carol, 1);
+    let dropped: number | undefined;
+    const refused = new Set<number>();
+    const connector = new TamperedConnector({
+      fromClient(frame) {
+        if (frame.type !== "request" || frame.name !== "fetchBundle") return undefined;
+        dropped ??= frame.body.seq;
+        if (frame.body.seq === dropped) refused.add(frame.id);
+        return undefined;
+      },
+      fromRelay(frame): RelayFrame[] | undefined {
+        if (frame.type !== "reply" || !refused.delete(frame.id)) return undefined;
+        return [{ type: "refuse", id: frame.id, code: "gap", reason: "the log begins later" }];
+      },
+    });
+    bob = await connected(relay, "bob", { store: bobs, seams: { connector, random } });
+    await eventually(async () => !(await isIn(carol, "bob")));
+    expect(dropped).toBeGreaterThan(0);
+    expect([...bob.all("invitation"), ...bob.all("groupJoin"), ...bob.texts]).toEqual([]);
+  },
+);
 
 it.each(["accepts", "has turned down"])(
   "an invitation is there again where the others went on without what the relay had lost: who was invited %s it",

@@ -268,7 +268,8 @@ export class Conversation {
       const { repair } = step.record;
       if (repair === undefined) return;
       // The leaf that is there now came with a welcome which this device could not open.
-      step.setRecord({ repair: { ...repair, readded: false }, leafHash: UNKNOWN_LEAF });
+      const { leafHash = UNKNOWN_LEAF } = step.record;
+      step.setRecord({ repair: { ...repair, readded: false }, leafHash });
       step.after(() => this.#context.repair(step.record.groupId));
     });
   }

@@ -3,6 +3,7 @@ import { toHex } from "../../base/encoding.js";
 import type { ErrorCode, SubrosaError } from "../../base/errors.js";
 import type { GroupState } from "../../mls/group/index.js";
 import type { RatchetChange } from "../../mls/schedule/secret-tree.js";
+import { MAX_REPLACED } from "../../wire/entries.js";
 import type { Cursor } from "../../wire/identifiers.js";
 import type { Context, Effect } from "../context.js";
 import type { SentMessage, Ticks } from "../delivery/sent-messages.js";
@@ -12,6 +13,7 @@ import { leafHash, leavesOf, ownLeafOf } from "./membership/leaves.js";
 import type { Owed } from "./receipts.js";
 import { seenKey, seenValue } from "./receiving/seen-set.js";
 import type { AccessList, Activity, ConversationRecord, Place, Repair, Status } from "./record.js";
+import { keptHandshakes } from "./repair/journal.js";
 import type { Intent } from "./sending/intent.js";
 import {
   type ConversationState,
@@ -22,6 +24,9 @@ import {
   ratchetChanges,
   recordChange,
 } from "./state.js";
+
+/** How many leaves of before a record names, so that a request can name all. */
+const MAX_EARLIER = MAX_REPLACED - 2;
 
 /**
  * One step of a conversation: from its state now to the next, with everything that must be written for it in one
@@ -228,6 +233,7 @@ export class Step {
     const changes = this.#changes;
     if (this.#newEpoch) this.#noteTime();
     if (this.#newEpoch) await this.#noteLeaf();
+    if (this.#record.status === "ended" && this.#before.record.status !== "ended") await this.#noteEarlier();
     if (this.#record !== this.#before.record) changes.push(recordChange(this.#record));
     if (this.#record.status === "ended") {
       if (this.#before.record.status !== "ended") {
@@ -278,6 +284,17 @@ export class Step {
     const before = this.#before.group && ownLeafOf(this.#before.group);
     if (leaf === undefined || (leaf === before && this.#record.leafHash !== undefined)) return;
     this.setRecord({ leafHash: await leafHash(leaf) });
+  }
+
+  /** What was kept of the log goes with the keys; by which leaves this device was in it, it may yet have to say. */
+  async #noteEarlier(): Promise<void> {
+    const { groupId, leafHash: last, subject, earlierLeaves = [] } = this.#record;
+    if (subject.kind === "direct") return;
+    const kept = (await keptHandshakes(this.#context.store, groupId)).reverse();
+    const hashes = [...kept.flatMap(({ leafHash }) => leafHash ?? []), ...earlierLeaves];
+    const leaves = new Map(hashes.map((hash) => [toHex(hash), hash]));
+    if (last !== undefined) leaves.delete(toHex(last));
+    this.setRecord({ earlierLeaves: [...leaves.values()].slice(0, MAX_EARLIER) });
   }
 
   runEffects(): void {

@@ -3,6 +3,7 @@ import { decode, type Reader } from "../../codec/reader.js";
 import { encode, type Writer } from "../../codec/writer.js";
 import type { Change } from "../../stores/store.js";
 import type { Context } from "../context.js";
+import type { ConversationRecord } from "../conversation/record.js";
 import type { Registry } from "../conversation/registry.js";
 import { loseKeys } from "../conversation/repair/repair.js";
 import { forgetKeys, placeChange } from "../conversation/state.js";
@@ -80,7 +81,7 @@ export class Recovery {
     context: Context,
     registry: Registry,
     { broken, unknown }: LoadedConversations,
-    askAgain: (groupId: Bytes) => Promise<void>,
+    askAgain: (record: ConversationRecord) => Promise<void>,
   ): Promise<void> {
     const { damaged } = this.#store;
     const { missing } = context.contacts;
@@ -93,7 +94,7 @@ export class Recovery {
     if (changes.length > 0) await context.write(changes);
     for (const { record } of broken) {
       // A device that takes the place of another is in nothing that the relay could name.
-      if (record.status === "invited" && record.subject.kind === "group") await askAgain(record.groupId);
+      if (record.status === "invited" && record.subject.kind === "group") await askAgain(record);
       await registry.get(record.groupId)?.step((step) => {
         const { groupId } = step.record;
         step.change({ delete: layout.epoch(groupId) }, { deletePrefix: layout.ratchets(groupId) });

@@ -408,8 +408,8 @@ describe("fixed bytes", () => {
     expect(toHex(joinRequestToBeSigned(request, bytes(16, 0x11)))).toBe(
       `16${text("Subrosa 1 join request")}${hex(16, "11")}${hex(32, "aa")}03${text("bob")}${hex(16, "02")}${hex(65, "03")}02040400`,
     );
-    expect(toHex(joinRequestToBeSigned({ ...request, replaces: bytes(32, 8) }, bytes(16, 0x11)))).toMatch(
-      new RegExp(`02040401${hex(32, "08")}$`),
+    expect(toHex(joinRequestToBeSigned({ ...request, replaces: [bytes(32, 8)] }, bytes(16, 0x11)))).toMatch(
+      new RegExp(`02040420${hex(32, "08")}$`),
     );
     expect(
       toHex(encode(encodePointer, { groupId: bytes(32, 0xaa), at: { seq: 1, digest: bytes(32, 7) } })),

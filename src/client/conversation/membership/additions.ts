@@ -120,10 +120,10 @@ export async function leafToReplace(
   const leaf = leavesOf(group).find(({ deviceId }) => equalBytes(deviceId, request.deviceId));
   const node = leaf && group.tree.leaf(leaf.leafIndex);
   if (leaf?.userId !== request.userId || node === undefined) return undefined;
-  const { replaces } = request;
-  if (replaces === undefined) return undefined;
-  if (!equalBytes(replaces, UNKNOWN_LEAF))
-    return equalBytes(await leafHash(node), replaces) ? leaf : undefined;
+  const hash = await leafHash(node);
+  const isNamed = (one: Bytes) => request.replaces?.some((named) => equalBytes(named, one)) ?? false;
+  if (isNamed(hash)) return leaf;
+  if (!isNamed(UNKNOWN_LEAF)) return undefined;
   const offer = readKeyPackage(request.keyPackage).leafNode;
   const [made, offered] = [madeAt(node), madeAt(offer)];
   const isLater = made !== undefined && offered !== undefined && made <= offered;

@@ -7,6 +7,7 @@ import { sign } from "../../../crypto/signature.js";
 import {
   decodeJoinRequest,
   encodeJoinRequest,
+  type JoinRequest,
   joinRequestToBeSigned,
   type Rejection,
 } from "../../../wire/entries.js";
@@ -17,6 +18,7 @@ import { layout } from "../../layout.js";
 import { isOwnTrouble } from "../../own-trouble.js";
 import { type Deferred, deferred } from "../../waiting.js";
 import type { Conversation } from "../conversation.js";
+import type { ConversationRecord } from "../record.js";
 import { isMember, type Registry } from "../registry.js";
 import { UNKNOWN_LEAF } from "./additions.js";
 import { nameHash } from "./directory-names.js";
@@ -35,6 +37,13 @@ function changed(groupId: Bytes, request: OwnRequest): { request: OwnRequest; ch
   return { request, changes: [{ put: layout.join(groupId), value: encode(encodeOwnRequest, request) }] };
 }
 
+type Leaves = Pick<ConversationRecord, "leafHash" | "earlierLeaves">;
+
+/** What a request names to be replaced: which of its leaves the others know, this device does not. */
+function replacedBy({ leafHash, earlierLeaves = [] }: Leaves): Bytes[] {
+  return [UNKNOWN_LEAF, ...(leafHash ? [leafHash] : []), ...earlierLeaves];
+}
+
 /** This user's requests to join groups, and who waits for their answers. */
 export class OwnRequests {
   readonly #context: Context;
@@ -43,8 +52,6 @@ export class OwnRequests {
   readonly #requests = new Map<string, OwnRequest>();
   /** What the relay did not take waits for another attempt, by group. */
   readonly #retries = new Map<string, () => void>();
-  /** When this process asked last to be added anew to what is over here, by group. */
-  readonly #askedAt = new Map<string, number>();
   /** Since when the relay knows no such group, for those that wait for repair. */
   readonly #deniedSince = new Map<string, number>();
 
@@ -99,7 +106,7 @@ export class OwnRequests {
     const { clock } = this.#context;
     const { key } = conversation;
     const { record } = conversation.state;
-    const { subject, groupId, leafHash: replaces } = record;
+    const { subject, groupId, leafHash } = record;
     const standing = this.#requests.get(key);
     if (standing !== undefined) return this.#send(key, standing);
     if (subject.kind !== "group" || !isMember(record)) return;
@@ -110,7 +117,9 @@ export class OwnRequests {
       clock.after(wait, () => this.#context.background(this.repair(conversation)));
       return;
     }
-    const { request, changes } = await this.#make(groupId, subject.name, { ...(replaces && { replaces }) });
+    // A device that takes the place of another has had no leaf.
+    const replaced = leafHash && { replaces: replacedBy(record) };
+    const { request, changes } = await this.#make(groupId, subject.name, { ...replaced });
     if (this.#requests.has(key)) return;
     await this.#begin(key, request, () =>
       conversation.step((step) => {
@@ -125,38 +134,29 @@ export class OwnRequests {
   /**
    * Asks the members of a group, of which this device could not open the welcome, to add it anew. If it had not asked
    * to be in the group, what comes of it is an invitation. `since`: the number of the commit that the welcome was of;
-   * `replaces`: the hash of the leaf that this device had there, where it has been in. Which leaf the members have of it
-   * is not known: by turns it asks for one that it has never seen and for that one, each time this is called after a while.
+   * `record`: what there is of the group where this device has been in it.
    */
   async askAgain(
     groupId: Bytes,
-    { replaces = UNKNOWN_LEAF, since }: { readonly replaces?: Bytes; readonly since?: number },
+    { record = {}, since }: { readonly record?: Leaves | undefined; readonly since?: number },
   ): Promise<void> {
     const key = toHex(groupId);
     const standing = this.#requests.get(key);
     const asked = standing && decode(decodeJoinRequest, standing.payload).replaces;
-    // The relay takes a request for answered once its device is in.
-    if (standing === undefined || asked === undefined) return this.#askFor(groupId, UNKNOWN_LEAF, since);
-    // What was asked for repair still stands; what follows the commit is lost until it is granted.
-    if (since !== undefined && standing.since === undefined) {
+    if (standing !== undefined && asked !== undefined) {
+      // What was asked for repair still stands; what follows the commit is lost until it is granted.
+      if (since === undefined || standing.since !== undefined) return;
       const { request, changes } = changed(groupId, { ...standing, since });
       this.#requests.set(key, request);
-      await this.#context.write(changes);
+      return this.#context.write(changes);
     }
-    const next = equalBytes(asked, UNKNOWN_LEAF) ? replaces : UNKNOWN_LEAF;
-    const isEarly = this.#context.clock.now() - (this.#askedAt.get(key) ?? 0) < REPAIR_INTERVAL;
-    if (!isEarly && !equalBytes(next, asked)) await this.#askFor(groupId, next, since);
-  }
-
-  async #askFor(groupId: Bytes, replaces: Bytes, later: number | undefined): Promise<void> {
-    const key = toHex(groupId);
-    const { name, expected, since = later } = this.#requests.get(key) ?? {};
+    // The relay takes a request for answered once its device is in.
+    const { name, expected } = standing ?? {};
     const { request, changes } = await this.#make(groupId, name, {
-      replaces,
+      replaces: replacedBy(record),
       ...(since !== undefined && { since }),
       ...(expected !== undefined && { expected }),
     });
-    this.#askedAt.set(key, this.#context.clock.now());
     await this.#begin(key, request, () => this.#context.write(changes));
   }
 
@@ -178,7 +178,7 @@ export class OwnRequests {
   async #make(
     groupId: Bytes,
     name: string | undefined,
-    { replaces, expected, since }: { readonly replaces?: Bytes } & Pick<OwnRequest, "expected" | "since">,
+    { replaces, expected, since }: Pick<JoinRequest, "replaces"> & Pick<OwnRequest, "expected" | "since">,
   ): Promise<{ request: OwnRequest; changes: Effect[] }> {
     const { identity, clock, keyPackages } = this.#context;
     const { bundle, change } = await keyPackages.make(clock.now());
@@ -332,5 +332,5 @@ function isMoot({ state: { record, group } }: Conversation, { payload }: OwnRequ
   const isIn = group !== undefined && (record.status === "active" || record.status === "invited");
   if (!isIn || record.restoration !== undefined) return false;
   const { replaces } = decode(decodeJoinRequest, payload);
-  return replaces === undefined || !record.leafHash || !equalBytes(replaces, record.leafHash);
+  return !replaces?.some((hash) => record.leafHash && equalBytes(hash, record.leafHash));
 }

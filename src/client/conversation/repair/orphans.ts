@@ -32,11 +32,8 @@ export async function askAgain(
   if (listed === undefined) return ownRequests.failed(groupId, error);
   if (listed.peer === undefined) {
     if (known === undefined || known.status === "ended") {
-      const { leafHash, hasLeft } = known ?? {};
-      await ownRequests.askAgain(groupId, {
-        ...(leafHash && { replaces: leafHash }),
-        ...(!hasLeft && { since: listed.since.seq }),
-      });
+      const since = known?.hasLeft ? {} : { since: listed.since.seq };
+      await ownRequests.askAgain(groupId, { record: known, ...since });
     }
   } else if (known === undefined) {
     const earlier = registry.direct(listed.peer);

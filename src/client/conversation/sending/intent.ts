@@ -1,7 +1,13 @@
 import type { Bytes } from "../../../base/bytes.js";
 import type { Reader } from "../../../codec/reader.js";
 import type { Writer } from "../../../codec/writer.js";
-import { type AccessChange, decodeAccessChange, encodeAccessChange } from "../../../wire/entries.js";
+import {
+  type AccessChange,
+  decodeAccessChange,
+  decodeReplaced,
+  encodeAccessChange,
+  encodeReplaced,
+} from "../../../wire/entries.js";
 import {
   type Cursor,
   decodeCursor,
@@ -41,8 +47,8 @@ export type Action =
         readonly id: Bytes;
         readonly deviceId: Bytes;
         readonly keyPackage: Bytes;
-        /** The hash of the leaf that the new one takes the place of. */
-        readonly replaces?: Bytes;
+        /** The hashes of the leaves that the new one takes the place of, whichever is there. */
+        readonly replaces?: readonly Bytes[];
       };
     }
   | { readonly type: "remove"; readonly userId: string }
@@ -128,11 +134,10 @@ function encodeAction(writer: Writer, action: Action): void {
       encodeName(writer, action.userId);
       writer.optional(action.expected, encodeName);
       return void writer.optional(action.request, (w, request) =>
-        w
-          .fixed(request.id)
-          .fixed(request.deviceId)
-          .opaque(request.keyPackage)
-          .optional(request.replaces, (v, hash) => v.fixed(hash)),
+        encodeReplaced(
+          w.fixed(request.id).fixed(request.deviceId).opaque(request.keyPackage),
+          request.replaces,
+        ),
       );
     case "remove":
       encodeName(writer, action.userId);
@@ -170,8 +175,7 @@ function decodeAction(reader: Reader): Action {
       const request = reader.optional((r) => {
         const id = r.fixed(ENTRY_ID_LENGTH);
         const rest = { deviceId: r.fixed(DEVICE_ID_LENGTH), keyPackage: r.opaque() };
-        const replaces = r.optional((v) => v.fixed(DIGEST_LENGTH));
-        return { id, ...rest, ...(replaces && { replaces }) };
+        return { id, ...rest, ...decodeReplaced(r) };
       });
       return {
         type: "add",
