@@ -416,7 +416,9 @@ async function disagreements(world: World, log: LogTruth): Promise<string[]> {
     const state = stored && (await loadState(store, stored));
     const status = state?.record.status;
     if (!members.includes(user)) {
-      if (status !== undefined && status !== "ended")
+      // To who is set back to when it was leaving the relay says no more than if it had lost the group: it waits, hidden.
+      const isWaiting = device.setBack && status === "leaving";
+      if (status !== undefined && status !== "ended" && !isWaiting)
         problems.push(`${user} has ${name} ${status}, and is no member`);
       continue;
     }
