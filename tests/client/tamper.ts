@@ -35,7 +35,8 @@ export class TamperedConnector implements Connector {
   isReachable = true;
   connections = 0;
   #current: Connection | undefined;
-  readonly #inner = webSocketConnector({});
+  #inner: Connection | undefined;
+  readonly #connector = webSocketConnector({});
 
   constructor(tamper: Tamper = {}) {
     this.tamper = tamper;
@@ -46,9 +47,15 @@ export class TamperedConnector implements Connector {
     this.#current?.onframe?.(frame instanceof Uint8Array ? frame : encodeRelayFrame(frame));
   }
 
+  /** Hands the relay a frame as if the client had sent it now. */
+  forward(frame: Bytes): void {
+    this.#inner?.send(frame);
+  }
+
   async connect(url: string, options?: Parameters<Connector["connect"]>[1]): Promise<Connection> {
     if (!this.isReachable) throw new SubrosaError("connection-failed", "unplugged");
-    const inner = await this.#inner.connect(url, options);
+    const inner = await this.#connector.connect(url, options);
+    this.#inner = inner;
     this.connections++;
     const asked = new Map<number, { name: OperationName; body: unknown }>();
     let onframe: Connection["onframe"];

@@ -346,11 +346,11 @@ export class Conversation {
     this.doubt();
   }
 
-  /** What the relay says of the log is not as it is known here: it is read again before anything more is sent. */
-  doubt(): void {
+  /** What the relay says of the log is not as it is known here: it is read again, soon or now, before anything more is sent. */
+  doubt(now = false): void {
     if (!this.#following.isSubscribed) return;
     this.#following.end();
-    this.#following.readAgain();
+    this.#following.readAgain(now);
   }
 
   readonly #receiving = {

@@ -133,11 +133,11 @@ export class Following {
     this.#cancelReread?.();
   }
 
-  /** Reads the log anew after a while, which grows as long as that comes to nothing. */
-  readAgain(): void {
+  /** Reads the log anew, now or after a while, which grows as long as that comes to nothing. */
+  readAgain(now = false): void {
     const delay = this.#rereadDelay;
-    this.#rereadDelay = Math.min(2 * delay, MAX_REREAD_DELAY);
-    this.#readAfter(delay);
+    if (!now) this.#rereadDelay = Math.min(2 * delay, MAX_REREAD_DELAY);
+    this.#readAfter(now ? 0 : delay);
   }
 
   /** The relay refuses the log from where this device stands: it is asked for it again now and then. */

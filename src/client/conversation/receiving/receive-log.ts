@@ -88,17 +88,20 @@ async function receiveOne(
   const entryId = toHex(labelOf(entry).entryId);
   // What ended in this step is there until the step is written.
   const intents = receiving.intents().filter((one) => !step.hasEnded(one));
-  const intent = intents.find(
-    ({ sealed }) =>
-      sealed !== undefined && toHex(sealed.entryId) === entryId && equalBytes(sealed.contentDigest, digest),
-  );
+  const intent = intents.find(({ sealed }) => sealed !== undefined && toHex(sealed.entryId) === entryId);
   const sealed = intent?.sealed;
   // What was made for another place in the log is not in force here, whoever put it there.
   // While the log is put back, places have other digests; what was known of them has been matched by now.
   const isInPlace =
     sealed !== undefined &&
+    equalBytes(sealed.contentDigest, digest) &&
     (step.record.restoration !== undefined || isSameCursor(sealed.after, step.place.handshake));
   const before = step.group;
+  for (const other of intents) {
+    // What was sealed for the place before a handshake entry can never be taken; nor can what has the id of this one.
+    const isOver = other === intent ? !isInPlace : isHandshake(labelOf(entry).kind);
+    if (isOver && other.sealed !== undefined) unseal(context, step, other);
+  }
   if (intent !== undefined && isInPlace) {
     receiveOwn(context, step, intent, sealed, at);
     if (isHandshake(sealed.kind)) await keep(context, step, await ownContent(sealed), { at, before, sealed });
@@ -106,12 +109,6 @@ async function receiveOne(
   }
   if (entry.form === "full") {
     const { content } = entry;
-    if (isHandshake(content.kind)) {
-      // Somebody's handshake entry came first: what was sealed for the place before it can never be taken.
-      for (const other of intents) {
-        if (other.sealed !== undefined) unseal(context, step, other);
-      }
-    }
     const { until = 0, since = 0 } = step.record.restoration ?? {};
     const mayRepeat = at.seq <= Math.min(until, since);
     await receiveEntry(context, step, content, mayRepeat);

@@ -1,8 +1,6 @@
 import { SubrosaError } from "../../../base/errors.js";
-import type { Cursor } from "../../../wire/identifiers.js";
 import { EntryKind } from "../../../wire/protocol.js";
 import type { Context } from "../../context.js";
-import { Retry } from "../../retry.js";
 import { MESSAGE_ID_LENGTH } from "../content.js";
 import type { Conversation } from "../conversation.js";
 import { keyPackagesFor } from "../membership/additions.js";
@@ -20,21 +18,21 @@ import { Gathering } from "../receipts.js";
 import { type ConversationState, isStale } from "../state.js";
 import { isFinal } from "./final-refusals.js";
 import { type Action, type Intent, isClose, isSend, type Sealed, type SendIntent } from "./intent.js";
-import { fail, failOutgrown, unseal } from "./own-entries.js";
+import { fail, failOutgrown } from "./own-entries.js";
+import { Refusals } from "./refusals.js";
 import { sealCommit, sealLeave, sealMessage } from "./seal.js";
 
 /** How much may be under way to the relay for one conversation. */
 const MAX_IN_FLIGHT = 32;
 const MAX_IN_FLIGHT_BYTES = 512 * 1024;
 const RETRY_DELAY = 1_000;
-const COMMIT_RETRY_DELAY = 30_000;
 /** Who commits what is due when nobody sends: the first leaf after about this long, each further one later. */
 const SETTLE_DELAY = 250;
 const SETTLE_SPREAD = 1_000;
 
 /**
  * Carries out a conversation's intents in their order: messages in a window, everything that changes the group
- * alone. Bytes go out after they are durable, and again unchanged until the relay takes them or answers `stale`.
+ * alone. Bytes go out after they are durable, and again unchanged until the log shows them, or that they came too late.
  */
 export class Sender {
   readonly #context: Context;
@@ -45,48 +43,38 @@ export class Sender {
   #flushing = false;
   #again = false;
   #stopped = false;
-  /** The relay has a newer handshake entry than this one; nothing is sealed before it has been read. */
-  #staleAfter: Cursor | undefined;
   /** A lost race for keys of our own choosing does not keep messages waiting. */
   #skipRefresh = false;
   #settleNow = false;
-  /** Entry ids refused in this session. */
-  #conflicts = 0;
   /** Intents that this sender made by itself. */
   readonly #ownInitiative = new Set<number>();
-  /** A commit that was due was refused for good: messages go on without it until it is tried again. */
-  #cannotCommit = false;
   #cancelTimer: (() => void) | undefined;
-  /** What was refused without sense is tried again. */
-  readonly #retry: Retry;
+  readonly #refusals: Refusals;
   readonly #gathering: Gathering;
 
   constructor(context: Context, conversation: Conversation) {
     this.#context = context;
     this.#conversation = conversation;
     this.#gathering = new Gathering(context, () => this.flush());
-    this.#retry = new Retry(context.clock, () => this.flush(), COMMIT_RETRY_DELAY);
+    this.#refusals = new Refusals(context, conversation, () => this.flush());
     this.#refreshFactor = 0.75 + context.random() / 2;
   }
 
   stop(): void {
     this.#stopped = true;
     this.#cancelTimer?.();
-    this.#retry.reset();
+    this.#refusals.stop();
     this.#gathering.stop();
   }
 
   /** Whether the relay has named a newer handshake entry than has been read. */
   get isStale(): boolean {
-    const { handshake } = this.#conversation.state.place;
-    return this.#staleAfter !== undefined && handshake.seq <= this.#staleAfter.seq;
+    return this.#refusals.isStale;
   }
 
   disconnected(): void {
     this.#inFlight.clear();
-    this.#retry.reset();
-    this.#conflicts = 0;
-    this.#staleAfter = undefined;
+    this.#refusals.disconnected();
   }
 
   flush(all = false): void {
@@ -112,7 +100,7 @@ export class Sender {
       if (code === "unknown-group") this.#conversation.doubt();
       else if (code !== "connection-failed" && code !== "closed") {
         this.#context.report(error);
-        this.#retry.later();
+        this.#refusals.later();
       }
     }
   }
@@ -126,8 +114,7 @@ export class Sender {
     // Who is leaving proposes it again only where the others have gone on without.
     const isFollowing = status === "invited" || (status === "leaving" && ownLeaves(state.group).length === 0);
     if (status !== "active" && !isFollowing) return;
-    if (this.isStale) return;
-    this.#staleAfter = undefined;
+    if (!this.#refusals.isCaughtUp()) return;
 
     const intents = conversation.intents();
     const current = new Set(intents.map(({ sealed }) => sealed));
@@ -139,7 +126,10 @@ export class Sender {
     if (intents.some(({ sealed }) => sealed !== undefined && sealed.kind !== EntryKind.application)) return;
 
     const waiting = this.#gathering.ripe(intents, state.group);
-    if (waiting.some(({ action }) => action.type === "refresh")) return this.#lostRefresh(waiting);
+    const lost = waiting.filter(
+      ({ action, order }) => action.type === "refresh" || this.#ownInitiative.has(order),
+    );
+    if (lost.length > 0) return this.#lost(lost);
     // Before it is accepted, an invitation is only followed; to refuse it is to leave.
     const first = isFollowing ? waiting.find(({ action }) => action.type === "leave") : waiting[0];
     const due = this.#due(state);
@@ -185,7 +175,7 @@ export class Sender {
   #due(state: Parameters<typeof commitDue>[0]): CommitDue | undefined {
     const { identity, clock } = this.#context;
     return commitDue(state, {
-      deviceId: this.#cannotCommit ? undefined : identity.deviceId,
+      deviceId: this.#refusals.cannotCommit ? undefined : identity.deviceId,
       refreshFactor: this.#refreshFactor,
       now: clock.now(),
     });
@@ -239,13 +229,14 @@ export class Sender {
     await this.#sealAlone(intent);
   }
 
-  /** Somebody's commit came before ours: whether new keys are still wanted is decided anew, once the messages are out. */
-  async #lostRefresh(waiting: readonly Intent[]): Promise<void> {
-    this.#skipRefresh = true;
+  /** Somebody's commit came before ours: whether it is still wanted is decided anew; new keys, once the messages are out. */
+  async #lost(intents: readonly Intent[]): Promise<void> {
+    this.#skipRefresh ||= intents.some(({ action }) => action.type === "refresh");
     this.#again = true;
     await this.#conversation.step((step) => {
-      for (const intent of waiting) if (intent.action.type === "refresh") step.endIntent(intent);
+      for (const intent of intents) step.endIntent(intent);
     });
+    for (const { order } of intents) this.#ownInitiative.delete(order);
   }
 
   /** Those that nothing else comes before. */
@@ -306,7 +297,7 @@ export class Sender {
       });
     } catch (error) {
       if (!isFinal(error)) throw error;
-      this.#commitFailed(intent);
+      this.#refusals.commitFailed(intent);
       await this.#conversation.step((step) => fail(this.#context, step, intent, error));
       // What this sender made up by itself it would only make up again.
       if (this.#ownInitiative.delete(intent.order)) this.#later(RETRY_DELAY);
@@ -329,71 +320,11 @@ export class Sender {
     // Taken or not, what counts is the log: it ends the intent when it shows the entry.
     this.#context.relay
       .request("append", { log: this.#conversation.log, after: sealed.after, entry })
-      .then(() => this.#retry.reset())
-      .catch((error: unknown) => this.#refused(intent, sealed, error))
+      .then(() => this.#refusals.taken())
+      .catch((error: unknown) => {
+        this.#inFlight.delete(sealed);
+        return this.#refusals.refused(intent, sealed, error);
+      })
       .catch((error: unknown) => this.#context.report(error));
-  }
-
-  async #refused(intent: Intent, sealed: Sealed, error: unknown): Promise<void> {
-    this.#inFlight.delete(sealed);
-    const code = SubrosaError.is(error) ? error.code : "internal";
-    switch (code) {
-      case "connection-failed":
-      case "closed":
-        return;
-      case "stale":
-        this.#expectNewer(sealed.after);
-        return this.#unseal(intent, sealed);
-      case "conflict":
-        // An honest relay says so at most once: the next entry id is another.
-        if (this.#conflicts++ === 0) return this.#unseal(intent, sealed);
-        return this.#later(RETRY_DELAY, () => this.#context.background(this.#unseal(intent, sealed)));
-      case "cursor-mismatch":
-      case "unknown-group":
-        return this.#conversation.doubt();
-      default:
-        if (!isFinal(error)) return this.#retry.later();
-        this.#commitFailed(intent);
-        await this.#conversation.step((step) => {
-          if (this.#holds(intent, sealed)) fail(this.#context, step, intent, error);
-        });
-        this.flush();
-    }
-  }
-
-  /** Whether the intent still stands and these are its bytes: an answer may come late. */
-  #holds(intent: Intent, sealed: Sealed): boolean {
-    return intent.sealed === sealed && this.#context.outbox.has(intent);
-  }
-
-  /** What made our bytes stale is on its way; if it does not come, the log is not as we know it: asked again, the relay says so. */
-  #expectNewer(after: Cursor): void {
-    this.#staleAfter = after;
-    this.#context.clock.after(RETRY_DELAY, () => {
-      if (this.#staleAfter === after && !this.#stopped)
-        this.#context.background(this.#conversation.subscribe());
-    });
-  }
-
-  #commitFailed(intent: Intent): void {
-    if (intent.action.type !== "refresh") return;
-    this.#cannotCommit = true;
-    this.#context.clock.after(COMMIT_RETRY_DELAY, () => {
-      this.#cannotCommit = false;
-      this.flush();
-    });
-  }
-
-  async #unseal(intent: Intent, sealed: Sealed): Promise<void> {
-    await this.#conversation.step((step) => {
-      if (!this.#holds(intent, sealed)) return;
-      unseal(this.#context, step, intent);
-      if (this.#ownInitiative.delete(intent.order) || intent.action.type === "refresh") {
-        // Whether it is still wanted is decided anew.
-        this.#skipRefresh ||= intent.action.type === "refresh";
-        step.endIntent(intent);
-      }
-    });
-    this.flush();
   }
 }
