@@ -1,8 +1,12 @@
 import { describe, expect, it } from "vitest";
+import { randomBytes } from "../../src/crypto/random.js";
 import { memoryStore } from "../../src/index.js";
+import { openMemoryStorage } from "../../src/relay.js";
 import { type ClientFrame, encodeClientFrame, type RelayFrame } from "../../src/wire/frames.js";
+import type { Cursor } from "../../src/wire/identifiers.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
 import type { RefusalCode } from "../../src/wire/refusals.js";
+import { flipped, sendCommit } from "../rejects/builder.js";
 import { type Actor, connected, eventually, makeGroup, startRelay, type TestRelay } from "./harness.js";
 import { RawMember } from "./raw-member.js";
 import { SkipClock, settle } from "./skip-clock.js";
@@ -20,6 +24,8 @@ class Misled {
   /** Instead of what is lied about: the relay does not even take it. */
   isWithheld = false;
   told = 0;
+  /** How often it asked to be let in, or to be added anew. */
+  asked = 0;
   #isAnswered = false;
   /** No entry of a group's log comes. */
   isDeaf = false;
@@ -30,6 +36,7 @@ class Misled {
   readonly connector: TamperedConnector = new TamperedConnector({
     fromClient: (frame) => {
       if (frame.type !== "request" || frame.name !== "append") return undefined;
+      if (frame.body.log.kind === LogKind.requestBox) this.asked++;
       if (frame.body.log.kind !== LogKind.group) return undefined;
       const { instead, lie } = this;
       if (instead !== undefined) {
@@ -84,6 +91,19 @@ class Misled {
     this.isDeaf = false;
     for (const frame of this.#held.splice(0)) this.connector.inject(frame);
     await settle(this.actor);
+  }
+
+  async stop(): Promise<void> {
+    let isClosed = false;
+    const closed = this.actor.client.close().then(() => {
+      isClosed = true;
+    });
+    await eventually(async () => {
+      await this.clock.skip(1_000, () => Promise.resolve());
+      return isClosed;
+    });
+    await closed;
+    this.#held.length = 0;
   }
 
   /** What has come about within two minutes. */
@@ -196,4 +216,91 @@ it("an entry whose id another has used meanwhile goes out under another", async 
   await goesOn("crew", bob, alice);
   expect(alice.texts).toEqual(["first", "from bob"]);
   expect(actor.all("undecryptable")).toEqual([]);
+});
+
+describe("a device in whose place there is a leaf by a commit of its own that it has lost the keys of", () => {
+  it("is added anew: its relay put the commit behind another, after which it could not be taken", async () => {
+    const { relay, alice, bob, actor } = await meet();
+    const mallory = await RawMember.connect(relay, "mallory");
+    await actor.client.invite("team", "mallory");
+    await mallory.join();
+    await settle(actor, alice);
+    bob.isDeaf = true;
+    const bundle = { access: [], welcome: new Uint8Array(0) };
+    const after: Cursor = await mallory.append({ kind: EntryKind.commit, payload: randomBytes(200), bundle });
+    bob.instead = (append) => ({ ...append, body: { ...append.body, after } });
+    const renamed = actor.client.renameGroup("team", "crew");
+    await alice.event("groupUpdated", ({ group }) => group === "crew");
+    await bob.hear();
+    await goesOn("crew", bob, alice);
+    await renamed;
+  });
+
+  it("is added anew: it was away since then for longer than the relay keeps a log", async () => {
+    const storage = openMemoryStorage();
+    const relay = await startRelay({ storage });
+    const bob = new Misled();
+    const [actor, alice] = [await bob.start(relay, "bob"), await connected(relay, "alice")];
+    const carol = await connected(relay, "carol");
+    await makeGroup("team", [actor, alice, carol]);
+    await settle(actor, alice, carol);
+    bob.isDeaf = true;
+    void actor.client.promote("team", "alice").catch(() => {});
+    await alice.event("groupUpdated");
+    await bob.stop();
+    await alice.client.remove("team", "carol");
+    await alice.client.sendGroupMessage("team", "never seen by bob");
+    await settle(alice);
+    for (let i = 0; i < 20; i++)
+      await storage.prune({ now: Date.now() + 1, retention: 0, maxLogBytes: 1e9, batch: 1000 } as never);
+    bob.isDeaf = false;
+    await bob.start(relay, "bob");
+    await goesOn("team", bob, alice);
+    expect(bob.actor.all("undecryptable")).toHaveLength(1);
+    expect(bob.actor.all("groupLeave")).toEqual([]);
+  });
+
+  it("is added anew: it had asked for that before it made the commit, when it was not in need yet", async () => {
+    const relay = await startRelay();
+    const [carol, store] = [new Misled(), memoryStore()];
+    const alice = await connected(relay, "alice", { store });
+    const bob = await connected(relay, "bob");
+    await makeGroup("team", [alice, bob]);
+    const mallory = await RawMember.connect(relay, "mallory");
+    await alice.client.invite("team", "mallory");
+    await mallory.join();
+    const actor = await carol.start(relay, "carol");
+    await alice.client.invite("team", "carol");
+    await (await actor.event("invitation")).accept();
+    await alice.client.promote("team", "carol");
+    await settle(alice, actor);
+    await Promise.all([alice, bob].map(({ client }) => client.close()));
+    await mallory.follow();
+    for (let i = 0; i < 3; i++)
+      await mallory.append({ kind: EntryKind.application, payload: randomBytes(200) });
+    await carol.soon(() => carol.asked === 1, "carol asks since she cannot read so much");
+    await actor.client.renameGroup("team", "crew");
+    await mallory.follow();
+    // Carol's leaf stands beside mallory's: the lowest node of the path has one ciphertext, which is hers.
+    const sender = { state: mallory.group, signer: mallory.user.device } as never;
+    const payload = await sendCommit(sender, [], {
+      updatePath: (path) => ({
+        ...path,
+        nodes: path.nodes.map((node, level) => ({
+          ...node,
+          encryptedPathSecret: node.encryptedPathSecret.map((secret) =>
+            level === 0 ? { ...secret, ciphertext: flipped(secret.ciphertext) } : secret,
+          ),
+        })),
+      }),
+    });
+    await mallory.append({
+      kind: EntryKind.commit,
+      payload,
+      bundle: { access: [], welcome: new Uint8Array(0) },
+    });
+    await actor.event("error", (error) => error.code === "decryption-failed");
+    await carol.soon(() => carol.asked > 1, "carol asks in need");
+    await goesOn("crew", carol, await connected(relay, "alice", { store }));
+  });
 });

@@ -79,8 +79,11 @@ export interface ConversationRecord {
   readonly disappearAfter?: number;
   /** SHA-256 of this device's leaf node: what a request for repair names. */
   readonly leafHash?: Bytes;
-  /** The same of leaves that it had before, of a group that has ended: others may know no later one. */
-  readonly earlierLeaves?: readonly Bytes[];
+  /**
+   * The same of leaves that the others may know in its place: those that it gets by commits which it has made, whatever it
+   * knows of what came of them; of a group that has ended also those that it had before.
+   */
+  readonly otherLeaves?: readonly Bytes[];
   /** Milliseconds since 1970 of the last request for repair; 0 if there was none. */
   readonly repairedAt: number;
   /**
@@ -129,7 +132,7 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
     .uint53(record.kept ?? 0)
     .uint53(record.missed ?? 0);
   writer.optional(record.putBackIn, (w, epoch) => w.u64(epoch));
-  writer.u8(record.hasLeft ? 1 : 0).vector(record.earlierLeaves ?? [], (w, hash) => w.fixed(hash));
+  writer.u8(record.hasLeft ? 1 : 0).vector(record.otherLeaves ?? [], (w, hash) => w.fixed(hash));
 }
 
 export function decodeConversationRecord(reader: Reader): ConversationRecord {
@@ -165,7 +168,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
   const [kept, missed] = [reader.uint53(), reader.uint53()];
   const putBackIn = reader.optional((r) => r.u64());
   const hasLeft = reader.u8() === 1;
-  const earlierLeaves = reader.vector((r) => r.fixed(DIGEST_LENGTH));
+  const otherLeaves = reader.vector((r) => r.fixed(DIGEST_LENGTH));
   return {
     groupId,
     status,
@@ -187,7 +190,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     ...(missed > 0 && { missed }),
     ...(putBackIn !== undefined && { putBackIn }),
     ...(hasLeft && { hasLeft }),
-    ...(earlierLeaves.length > 0 && { earlierLeaves }),
+    ...(otherLeaves.length > 0 && { otherLeaves }),
   };
 }
 

@@ -25,8 +25,8 @@ import {
   recordChange,
 } from "./state.js";
 
-/** How many leaves of before a record names, so that a request can name all. */
-const MAX_EARLIER = MAX_REPLACED - 2;
+/** How many other leaves a record names, so that a request can name all. */
+const MAX_OTHERS = MAX_REPLACED - 2;
 
 /**
  * One step of a conversation: from its state now to the next, with everything that must be written for it in one
@@ -145,6 +145,15 @@ export class Step {
       this.#place = { ...this.#place, sentSinceRefresh: 0 };
       this.setRecord({ refreshedAt: this.#context.clock.now() });
     }
+  }
+
+  /** This device has made a commit, after which the group is this one if the log shows it: also where it never learns that. */
+  async offer(group: GroupState): Promise<void> {
+    await this.#noteLeaf();
+    const leaf = ownLeafOf(group);
+    const { otherLeaves = [] } = this.#record;
+    if (leaf !== undefined)
+      this.setRecord({ otherLeaves: [await leafHash(leaf), ...otherLeaves].slice(0, MAX_OTHERS) });
   }
 
   /** What the relay did to its list with a commit, valid or void. */
@@ -288,13 +297,13 @@ export class Step {
 
   /** What was kept of the log goes with the keys; by which leaves this device was in it, it may yet have to say. */
   async #noteEarlier(): Promise<void> {
-    const { groupId, leafHash: last, subject, earlierLeaves = [] } = this.#record;
+    const { groupId, leafHash: last, subject, otherLeaves = [] } = this.#record;
     if (subject.kind === "direct") return;
     const kept = (await keptHandshakes(this.#context.store, groupId)).reverse();
-    const hashes = [...kept.flatMap(({ leafHash }) => leafHash ?? []), ...earlierLeaves];
+    const hashes = [...kept.flatMap(({ leafHash }) => leafHash ?? []), ...otherLeaves];
     const leaves = new Map(hashes.map((hash) => [toHex(hash), hash]));
     if (last !== undefined) leaves.delete(toHex(last));
-    this.setRecord({ earlierLeaves: [...leaves.values()].slice(0, MAX_EARLIER) });
+    this.setRecord({ otherLeaves: [...leaves.values()].slice(0, MAX_OTHERS) });
   }
 
   runEffects(): void {

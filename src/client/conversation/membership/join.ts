@@ -359,7 +359,7 @@ async function adopt(
   const known = registry.get(pointer.groupId);
   const ownLeaf = ownLeafOf(group);
   const leaf = ownLeaf && { leafHash: await leafHash(ownLeaf) };
-  const { earlierLeaves } = known?.state.record ?? {};
+  const { otherLeaves } = known?.state.record ?? {};
   const state: ConversationState = {
     record: {
       ...record,
@@ -372,7 +372,7 @@ async function adopt(
       creator: false,
       kept: 1,
       disappearAfter: policyIn(group).disappearAfter,
-      ...(earlierLeaves && { earlierLeaves }),
+      ...(otherLeaves && { otherLeaves }),
       ...leaf,
     },
     group,

@@ -37,11 +37,20 @@ function changed(groupId: Bytes, request: OwnRequest): { request: OwnRequest; ch
   return { request, changes: [{ put: layout.join(groupId), value: encode(encodeOwnRequest, request) }] };
 }
 
-type Leaves = Pick<ConversationRecord, "leafHash" | "earlierLeaves">;
+type Leaves = Pick<ConversationRecord, "leafHash" | "otherLeaves">;
 
 /** What a request names to be replaced: which of its leaves the others know, this device does not. */
-function replacedBy({ leafHash, earlierLeaves = [] }: Leaves): Bytes[] {
-  return [UNKNOWN_LEAF, ...(leafHash ? [leafHash] : []), ...earlierLeaves];
+function replacedBy({ leafHash, otherLeaves = [] }: Leaves): Bytes[] {
+  return [UNKNOWN_LEAF, ...(leafHash ? [leafHash] : []), ...otherLeaves];
+}
+
+/** Whether a request is to come in, or names every leaf that this device may have there. */
+function isWhole({ payload }: OwnRequest, record: Leaves): boolean {
+  const { replaces } = decode(decodeJoinRequest, payload);
+  return (
+    replaces === undefined ||
+    replacedBy(record).every((hash) => replaces.some((named) => equalBytes(named, hash)))
+  );
 }
 
 /** This user's requests to join groups, and who waits for their answers. */
@@ -100,7 +109,8 @@ export class OwnRequests {
 
   /**
    * Asks the members of a group whose keys are of no use here any more to add this device anew, in one commit. A request
-   * that has gone out stands; a new one is made after a while at the earliest.
+   * that has gone out stands as long as it names every leaf that this device may have there; a new one is made after a
+   * while at the earliest.
    */
   async repair(conversation: Conversation): Promise<void> {
     const { clock } = this.#context;
@@ -108,7 +118,7 @@ export class OwnRequests {
     const { record } = conversation.state;
     const { subject, groupId, leafHash } = record;
     const standing = this.#requests.get(key);
-    if (standing !== undefined) return this.#send(key, standing);
+    if (standing !== undefined && isWhole(standing, record)) return this.#send(key, standing);
     if (subject.kind !== "group" || !isMember(record)) return;
     const interval = record.status === "repairing" ? REPAIR_INTERVAL : DOUBT_INTERVAL;
     const wait = record.repairedAt + interval - clock.now();
@@ -120,7 +130,7 @@ export class OwnRequests {
     // A device that takes the place of another has had no leaf.
     const replaced = leafHash && { replaces: replacedBy(record) };
     const { request, changes } = await this.#make(groupId, subject.name, { ...replaced });
-    if (this.#requests.has(key)) return;
+    if (this.#requests.get(key) !== standing) return;
     await this.#begin(key, request, () =>
       conversation.step((step) => {
         // It goes on with its keys meanwhile.
@@ -205,11 +215,12 @@ export class OwnRequests {
 
   /** A session has begun: the relay may not have got what was asked in an earlier one. */
   async resume(): Promise<void> {
-    const repairing = this.#registry.all().filter(({ key, state: { record } }) => {
-      return record.status === "repairing" && !record.repair?.readded && !this.#requests.has(key);
+    const repairing = this.#registry.all().filter(({ state: { record } }) => {
+      return record.status === "repairing" && !record.repair?.readded;
     });
+    const others = [...this.#requests].filter(([key]) => !repairing.some((one) => one.key === key));
     await Promise.all([
-      ...[...this.#requests].map(([key, request]) => this.#send(key, request)),
+      ...others.map(([key, request]) => this.#send(key, request)),
       ...repairing.map((conversation) => this.repair(conversation)),
     ]);
   }

@@ -108,6 +108,7 @@ export async function sealCommit(
   // The others would not take in a commit that breaks the conversation's rules, so it is not even sent.
   await checkCommit(group, step.access, staged, { access: changes });
   step.ratchet(state, ratchets);
+  if (step.record.subject.kind === "group") await step.offer(staged.state);
   const bundle = {
     access: changes,
     welcome: welcome ?? new Uint8Array(0),
