@@ -51,6 +51,8 @@ export class Conversations {
   readonly running: RunningClient;
   readonly #maxBytes: number;
   readonly #sends = new SerialQueue();
+  /** How many messages are being written that are to wait for a conversation, by user: what comes later must not overtake them. */
+  readonly #homeless = new Map<string, number>();
 
   constructor(running: RunningClient, limits: ClientLimits) {
     this.running = running;
@@ -129,13 +131,21 @@ export class Conversations {
     options: { expected: string | undefined; also: readonly Effect[] },
   ): Promise<string> {
     const conversation = this.running.registry.lastDirect(userId);
-    const waits = this.running.context.outbox.waitsFor(userId);
+    const waits = this.running.context.outbox.waitsFor(userId) || this.#homeless.has(userId);
     const isActive = conversation?.state.record.status === "active" && !waits;
     const target: Target = isActive ? { groupId: conversation.state.record.groupId } : { userId };
-    const id = await this.#enqueue(target, timed(content, conversation), { user: userId }, options);
+    if (!isActive) this.#countHomeless(userId, 1);
+    const written = this.#enqueue(target, timed(content, conversation), { user: userId }, options);
+    const id = await written.finally(() => void (!isActive && this.#countHomeless(userId, -1)));
     if (isActive) conversation.flush();
     else this.running.starter.flushDirect(userId);
     return id;
+  }
+
+  #countHomeless(userId: string, by: number): void {
+    const count = (this.#homeless.get(userId) ?? 0) + by;
+    if (count > 0) this.#homeless.set(userId, count);
+    else this.#homeless.delete(userId);
   }
 
   async sendToGroup(

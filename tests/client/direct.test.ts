@@ -1,6 +1,11 @@
 import { describe, expect, it } from "vitest";
 import type { Bytes } from "../../src/base/bytes.js";
-import { memoryStore } from "../../src/index.js";
+import { SerialQueue } from "../../src/base/serial-queue.js";
+import { decodeIntent } from "../../src/client/conversation/sending/intent.js";
+import { layout } from "../../src/client/layout.js";
+import { decode } from "../../src/codec/reader.js";
+import { memoryStore, type Store } from "../../src/index.js";
+import type { Change, StoreSession } from "../../src/stores/store.js";
 import { LogKind } from "../../src/wire/protocol.js";
 import { connectAll, connected, eventually, makeActor, startRelay } from "./harness.js";
 import { TamperedConnector } from "./tamper.js";
@@ -54,6 +59,81 @@ describe("direct messages", () => {
     const receipt = await alice.event("receipt", ({ ids }) => ids.includes(id));
     expect(receipt).toMatchObject({ state: "failed", code: "unknown-user", by: "alice" });
     expect(await alice.client.history("nobody")).toMatchObject([{ id, state: "failed" }]);
+  });
+
+  it("are not overtaken while they are written to wait for a conversation that others have found meanwhile", async () => {
+    const relay = await startRelay();
+    const bob = await connected(relay, "bob");
+    const inner = memoryStore();
+    const order = new SerialQueue();
+    /** What a write says of a message, or that an intent has come to its end. */
+    const label = (change: Change): string | undefined => {
+      if ("delete" in change && change.delete.startsWith(layout.intents)) return "an end";
+      if (!("put" in change) || !change.put.startsWith(layout.intents)) return undefined;
+      const { target, action, sealed } = decode(decodeIntent, change.value);
+      if (action.type !== "send" || action.content.type !== "text") return undefined;
+      const where = "userId" in target ? "waits" : sealed === undefined ? "has its place" : "is sealed";
+      return `${action.content.text} ${where}`;
+    };
+    const asked = new Set<string | undefined>();
+    // Which write is held up until the test says so.
+    let held: string | undefined;
+    let reached = () => {};
+    let release = () => {};
+    const holding = (what: string) => {
+      held = what;
+      return new Promise<void>((resolve) => {
+        reached = resolve;
+      });
+    };
+    const store: Store = {
+      open: async (name, options) => {
+        const session = await inner.open(name, options);
+        const write: StoreSession["write"] = (changes) => {
+          const labels = changes.map(label);
+          for (const one of labels) asked.add(one);
+          return order.run(async () => {
+            if (held !== undefined && labels.includes(held)) {
+              held = undefined;
+              reached();
+              await new Promise<void>((resolve) => {
+                release = resolve;
+              });
+            }
+            await session.write(changes);
+          });
+        };
+        return {
+          owner: session.owner,
+          firstUse: session.firstUse,
+          get: (key) => session.get(key),
+          getKey: (key) => session.getKey(key),
+          list: (prefix, listed) => session.list(prefix, listed),
+          write,
+          close: () => session.close(),
+          onLost: (listener) => session.onLost(listener),
+        };
+      },
+    };
+    const alice = await connected(relay, "alice", { store });
+    const found = holding("first has its place");
+    const sends = [alice.client.sendDirectMessage("bob", "first")];
+    await found;
+    await eventually(() => asked.has("an end"), "the conversation has begun");
+    sends.push(alice.client.sendDirectMessage("bob", "second"));
+    const writing = holding("second waits");
+    release();
+    await writing;
+    await eventually(() => asked.has("first is sealed"));
+    sends.push(alice.client.sendDirectMessage("bob", "third"));
+    const moving = holding("second has its place");
+    release();
+    await moving;
+    await alice.client.blocked();
+    release();
+    await Promise.all(sends);
+    await bob.count(3);
+    expect(bob.texts).toEqual(["first", "second", "third"]);
   });
 
   it("keeps each sender's order under bursts from both sides", async () => {
