@@ -1,4 +1,4 @@
-import { type ErrorCode, SubrosaError } from "../base/errors.js";
+import type { ErrorCode } from "../base/errors.js";
 import type { Context } from "./context.js";
 import { DOUBTFUL, type Inbox } from "./conversation/receiving/inbox.js";
 import type { Registry } from "./conversation/registry.js";
@@ -24,7 +24,7 @@ export async function reconcile(
       // START: the device that created it, which no commit has added.
       if (since.seq === 0) {
         if (!isOver() || peer !== undefined) return true;
-        await inbox.unopened(groupId, NO_WAY);
+        await inbox.unopened(groupId);
         return false;
       }
       // Another has begun since, or will.
@@ -35,11 +35,9 @@ export async function reconcile(
       if (result.type !== "failed") return result.type !== "held";
       const { code } = result.error;
       const isGone = peer === undefined ? !DOUBTFUL.includes(code) : GONE.includes(code);
-      if (isGone && (isOver() || known() === undefined)) await inbox.unopened(groupId, result.error);
+      if (isGone && (isOver() || known() === undefined)) await inbox.unopened(groupId);
       return false;
     }),
   );
   return isSettled.every((one) => one);
 }
-
-const NO_WAY = new SubrosaError("no-key-package", "the group is over here, and not for the relay");

@@ -2,7 +2,8 @@ import { expect, it } from "vitest";
 import { memoryStore } from "../../src/index.js";
 import type { RelayFrame } from "../../src/wire/frames.js";
 import { LogKind } from "../../src/wire/protocol.js";
-import { type Actor, connected, eventually, makeGroup } from "./harness.js";
+import type { ResultOf } from "../../src/wire/requests.js";
+import { type Actor, connected, eventually, makeGroup, settledMembers, startRelay } from "./harness.js";
 import { relayWithBackups, sent } from "./relay-backup.js";
 import { settle } from "./skip-clock.js";
 import { TamperedConnector } from "./tamper.js";
@@ -116,3 +117,47 @@ it.each(["accepts", "has turned down"])(
     expect(bob.all("invitation")).toEqual([invitation]);
   },
 );
+
+it("what has been looked for and is not there any more ends no request to join that was made meanwhile", async () => {
+  const relay = await startRelay();
+  const alice = await connected(relay, "alice");
+  type Groups = ResultOf<"listGroups">;
+  let [before, isLate, asked]: [Groups | undefined, boolean, number] = [undefined, false, 0];
+  const fetched = new Set<number>();
+  const connector = new TamperedConnector({
+    fromClient(frame) {
+      if (isLate && frame.type === "request" && frame.name === "fetchBundle") fetched.add(frame.id);
+      return undefined;
+    },
+    fromRelay: (frame) =>
+      frame.type === "refuse" && fetched.has(frame.id) ? [{ ...frame, code: "gap" }] : undefined,
+    replies: {
+      listGroups(result) {
+        if (!isLate) {
+          if (result.groups.length > 0) before = result;
+          return undefined;
+        }
+        // As it was when it was asked.
+        return asked++ === 0 ? before : undefined;
+      },
+    },
+  });
+  const bob = await connected(relay, "bob", { seams: { connector, random } });
+  await makeGroup("team", [alice, bob]);
+  connector.inject(new Uint8Array(0));
+  await eventually(() => before !== undefined);
+  await makeGroup("other", [alice, bob]);
+  await alice.client.remove("team", "bob");
+  await bob.event("groupLeave");
+  await settle(bob);
+  const joined = bob.client.joinGroup("team", { timeout: 60_000 });
+  const request = await alice.event("joinRequest");
+  await settle(bob);
+  isLate = true;
+  await alice.client.remove("other", "bob");
+  await eventually(() => asked >= 2);
+  await settle(bob);
+  await request.approve();
+  await joined;
+  await settledMembers("team", [alice, bob]);
+});

@@ -41,8 +41,11 @@ export interface InboxHandler {
   dropped(groupId: Uint8Array, error: SubrosaError): void;
   /** Whether this device has asked for what a pointer to the group leads to. */
   isAwaited(groupId: Uint8Array): boolean;
-  /** The welcome is for a key package that is gone. Resolves once what is to be done about it is stored. */
-  unopened(groupId: Uint8Array, error: SubrosaError): Promise<void>;
+  /**
+   * This device is in a group, and has no way into it: `error` says why what came of a pointer cannot be opened. Resolves
+   * once what is to be done about it is stored.
+   */
+  unopened(groupId: Uint8Array, error?: SubrosaError): Promise<void>;
   /** What is written of a rejection. */
   answered(rejection: Rejection): Change[];
   rejected(rejection: Rejection): void;
@@ -162,8 +165,8 @@ export class Inbox {
   }
 
   /** The relay has this device in a group that it has no way into. */
-  unopened(groupId: Uint8Array, error: SubrosaError): Promise<void> {
-    return this.#handler.unopened(groupId, error);
+  unopened(groupId: Uint8Array): Promise<void> {
+    return this.#handler.unopened(groupId);
   }
 
   /** Takes in entries that the relay sent; resolves when they are done with. */

@@ -17,19 +17,20 @@ export interface Ways {
  * Somebody added this device by a key package that it has not any more. Often it was joined by it, and all is over; if
  * not, a group's members are asked to add it anew, and a direct conversation begins anew: what was written in the one
  * comes again. Nothing is wrong in either case. So it is with a group that is over here, though not for the others: the
- * relay has lost why. Throws what keeps it from asking now.
+ * relay has lost why. `error`: what ends a request by which this device was added. Throws what keeps it from asking now.
  */
 export async function askAgain(
   context: Context,
   { registry, starter, ownRequests }: Ways,
   groupId: Bytes,
-  error: SubrosaError,
+  error: SubrosaError | undefined,
 ): Promise<void> {
   const known = registry.get(groupId)?.state.record;
-  if (known?.status === "repairing") return ownRequests.failed(groupId, error);
+  const failed = () => error && ownRequests.failed(groupId, error);
+  if (known?.status === "repairing") return failed();
   const { groups } = await context.relay.request("listGroups", {});
   const listed = groups.find((group) => equalBytes(group.groupId, groupId));
-  if (listed === undefined) return ownRequests.failed(groupId, error);
+  if (listed === undefined) return failed();
   if (listed.peer === undefined) {
     if (known === undefined || known.status === "ended") {
       const since = known?.hasLeft ? {} : { since: listed.since.seq };
