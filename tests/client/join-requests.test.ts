@@ -307,7 +307,16 @@ it("a request to be added anew is granted once, by who comes first, and not to w
       return () => {};
     },
   };
-  const alice = await connected(relay, "alice");
+  // What alice appends is held up until bob has seen what she answers.
+  let held: Bytes[] | undefined;
+  const connector = new TamperedConnector({
+    fromClient(frame, bytes) {
+      if (held === undefined || frame.type !== "request" || frame.name !== "append") return undefined;
+      held.push(bytes);
+      return [];
+    },
+  });
+  const alice = await connected(relay, "alice", { seams: { random: () => 0.1, connector } });
   const bob = await connected(relay, "bob", { seams: { clock } });
   await makeGroup("team", [alice, bob]);
   await alice.client.promote("team", "bob");
@@ -315,9 +324,13 @@ it("a request to be added anew is granted once, by who comes first, and not to w
   await alice.client.invite("team", "mallory");
   await mallory.join();
   const { groupId } = mallory.group.groupContext;
+  held = [];
   await askRepair(mallory, groupId, await leafHash(ownLeafOf(mallory.group) as LeafNode));
   await eventually(() => turns.length > 0, "bob waits for his turn");
   // Alice's came at once.
+  const appended = held;
+  held = undefined;
+  for (const bytes of appended) connector.forward(bytes);
   await mallory.client.untilEntries(inboxOf(mallory.user), 2);
   await alice.client.remove("team", "mallory");
   await settledMembers("team", [alice, bob]);
@@ -328,6 +341,42 @@ it("a request to be added anew is granted once, by who comes first, and not to w
   await settledMembers("team", [alice, bob]);
   expect(bob.all("memberJoin").map(({ userId }) => userId)).toEqual(["mallory"]);
   expect([...alice.errors, ...bob.errors]).toEqual([]);
+});
+
+it("who asks to be added anew before an admin has read that it came in is added anew, and not refused", async () => {
+  const relay = await startRelay();
+  const held: RelayFrame[] = [];
+  let isBehind = false;
+  let asked = 0;
+  const connector = new TamperedConnector({
+    fromRelay(frame) {
+      if (frame.type !== "entries") return undefined;
+      if (frame.log.kind === LogKind.requestBox && isBehind) asked += frame.entries.length;
+      if (frame.log.kind !== LogKind.group || !isBehind) return undefined;
+      held.push(structuredClone(frame));
+      return [];
+    },
+  });
+  const alice = await connected(relay, "alice");
+  const bob = await connected(relay, "bob", { seams: { random: () => 0.1, connector } });
+  await makeGroup("team", [alice, bob]);
+  await alice.client.promote("team", "bob");
+  await bob.event("groupUpdated");
+  const mallory = await RawMember.connect(relay, "mallory");
+  isBehind = true;
+  await alice.client.invite("team", "mallory");
+  await mallory.join();
+  await alice.client.close();
+  const { groupId } = mallory.group.groupContext;
+  await askRepair(mallory, groupId, await leafHash(ownLeafOf(mallory.group) as LeafNode));
+  await eventually(() => asked > 0, "bob has the request");
+  await settle(bob);
+  isBehind = false;
+  for (const frame of held) connector.inject(frame);
+  const [, answer] = await mallory.client.untilEntries(inboxOf(mallory.user), 2);
+  expect(answer && kindOf(answer)).toBe(EntryKind.pointer);
+  await bob.client.sendGroupMessage("team", "hello");
+  expect(bob.errors).toEqual([]);
 });
 
 it("a request is over when it is granted under a name that is another group's by now", async () => {

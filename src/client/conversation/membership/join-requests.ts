@@ -55,6 +55,8 @@ export class JoinRequests {
   readonly #early = new Set<string>();
   /** Requests for repair of leaves that are not there: the log, which comes by itself, may show them yet. */
   readonly #ahead = new Map<string, JoinRequest>();
+  /** Those of them that are looked at again before they are refused. */
+  readonly #doubted = new Set<string>();
   /** Who may not answer keeps one request of each leaf, and one more of each account: under which name. */
   readonly #kept = new Map<string, string>();
   /** When this member added devices anew, by device. */
@@ -63,10 +65,12 @@ export class JoinRequests {
   /** Whether the box is followed, and as somebody who may admit. */
   #following: "answering" | "repairing" | undefined;
   readonly #retry: Retry;
+  readonly #lookAgain: Retry;
 
   constructor(context: Context, conversation: Conversation) {
     this.#context = context;
     this.#retry = new Retry(context.clock, () => context.groupChanged(this.#groupId));
+    this.#lookAgain = new Retry(context.clock, () => context.groupChanged(this.#groupId));
     this.conversation = conversation;
     this.entered = conversation.entered;
   }
@@ -131,6 +135,7 @@ export class JoinRequests {
 
   disconnected(): void {
     this.#retry.reset();
+    this.#lookAgain.reset();
     this.#following = undefined;
   }
 
@@ -231,6 +236,10 @@ export class JoinRequests {
       return this.#context.write([{ delete: layout.request(this.#groupId, requestId) }]);
     }
     if (this.#shown.has(id)) return;
+    if (request.replaces !== undefined && !isOwnDevice && !this.#isSettled(id)) {
+      this.#ahead.set(id, request);
+      return this.#lookAgain.later();
+    }
     this.#shown.add(id);
     const policy = policyIn(state.group);
     if (policy.kind !== "group") return;
@@ -287,6 +296,13 @@ export class JoinRequests {
     if (wait === 0) repair();
     else clock.after(wait, repair);
     return true;
+  }
+
+  /** Whether it is not the log that is behind a request: who has just come in may ask before this member reads of that. */
+  #isSettled(id: string): boolean {
+    const isDoubted = this.#doubted.has(id);
+    this.#doubted.add(id);
+    return this.#ahead.size >= MAX_AHEAD || (isDoubted && this.conversation.isCurrent);
   }
 
   /** A user who is a member asks with another device of the account, which took the place of one that is lost. */
