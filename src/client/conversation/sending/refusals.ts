@@ -21,7 +21,7 @@ export class Refusals {
   readonly #flush: () => void;
   /** What was refused without sense is tried again. */
   readonly #retry: Retry;
-  /** Refused for good, as the relay says; it is sent again once the log has been read and does not show it. */
+  /** Refused for good, as the relay says: sent again once the log has been read and does not show it, and believed then. */
   readonly #doubted = new WeakSet<Sealed>();
   /** The relay has a newer handshake entry than this one; nothing is sealed before it has been read. */
   #staleAfter: Cursor | undefined;
