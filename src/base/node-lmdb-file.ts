@@ -1,7 +1,9 @@
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { endianness } from "node:os";
 import { setTimeout } from "node:timers/promises";
 import { SubrosaError } from "./errors.js";
+import { placeFile, syncPath } from "./node-new-file.js";
 
 /**
  * What LMDB trusts blindly. It maps its file and follows page numbers in it: where the file ends before such a page, or
@@ -42,8 +44,29 @@ interface Meta {
 }
 
 /**
+ * Makes an LMDB file without content at `path`, whole or not at all, unless there is one. LMDB itself makes it in steps:
+ * after a crash between them it would be as empty as one that lost all that was in it. `unique`: an ending for its name
+ * until then that nobody else uses.
+ */
+export async function createLmdbFile(
+  lmdb: Pick<typeof import("lmdb"), "open">,
+  path: string,
+  unique: string,
+): Promise<void> {
+  if (existsSync(path)) return;
+  const temporary = `${path}.${unique}`;
+  try {
+    await lmdb.open({ path: temporary, noSubdir: true }).close();
+    await syncPath(temporary);
+    await placeFile(temporary, path);
+  } finally {
+    for (const left of [temporary, `${temporary}-lock`]) await rm(left, { force: true });
+  }
+}
+
+/**
  * Throws `store-damaged` where the LMDB file at `path` lacks pages that belong to it, or does not begin as such a file does.
- * A file that is empty or not there is a new one. Damage within the pages behind the first two is not looked for.
+ * One that is not there is a new one. Damage within the pages behind the first two is not looked for.
  */
 export async function checkLmdbFile(path: string, pauseMs = BETWEEN_LOOKS_MS): Promise<void> {
   if (!IS_KNOWN_LAYOUT) return;
@@ -67,7 +90,7 @@ function damageOf(path: string): string | undefined {
     const before = newestMeta(file);
     // After the meta pages: what they speak of was in the file before them.
     const { size } = fstatSync(file);
-    if (size === 0) return undefined;
+    if (size === 0) return "is empty: what was in it is gone; to begin anew delete it";
     if (before === undefined) return "does not begin as a database: it was overwritten or cut short";
     const pages = Math.floor(size / before.pageBytes);
     if (pages > before.lastPage || hasItsPages(file, before, pages)) return undefined;

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir, realpath, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Database, RootDatabase } from "lmdb";
@@ -7,7 +8,7 @@ import { toHex, toUtf8 } from "../base/encoding.js";
 import { assertArgument, SubrosaError } from "../base/errors.js";
 import { heldFiles } from "../base/node-held-files.js";
 import { clearAddress, isAlive, type LifeSign, showLife } from "../base/node-liveness.js";
-import { checkLmdbFile } from "../base/node-lmdb-file.js";
+import { checkLmdbFile, createLmdbFile } from "../base/node-lmdb-file.js";
 import { sha256 } from "../crypto/hash.js";
 import { randomBytes } from "../crypto/random.js";
 import { openStoreKey, type Secret } from "./node-protection.js";
@@ -104,6 +105,7 @@ async function openFile(
     await databases?.env.close();
   };
   try {
+    await createFile(lmdb, file);
     await checkLmdbFile(file);
     databases = openDatabases(lmdb, file);
     life = liveness ? await showLife(toHex(randomBytes(16))) : undefined;
@@ -117,6 +119,19 @@ async function openFile(
       `cannot open ${file}, the database of this store`,
     );
   }
+}
+
+/** LMDB makes the lock beside a file that is there already: one without the file belonged to a store that is lost. */
+async function createFile(lmdb: Lmdb, file: string): Promise<void> {
+  // The lock first: another process may be making both.
+  const wasOpened = existsSync(`${file}-lock`);
+  if (wasOpened && !existsSync(file)) {
+    throw new SubrosaError(
+      "store-damaged",
+      `${file} is missing, and with it what the store held; to begin anew delete ${file}-lock too`,
+    );
+  }
+  await createLmdbFile(lmdb, file, toHex(randomBytes(8)));
 }
 
 /** With less than this an input or output error is for want of room: LMDB says no more of a write that came short. */

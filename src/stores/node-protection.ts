@@ -1,9 +1,10 @@
 import { constants } from "node:fs";
-import { link, open, readFile, rename, unlink } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { EMPTY } from "../base/bytes.js";
 import { fromBase64Url, fromUtf8, toBase64Url, toHex, toUtf8 } from "../base/encoding.js";
 import { SubrosaError } from "../base/errors.js";
+import { placeFile } from "../base/node-new-file.js";
 import { importAeadKey } from "../crypto/aead.js";
 import { deriveStoreKey, MAX_ITERATIONS, openAtRest, sealAtRest } from "../crypto/keys-at-rest.js";
 import { randomBytes } from "../crypto/random.js";
@@ -133,27 +134,5 @@ async function createFile(path: string, content: Uint8Array): Promise<boolean> {
   } finally {
     await file.close();
   }
-  const created = await place(temporary, path);
-  if (process.platform !== "win32") {
-    const folder = await open(dirname(path), constants.O_RDONLY);
-    await folder.sync().finally(() => folder.close());
-  }
-  return created;
-}
-
-/** Gives a file its final name unless that is taken. */
-async function place(temporary: string, path: string): Promise<boolean> {
-  try {
-    await link(temporary, path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") {
-      await unlink(temporary);
-      return false;
-    }
-    // A file system without hard links: not safe against two processes creating one store at the same moment.
-    await rename(temporary, path);
-    return true;
-  }
-  await unlink(temporary);
-  return true;
+  return placeFile(temporary, path);
 }

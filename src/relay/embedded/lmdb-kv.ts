@@ -6,7 +6,7 @@ import { toHex } from "../../base/encoding.js";
 import { SubrosaError } from "../../base/errors.js";
 import { heldFiles } from "../../base/node-held-files.js";
 import { clearAddress, isAlive, type LifeSign, showLife } from "../../base/node-liveness.js";
-import { checkLmdbFile } from "../../base/node-lmdb-file.js";
+import { checkLmdbFile, createLmdbFile } from "../../base/node-lmdb-file.js";
 import { randomBytes } from "../../crypto/random.js";
 import type { Kv, KvChanges } from "./kv.js";
 
@@ -53,7 +53,7 @@ export class LmdbKv implements Kv {
 
   /**
    * Throws `missing-dependency` where the optional package `lmdb` is not installed, `store-in-use` for an owner while
-   * another one lives, `store-damaged` for a file that is cut short or does not begin as one. Whoever owned the folder
+   * another one lives, `store-damaged` for a file that is empty, cut short, or does not begin as one. Whoever owned the folder
    * before can write no more: two that number the same logs would overwrite each other's entries.
    */
   static async open(path: string, role: Role): Promise<LmdbKv> {
@@ -65,7 +65,9 @@ export class LmdbKv implements Kv {
         cause,
       });
     }
-    await checkLmdbFile(join(path, "data.mdb"));
+    const file = join(path, "data.mdb");
+    await createLmdbFile(lmdb, file, toHex(randomBytes(8)));
+    await checkLmdbFile(file);
     const folder = role === "owner" ? resolve(path) : undefined;
     if (folder !== undefined && heldFiles().has(folder)) throw inUse(path);
     const database = lmdb.open<Buffer, Buffer>({

@@ -1,10 +1,11 @@
-import { appendFile, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { readdirSync, writeFileSync } from "node:fs";
+import { appendFile, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import * as lmdb from "lmdb";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { checkLmdbFile } from "../../../src/base/node-lmdb-file.js";
+import { checkLmdbFile, createLmdbFile } from "../../../src/base/node-lmdb-file.js";
 import { openStore } from "../../../src/node.js";
 import { openLmdbStorage } from "../../../src/relay/embedded/open.js";
 import { buildWriter, removeWriter, startWriter } from "../stores/processes.js";
@@ -48,11 +49,39 @@ describe("a file of LMDB", () => {
     await checkLmdbFile(file);
   });
 
-  it("is a new one when it is empty or not there", async () => {
-    await checkLmdbFile(file);
-    await writeFile(file, "");
+  it("is a new one when it is not there, and refused when it is empty", async () => {
     await checkLmdbFile(file);
     await fill(1);
+    await truncate(file, 0);
+    await expect(checkLmdbFile(file)).rejects.toEqual(damaged(file));
+  });
+
+  it("is made whole or not at all", async () => {
+    const before: string[] = [];
+    const dying = {
+      open({ path }: { path: string }): never {
+        before.push(...readdirSync(folder));
+        writeFileSync(path, "");
+        throw new Error("the process ends");
+      },
+    };
+    await expect(createLmdbFile(dying as unknown as typeof lmdb, file, "1")).rejects.toThrow("ends");
+    expect(before).toEqual([]);
+    expect(await readdir(folder)).toEqual([]);
+
+    await createLmdbFile(lmdb, file, "2");
+    expect(await readdir(folder)).toEqual(["file.lmdb"]);
+    expect((await stat(file)).size).toBeGreaterThan(0);
+    await fill(2);
+    const whole = await readFile(file);
+    await createLmdbFile(lmdb, file, "3");
+    expect(await readFile(file)).toEqual(whole);
+  });
+
+  it("is made once when several make it at the same moment", async () => {
+    await Promise.all(["1", "2", "3"].map((unique) => createLmdbFile(lmdb, file, unique)));
+    expect(await readdir(folder)).toEqual(["file.lmdb"]);
+    await fill(2);
   });
 
   it.each([10, 50, 90])("is refused when only %i in a hundred bytes are left", async (percent) => {
@@ -147,17 +176,47 @@ describe("a damaged file", () => {
     await again.close();
   });
 
+  it("of the store that is empty or gone is no new identity, and what a first opening leaves that crashed is", async () => {
+    const store = await openStore(folder);
+    const session = await store.open("alice");
+    await session.write([{ put: "key", value: new Uint8Array(1) }]);
+    await session.close();
+    const name = (await readdir(folder)).find((entry) => entry.endsWith(".lmdb")) as string;
+    const path = join(folder, name);
+    await truncate(path, 0);
+    await expect(store.open("alice")).rejects.toEqual(damaged(path));
+    await rm(path);
+    await expect(store.open("alice")).rejects.toEqual(damaged(path));
+    await expect(store.open("alice")).rejects.toEqual(damaged(`${path}-lock`));
+    await (await store.open("bob")).close();
+
+    await rm(`${path}-lock`);
+    // Before the file had its name, and after.
+    await writeFile(`${path}.0011223344556677`, "");
+    await writeFile(`${path}.0011223344556677-lock`, "");
+    await (await store.open("alice")).close();
+    await rm(`${path}-lock`);
+    await (await store.open("alice")).close();
+  });
+
   it("is refused by the relay's storage", async () => {
     const storage = await openLmdbStorage(folder);
     await storage.close();
     const path = join(folder, "data.mdb");
     const whole = await readFile(path);
-    for (const bytes of [whole.subarray(0, whole.length / 2), Buffer.from(whole).fill(7, 0, 9_000)]) {
+    for (const bytes of [
+      Buffer.of(),
+      whole.subarray(0, whole.length / 2),
+      Buffer.from(whole).fill(7, 0, 9_000),
+    ]) {
       await writeFile(path, bytes);
       for (const as of ["owner", "successor", "guest"] as const)
         await expect(openLmdbStorage(folder, { as })).rejects.toEqual(damaged("data.mdb"));
     }
     await writeFile(path, whole);
+    await (await openLmdbStorage(folder)).close();
+    // A relay that is to begin anew.
+    await rm(path);
     await (await openLmdbStorage(folder)).close();
   });
 });
