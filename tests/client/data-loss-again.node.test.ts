@@ -160,71 +160,57 @@ it("who changed the group last, and finds that the others went on without that, 
   once(alice, ["for alice"]);
 });
 
-it("who finds that the others went on, and that the group is deleted before it is added anew, is told what went by", async () => {
-  const { relay, backUp, restore } = await relayWithBackups();
-  const stores = { alice: memoryStore(), bob: memoryStore() };
-  const clock = new SkipClock();
-  let alice = await connected(relay, "alice", { store: stores.alice });
-  let bob = await connected(relay, "bob", { store: stores.bob });
-  await makeGroup("team", [alice, bob]);
-  await alice.client.promote("team", "bob");
-  await agree("first", [alice, bob]);
-  await backUp();
-  await alice.client.close();
-  await bob.client.setJoinMode("team", "open");
-  await bob.client.close();
-  await restore();
-  alice = await connected(relay, "alice", { store: stores.alice });
-  await alice.client.setJoinMode("team", "closed");
-  for (const text of numbered("missed", 3)) await alice.client.sendGroupMessage("team", text);
-  await alice.client.deleteGroup("team");
-  await alice.client.close();
-  bob = await connected(relay, "bob", { store: stores.bob, seams: { clock, random: () => 0.1 } });
-  await bob.event("error", ({ code }) => code === "data-lost");
-  await eventually(async () => {
-    await clock.skip(4_000, () => settle(bob));
-    return bob.all("groupLeave").length > 0;
-  });
-  expect(bob.all("groupLeave")).toEqual([{ group: "team", reason: "lost" }]);
-  expect(await bob.event("undecryptable")).toEqual({ group: "team", reason: "cursor-mismatch", missed: 3 });
-});
+describe("who finds that the others went on", () => {
+  /** Bob, who knows a commit that the relay has lost, and alice, who went on without it: three messages, and `last`. */
+  async function stranded(last: (alice: Actor) => Promise<unknown>) {
+    const { relay, backUp, restore } = await relayWithBackups();
+    const stores = { alice: memoryStore(), bob: memoryStore() };
+    const clock = new SkipClock();
+    let alice = await connected(relay, "alice", { store: stores.alice });
+    let bob = await connected(relay, "bob", { store: stores.bob });
+    await makeGroup("team", [alice, bob]);
+    await alice.client.promote("team", "bob");
+    await agree("first", [alice, bob]);
+    await backUp();
+    await alice.client.close();
+    await bob.client.setJoinMode("team", "open");
+    await bob.client.close();
+    await restore();
+    alice = await connected(relay, "alice", { store: stores.alice });
+    await alice.client.setJoinMode("team", "closed");
+    for (const text of numbered("missed", 3)) await alice.client.sendGroupMessage("team", text);
+    await sent(alice, 3);
+    await last(alice);
+    await alice.client.close();
+    bob = await connected(relay, "bob", { store: stores.bob, seams: { clock, random: () => 0.1 } });
+    await bob.event("error", ({ code }) => code === "data-lost");
+    const until = (isSo: () => boolean, ...others: readonly Actor[]) =>
+      eventually(async () => {
+        await clock.skip(4_000, () => settle(bob, ...others));
+        return isSo();
+      });
+    return { bob, until, comeBack: () => connected(relay, "alice", { store: stores.alice }) };
+  }
 
-it("who finds that the others went on, and that nobody is there who adds it anew, is told what went by all the same, once", async () => {
-  const { relay, backUp, restore } = await relayWithBackups();
-  const stores = { alice: memoryStore(), bob: memoryStore() };
-  const clock = new SkipClock();
-  let alice = await connected(relay, "alice", { store: stores.alice });
-  let bob = await connected(relay, "bob", { store: stores.bob });
-  await makeGroup("team", [alice, bob]);
-  await alice.client.promote("team", "bob");
-  await agree("first", [alice, bob]);
-  await backUp();
-  await alice.client.close();
-  await bob.client.setJoinMode("team", "open");
-  await bob.client.close();
-  await restore();
-  alice = await connected(relay, "alice", { store: stores.alice });
-  await alice.client.setJoinMode("team", "closed");
-  for (const text of numbered("missed", 3)) await alice.client.sendGroupMessage("team", text);
-  await sent(alice, 3);
-  await alice.client.close();
-  bob = await connected(relay, "bob", { store: stores.bob, seams: { clock, random: () => 0.1 } });
-  await bob.event("error", ({ code }) => code === "data-lost");
-  await eventually(async () => {
-    await clock.skip(4_000, () => settle(bob));
-    return bob.all("undecryptable").length > 0;
+  it("and that the group is deleted before it is added anew, is told what went by", async () => {
+    const { bob, until } = await stranded((alice) => alice.client.deleteGroup("team"));
+    await until(() => bob.all("groupLeave").length > 0);
+    expect(bob.all("groupLeave")).toEqual([{ group: "team", reason: "lost" }]);
+    expect(await bob.event("undecryptable")).toEqual({ group: "team", reason: "cursor-mismatch", missed: 3 });
   });
-  expect(bob.all("undecryptable")).toEqual([{ group: "team", reason: "cursor-mismatch", missed: 3 }]);
-  alice = await connected(relay, "alice", { store: stores.alice });
-  await alice.client.sendGroupMessage("team", "back");
-  await eventually(async () => {
-    await clock.skip(4_000, () => settle(bob, alice));
-    return bob.texts.includes("back") || bob.all("undecryptable").length > 1;
+
+  it("and that nobody is there who adds it anew, is told what went by all the same, once", async () => {
+    const { bob, until, comeBack } = await stranded(async () => {});
+    await until(() => bob.all("undecryptable").length > 0);
+    expect(bob.all("undecryptable")).toEqual([{ group: "team", reason: "cursor-mismatch", missed: 3 }]);
+    const alice = await comeBack();
+    await alice.client.sendGroupMessage("team", "back");
+    await until(() => bob.texts.includes("back") || bob.all("undecryptable").length > 1, alice);
+    await alice.client.sendGroupMessage("team", "again");
+    await bob.message("again");
+    const told = bob.all("undecryptable").reduce((sum, { missed = 1 }) => sum + missed, 0);
+    expect(told + bob.texts.filter((text) => text === "back").length).toBe(4);
   });
-  await alice.client.sendGroupMessage("team", "again");
-  await bob.message("again");
-  const told = bob.all("undecryptable").reduce((sum, { missed = 1 }) => sum + missed, 0);
-  expect(told + bob.texts.filter((text) => text === "back").length).toBe(4);
 });
 
 it("what was sent before somebody joined does not come to them when the relay is set back twice", async () => {
