@@ -1,6 +1,8 @@
+import { cp } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { randomBytes } from "../../src/crypto/random.js";
 import { memoryStore } from "../../src/index.js";
+import { openStore } from "../../src/node.js";
 import { decodeClientFrame, type RelayFrame } from "../../src/wire/frames.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
 import type { BodyOf, ResultOf } from "../../src/wire/requests.js";
@@ -14,6 +16,7 @@ import {
   settledMembers,
   startRelay,
   type TestRelay,
+  temporaryFolder,
 } from "./harness.js";
 import { RawMember } from "./raw-member.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
@@ -211,6 +214,46 @@ describe("who finds that the others went on", () => {
     const told = bob.all("undecryptable").reduce((sum, { missed = 1 }) => sum + missed, 0);
     expect(told + bob.texts.filter((text) => text === "back").length).toBe(4);
   });
+});
+
+it("a machine that is set back as a whole, relay and member, uses keys again: the others say so, and it is heard again", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
+  const clock = new SkipClock();
+  let alice = await connected(relay, "alice", { store: await openStore(original) });
+  let welcomes = 0;
+  const connector = new TamperedConnector({
+    fromClient: (frame) => {
+      if (frame.type === "request" && frame.name === "fetchBundle") welcomes++;
+      return undefined;
+    },
+  });
+  const bob = await connected(relay, "bob", { seams: { clock, connector, random: () => 0.1 } });
+  await makeGroup("team", [alice, bob]);
+  await agree("first", [alice, bob]);
+  await alice.client.close();
+  await cp(original, copy, { recursive: true });
+  await backUp();
+  alice = await connected(relay, "alice", { store: await openStore(original) });
+  for (const text of numbered("lost", 3)) await alice.client.sendGroupMessage("team", text);
+  await bob.message("lost 2");
+  await alice.client.close();
+  await restore();
+  alice = await connected(relay, "alice", { store: await openStore(copy) });
+  await bob.event("error", ({ code }) => code === "data-lost");
+  for (const text of numbered("unreadable", 3)) await alice.client.sendGroupMessage("team", text);
+  await sent(alice, 3);
+  await bob.until(() => bob.all("undecryptable").length >= 3);
+  expect(bob.texts.filter((text) => `${text}`.startsWith("unreadable"))).toEqual([]);
+  // He asks to be added anew, as a row of them is none of chance, and is let in by a commit.
+  const before = welcomes;
+  await eventually(async () => {
+    await clock.skip(4_000, () => settle(bob, alice));
+    return welcomes > before;
+  });
+  await alice.client.sendGroupMessage("team", "readable");
+  await bob.message("readable");
+  expect(bob.all("undecryptable").reduce((sum, { missed = 1 }) => sum + missed, 0)).toBe(3);
 });
 
 it("what was sent before somebody joined does not come to them when the relay is set back twice", async () => {

@@ -239,7 +239,7 @@ function groupProblems(world: World, history: History, gone: Gone): string[] {
         const cameBack = all.some(({ user, from }) => user === one.user && from >= one.until);
         const lossy = isLossy(world);
         // Who has left gets nothing more, also where the relay has lost that.
-        const hasLeft = lossy && wasLeaving(world, log, one);
+        const hasLeft = lossy && (wasLeaving(world, log, one) || wasRemoved(world, log, one));
         const gaps = hasLeft || one.end === "left" || (cameBack && one.end === "removed");
         const found = receptionProblems(device, log, one, accepted, order, textOf, lossy, gaps, gone);
         problems.push(...found);
@@ -270,6 +270,17 @@ function wasLeaving({ truth }: World, { groupId }: LogTruth, { user }: Membershi
   return truth.taken.some(
     (one) => one.user === user && one.groupId === groupId && one.statuses.includes("leaving"),
   );
+}
+
+/** Whether this member had been removed, as far as its device knew, and was again when that was put back. */
+function wasRemoved({ truth }: World, { groupId }: LogTruth, { user, from, end }: Membership): boolean {
+  const isOver = truth.taken.some(
+    (one) => one.user === user && one.groupId === groupId && one.endedAt !== undefined,
+  );
+  const before = truth.lost.filter(({ log }) => log.groupId === groupId);
+  const memberships = before.flatMap(({ log }) => log.memberships(truth.creatorOf(log)));
+  const isSame = (one: Membership) => one.user === user && one.from === from && one.end === "removed";
+  return end === "removed" && isOver && memberships.some(isSame);
 }
 
 /** How many messages at most a device's app was told that it misses. */

@@ -290,6 +290,7 @@ export class Conversation {
 
   /** Takes in entries that the relay sent, in order; resolves when they are done with. */
   async receive(entries: readonly LogEntry[]): Promise<void> {
+    const { isSubscribed } = this.#following;
     this.#following.arrived(entries.at(-1)?.seq ?? 0);
     const batches: Promise<void>[] = [];
     for (let at = 0; at < entries.length; at += BATCH) {
@@ -301,7 +302,7 @@ export class Conversation {
           return step.place.cursor !== cursor;
         }).then(
           (isNew) => void (isNew && this.#received()),
-          (error: unknown) => this.#unreceived(error),
+          (error: unknown) => this.#unreceived(error, isSubscribed),
         ),
       );
     }
@@ -334,7 +335,7 @@ export class Conversation {
   }
 
   /** What the relay sent makes no sense: nothing of it or after it is taken in; the log is read again from the last place. */
-  #unreceived(error: unknown): void {
+  #unreceived(error: unknown, wasSubscribed: boolean): void {
     if (SubrosaError.is(error) && error.code === "store-outdated") {
       this.#following.end();
       this.#context.outdated(error);
@@ -342,7 +343,7 @@ export class Conversation {
     }
     // What comes of a subscription before this device came in anew, or before the last nonsense, says nothing.
     if (!this.#following.isSubscribed) return;
-    this.#context.report(error);
+    if (wasSubscribed) this.#context.report(error);
     this.doubt();
   }
 

@@ -208,12 +208,14 @@ export interface Place {
   readonly sentSinceRefresh: number;
   /** Messages that could not be read, since the last that could. */
   readonly unreadable: number;
+  /** How many steps have noted what they read (see `Trail`). */
+  readonly noted: number;
 }
 
 export function encodePlace(writer: Writer, place: Place): void {
   encodeCursor(writer.u8(1), place.cursor);
   encodeCursor(writer, place.handshake);
-  writer.uint53(place.sentSinceRefresh).uint53(place.unreadable);
+  writer.uint53(place.sentSinceRefresh).uint53(place.unreadable).uint53(place.noted);
 }
 
 export function decodePlace(reader: Reader): Place {
@@ -223,6 +225,7 @@ export function decodePlace(reader: Reader): Place {
     handshake: decodeCursor(reader),
     sentSinceRefresh: reader.uint53(),
     unreadable: reader.uint53(),
+    noted: reader.uint53(),
   };
 }
 

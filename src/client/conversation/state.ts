@@ -69,6 +69,7 @@ export const NO_PLACE: Place = {
   handshake: { seq: 0, digest: new Uint8Array(32) },
   sentSinceRefresh: 0,
   unreadable: 0,
+  noted: 0,
 };
 
 export function recordChange(record: ConversationRecord): Change {

@@ -14,6 +14,7 @@ import type { Owed } from "./receipts.js";
 import { seenKey, seenValue } from "./receiving/seen-set.js";
 import type { AccessList, Activity, ConversationRecord, Place, Repair, Status } from "./record.js";
 import { keptHandshakes } from "./repair/journal.js";
+import { noteRead } from "./repair/trail.js";
 import type { Intent } from "./sending/intent.js";
 import {
   type ConversationState,
@@ -116,6 +117,13 @@ export class Step {
   noteReadable(readable: boolean): void {
     const unreadable = readable ? 0 : this.#place.unreadable + 1;
     if (unreadable !== this.#place.unreadable) this.#place = { ...this.#place, unreadable };
+  }
+
+  /** What was read of a group's log, by the digests of its entries. */
+  noteRead(digests: readonly Uint8Array[]): void {
+    const { noted } = this.#place;
+    this.change(noteRead(this.#record.groupId, noted, digests));
+    this.#place = { ...this.#place, noted: noted + 1 };
   }
 
   countSent(count: number): void {

@@ -12,7 +12,6 @@ import { ownLeaves } from "../membership/commit-rules.js";
 import { leafHash, ownLeafOf } from "../membership/leaves.js";
 import { passBy } from "../repair/repair.js";
 import type { Restorer } from "../repair/restorer.js";
-import { noteRead } from "../repair/trail.js";
 import type { Intent, Sealed } from "../sending/intent.js";
 import { receiveOwn, unseal } from "../sending/own-entries.js";
 import type { Step } from "../step.js";
@@ -58,8 +57,7 @@ export async function receiveEntries(
     step.advance(next, isHandshake(labelOf(entry).kind));
     if (step.record.status !== "repairing") read.push(digest);
   }
-  const { subject, groupId } = step.record;
-  if (read.length > 0 && subject.kind === "group") step.change(noteRead(groupId, first, read));
+  if (read.length > 0 && step.record.subject.kind === "group") step.noteRead(read);
 }
 
 async function receiveOne(
@@ -111,7 +109,7 @@ async function receiveOne(
     const { content } = entry;
     const { until = 0, since = 0 } = step.record.restoration ?? {};
     const mayRepeat = at.seq <= Math.min(until, since);
-    await receiveEntry(context, step, content, mayRepeat);
+    await receiveEntry(context, step, content, digest, mayRepeat);
     if (isHandshake(content.kind)) await keep(context, step, content, { at, before });
     return;
   }

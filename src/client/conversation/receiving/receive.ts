@@ -25,6 +25,7 @@ import { isAdmin } from "../membership/policy.js";
 import { rebind } from "../membership/renaming.js";
 import { noteReceipts } from "../receipts.js";
 import { adds, loseKeys } from "../repair/repair.js";
+import { Trail } from "../repair/trail.js";
 import { isMessage } from "../sending/outbox.js";
 import { policyIn } from "../state.js";
 import type { Step } from "../step.js";
@@ -44,13 +45,14 @@ export type Outcome =
   | "unreadable";
 
 /**
- * Carries out one entry of somebody else (or of ours, before this process began) on a step. `mayRepeat`: the log is
- * being read again, so that what cannot be read may be what was read before.
+ * Carries out one entry of somebody else (or of ours, before this process began) on a step. `digest`: its content's.
+ * `mayRepeat`: the log is being read again, so that what cannot be read may be what was read before.
  */
 export async function receiveEntry(
   context: Context,
   step: Step,
   content: EntryContent,
+  digest: Uint8Array,
   mayRepeat = false,
 ): Promise<Outcome> {
   const group = step.group;
@@ -77,10 +79,12 @@ export async function receiveEntry(
       }
       throw new SubrosaError("store-outdated", "this device has sent more than this state of it knows");
     }
-    // The same bytes once more: who sent them does not know that the relay had them, and has lost them since.
-    const isPutBack = step.record.putBackIn === group.groupContext.epoch;
-    const isRepeated = mayRepeat || (isPutBack && error.rule === KEY_USED);
-    if (isRepeated && content.kind === EntryKind.application) return "duplicate";
+    if (content.kind === EntryKind.application) {
+      if (mayRepeat) return "duplicate";
+      // The same bytes once more: who sent them does not know that the relay had them, and has lost them since.
+      const isPutBack = step.record.putBackIn === group.groupContext.epoch && error.rule === KEY_USED;
+      if (isPutBack && (await Trail.load(context.store, step.record.groupId)).has(digest)) return "duplicate";
+    }
     return refused(context, step, content, error);
   } finally {
     // The relay has carried out a commit's access changes whatever its members think of it.

@@ -33,8 +33,7 @@ export async function askAgain(
   if (listed === undefined) return failed();
   if (listed.peer === undefined) {
     if (known === undefined || known.status === "ended") {
-      const since = known?.hasLeft ? {} : { since: listed.since.seq };
-      await ownRequests.askAgain(groupId, { record: known, ...since });
+      await ownRequests.askAgain(groupId, { record: known, since: listed.since.seq });
     }
   } else if (known === undefined) {
     const earlier = registry.direct(listed.peer);

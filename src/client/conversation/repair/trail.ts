@@ -3,9 +3,8 @@ import { toHex } from "../../../base/encoding.js";
 import type { Change, StoreSession } from "../../../stores/store.js";
 import { layout } from "../../layout.js";
 
-/** How many records there are for a group, one for each step, and how many entries one step reads at most. */
+/** How many records there are for a group, one for each step, which reads an entry at least. */
 const SLOTS = 256;
-const BATCH = 32;
 /** As much of an entry's digest as nobody can find twice. */
 const LENGTH = 16;
 
@@ -13,10 +12,10 @@ const LENGTH = 16;
  * Which entries of a group's log were read last. By it a device whose keys have gone on knows, where a relay has lost the
  * end of the log, what it has read of it before and what is new.
  */
-export function noteRead(groupId: Bytes, first: number, digests: readonly Uint8Array[]): Change {
+export function noteRead(groupId: Bytes, number: number, digests: readonly Uint8Array[]): Change {
   const value = new Uint8Array(LENGTH * digests.length);
   for (const [at, digest] of digests.entries()) value.set(digest.subarray(0, LENGTH), at * LENGTH);
-  return { put: layout.trail(groupId, first % SLOTS), value };
+  return { put: layout.trail(groupId, number % SLOTS), value };
 }
 
 export class Trail {
@@ -35,8 +34,8 @@ export class Trail {
     return this.#read.has(toHex(digest.subarray(0, LENGTH)));
   }
 
-  /** Of what was read up to an entry, everything behind this one is noted, whatever was read in one step. */
+  /** Of what was read up to an entry, everything behind this one is noted. */
   static since(last: number): number {
-    return Math.max(0, last - SLOTS + BATCH);
+    return Math.max(0, last - SLOTS);
   }
 }
