@@ -86,7 +86,8 @@ export class Roster {
   /** Learns who is there, a part at a time. */
   async #list(session: number): Promise<void> {
     const { relay, contacts } = this.#context();
-    const gone = new Set([...this.#named, ...contacts.all().map(({ userId }) => userId)]);
+    // Of a known user's removal the inbox tells: who is known and not named may have been lost by the relay.
+    const gone = new Set([...this.#named].filter((userId) => contacts.get(userId) === undefined));
     let after: string | undefined;
     for (let pages = 0; pages < MAX_PAGES; pages++) {
       const page = await relay.request("listUsers", after === undefined ? {} : { after });

@@ -206,8 +206,8 @@ export class Contacts {
 
   /**
    * Checks what the relay says of a user: the pin, the list's signature, that its version never falls, that a list
-   * names the one before it, and that there is one list of a version. Throws `protocol-error`, `invalid-signature`,
-   * `invalid-message`, and what {@link check} throws.
+   * names the one before it, and that there is one list of a version. Throws `data-lost` for an older list than the one
+   * known, `protocol-error`, `invalid-signature`, `invalid-message`, and what {@link check} throws.
    */
   async checkAccount(account: Account, userId: string, expected?: string): Promise<Contact> {
     const { list, signature } = account.deviceList;
@@ -219,7 +219,7 @@ export class Contacts {
     }
     const contact = await this.check(userId, account.accountKey, expected);
     if (list.version < contact.listVersion) {
-      throw new SubrosaError("invalid-message", "the relay offers an older device list than the one known", {
+      throw new SubrosaError("data-lost", "the relay offers an older device list than the one known", {
         rule: "device list version",
       });
     }

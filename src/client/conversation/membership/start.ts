@@ -19,6 +19,7 @@ import { sealCommit } from "../sending/seal.js";
 import { type ConversationState, initialChanges, NO_PLACE, policyIn } from "../state.js";
 import { checkedKeyPackage } from "./additions.js";
 import { nameHash } from "./directory-names.js";
+import { LostUsers } from "./lost-users.js";
 import { type GroupPolicy, POLICY_EXTENSION, type Policy, policyExtension } from "./policy.js";
 
 /** How long to wait for a user's key packages before looking again, in milliseconds. */
@@ -40,11 +41,13 @@ export class Starter {
   readonly #waiters = new Map<string, Waiter>();
   readonly #starting = new Map<string, Promise<void>>();
   readonly #again = new Set<string>();
+  readonly #lost: LostUsers;
 
   readonly #recover: Inbox["recover"];
 
   constructor(context: Context, registry: Registry, recover: Inbox["recover"]) {
     this.#recover = recover;
+    this.#lost = new LostUsers(context, (userId) => this.flushDirect(userId));
     this.#context = context;
     this.#registry = registry;
   }
@@ -157,7 +160,7 @@ export class Starter {
     // The other user was first: its welcome is on the way, or on the second look the slot is ours to take.
     if (subject.kind === "direct") {
       if (code === "conflict") this.flushDirect(subject.peer);
-      else await this.#failMessages(subject.peer, failure);
+      else if (!this.#lost.await(subject.peer, failure)) await this.#failMessages(subject.peer, failure);
     }
   }
 
@@ -178,6 +181,7 @@ export class Starter {
     if (this.#starting.has(userId)) return;
     this.#again.delete(userId);
     const running = this.#startDirect(userId)
+      .then(() => this.#lost.found(userId))
       .catch((error: unknown) => this.#directFailed(userId, error))
       .finally(() => {
         this.#starting.delete(userId);
@@ -274,6 +278,7 @@ export class Starter {
 
   async #directFailed(userId: string, error: unknown): Promise<void> {
     if (!SubrosaError.is(error)) return this.#context.report(error);
+    if (this.#lost.await(userId, error)) return;
     switch (error.code) {
       case "connection-failed":
       case "closed":

@@ -12,6 +12,7 @@ const FINAL: readonly ErrorCode[] = [
   "too-large",
   "quota-exceeded",
   "rate-limited", // only who adds strangers: better told than kept waiting with all that comes after
+  "data-lost", // of who is to be added: likewise
   "forbidden",
   "malformed",
   "already-a-member",

@@ -1,0 +1,98 @@
+import { cp } from "node:fs/promises";
+import { expect, it } from "vitest";
+import { memoryStore } from "../../src/index.js";
+import { openStore } from "../../src/node.js";
+import { type Actor, connected, makeGroup, startRelay, temporaryFolder } from "./harness.js";
+import { relayWithBackups, sent } from "./relay-backup.js";
+
+const lost = (actor: Actor, userId: string) =>
+  actor.all("error").filter(({ code, message }) => code === "data-lost" && message.includes(userId));
+const failed = (actor: Actor) =>
+  actor.all("receipt").flatMap(({ state, code }) => (state === "failed" ? [code] : []));
+
+/** A relay that loses what it knew of who registers after `before`. */
+const relays = {
+  "all that it knew": async () => {
+    const relay = await startRelay();
+    return { relay, before: async () => {}, lose: () => relay.restartEmpty() };
+  },
+  "all that it knew, and its directory is open": async () => {
+    const relay = await startRelay({ directory: "open" });
+    return { relay, before: async () => {}, lose: () => relay.restartEmpty() };
+  },
+  "what came after a backup": async () => {
+    const { relay, backUp, restore } = await relayWithBackups();
+    return { relay, before: () => backUp(), lose: () => restore() };
+  },
+};
+
+it.each(Object.entries(relays))(
+  "what is for a known user waits, and what was sent too, where the relay has lost %s",
+  async (_, make) => {
+    const { relay, before, lose } = await make();
+    const alice = await connected(relay, "alice");
+    await before();
+    const store = memoryStore();
+    let bob = await connected(relay, "bob", { store });
+    const ids = [await alice.client.sendDirectMessage("bob", "first")];
+    await bob.message("first");
+    await alice.receipts(ids, "delivered", "bob");
+    await bob.client.close();
+    await alice.client.sendDirectMessage("bob", "was sent");
+    await sent(alice, 2);
+    await lose();
+    await alice.until(() => lost(alice, "bob").length > 0);
+    await alice.client.sendDirectMessage("bob", "waits");
+    // Also in the next session.
+    await relay.restart();
+    await alice.until(() => lost(alice, "bob").length > 1 || failed(alice).length > 0);
+    bob = await connected(relay, "bob", { store });
+    await bob.message("waits");
+    expect(bob.texts).toEqual(["was sent", "waits"]);
+    expect([failed(alice), alice.all("userDeleted")]).toEqual([[], []]);
+  },
+);
+
+it("what is for a user whom the operator has removed fails at once", async () => {
+  const relay = await startRelay();
+  const [alice, bob] = [await connected(relay, "alice"), await connected(relay, "bob")];
+  await makeGroup("team", [alice, bob]);
+  expect(await relay.running.removeUser("bob")).toBe(true);
+  await alice.event("userDeleted");
+  await alice.client.sendDirectMessage("bob", "nobody gets this");
+  await alice.until(() => failed(alice).length > 0);
+  expect(failed(alice)).toEqual(["unknown-user"]);
+  expect(lost(alice, "bob")).toEqual([]);
+});
+
+it("what is for a user whose newer devices the relay has lost waits until it has them again", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const bob = await connected(relay, "bob");
+  const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
+  const come = async (folder: string) => connected(relay, "alice", { store: await openStore(folder) });
+  let alice = await come(original);
+  await alice.client.sendDirectMessage("bob", "1");
+  await bob.message("1");
+  await alice.client.close();
+  await cp(original, copy, { recursive: true });
+  alice = await come(original);
+  await alice.client.sendDirectMessage("bob", "2");
+  await bob.message("2");
+  await alice.client.close();
+  await backUp();
+  await bob.until(() => bob.all("connect").length === 2);
+  alice = await come(copy);
+  await alice.event("storeRecovered", ({ newDevice }) => newDevice);
+  await alice.client.sendDirectMessage("bob", "3");
+  await bob.message("3");
+  await bob.event("deviceRemoved", ({ userId }) => userId === "alice");
+  await alice.client.close();
+  await restore("yesterday", () => bob.client.sendDirectMessage("alice", "waits"));
+  await bob.until(() => lost(bob, "alice").length > 0 || failed(bob).length > 0);
+  alice = await come(copy);
+  await alice.message("waits");
+  await alice.client.sendDirectMessage("bob", "4");
+  await bob.message("4");
+  expect(failed(bob)).toEqual([]);
+  expect(lost(bob, "alice")).toHaveLength(1);
+});
