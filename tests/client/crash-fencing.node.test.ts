@@ -101,7 +101,12 @@ describe("a second client on one store", () => {
     const second = makeActor(relay, "alice", { store: await open() });
     await second.client.safetyNumber("bob");
     await bob.client.sendDirectMessage("alice", "for the owner");
+    const reading = codeOf(first.client.messages().next());
     await first.event("error", ({ code }) => code === "store-in-use");
+    expect([await reading, await codeOf(first.client.messages().next())]).toEqual([
+      "store-in-use",
+      "store-in-use",
+    ]);
     expect(first.texts).not.toContain("for the owner");
     await second.client.connect();
     await second.message("for the owner");

@@ -286,8 +286,11 @@ describe("an older copy of a store", () => {
     );
     const running = await connected(relay, "alice", { store: await openStore(original) });
     const restored = makeActor(relay, "alice", { store: await openStore(copy) });
+    const reading = codeOf(running.client.messages().next());
     await restored.client.connect();
     await running.event("error", ({ code }) => code === "revoked");
+    expect(await reading).toBe("revoked");
+    expect(await codeOf(running.client.messages().next())).toBe("revoked");
     await running.event("disconnect", ({ willReconnect }) => !willReconnect);
     expect(await codeOf(running.client.connect())).toBe("revoked");
     // Nothing is taken that would never go out.
@@ -297,7 +300,10 @@ describe("an older copy of a store", () => {
     const { deviceId } = restored.client;
     for (let opened = 0; opened < 2; opened++) {
       const again = makeActor(relay, "alice", { store: await openStore(original) });
+      const waiting = codeOf(again.client.messages().next());
       expect(await codeOf(again.client.connect())).toBe("revoked");
+      expect(await waiting).toBe("revoked");
+      expect(await codeOf(again.client.messages().next())).toBe("revoked");
       expect(again.all("storeRecovered")).toEqual([]);
       await again.client.close();
     }

@@ -41,12 +41,15 @@ describe("with the default rule", () => {
     await carol.client.close();
     await carol.until(() => carol.client.state === "closed");
 
+    const reading = bob.client.messages().next();
     expect(await relay.running.removeUser("bob")).toBe(true);
     expect(await relay.running.removeUser("bob")).toBe(false);
+    await expect(reading).rejects.toMatchObject({ code: "user-removed" });
     await alice.event("userDeleted");
     const ended = await bob.event("disconnect");
     expect(ended).toMatchObject({ code: 4413, willReconnect: false });
     await expect(bob.client.connect()).rejects.toMatchObject({ code: "user-removed" });
+    await expect(bob.client.messages().next()).rejects.toMatchObject({ code: "user-removed" });
     // What it took now would never go out.
     await expect(bob.client.sendDirectMessage("alice", "never")).rejects.toMatchObject({
       code: "user-removed",

@@ -11,6 +11,7 @@ import { Consumers } from "../delivery/consumers.js";
 import { Emitter } from "../emitter.js";
 import { EVENT_NAMES, type EventName, type Listener, type Message } from "../events.js";
 import { type ClientOptions, checkOptions, DEFAULT_TIMEOUT, type Seams } from "../options.js";
+import { isGone } from "../session/refusal.js";
 import type { Calls, Core, Stamp } from "../tabs/core.js";
 import { fromData } from "../tabs/handles.js";
 import { openCore } from "../tabs/open.js";
@@ -60,7 +61,12 @@ export abstract class BaseClient {
   async connect(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     assertOptions(options, SIGNAL_NAMES);
     const call = (core: Core) => core.connect(options.signal);
-    await this.wait(call, { ...options, timeout: Number.POSITIVE_INFINITY });
+    try {
+      await this.wait(call, { ...options, timeout: Number.POSITIVE_INFINITY });
+    } catch (error) {
+      if (isGone(error)) this.#consumers.end(error);
+      throw error;
+    }
   }
 
   /**
@@ -106,7 +112,10 @@ export abstract class BaseClient {
     return off;
   }
 
-  /** Messages one at a time, for bots: each counts as taken when the loop asks for the next. */
+  /**
+   * Messages one at a time, for bots: each counts as taken when the loop asks for the next. Ends with the client; throws
+   * what put an end to it for good: `revoked`, `user-removed`, or an `error` after which it is closed.
+   */
   messages(options: { readonly signal?: AbortSignal } = {}): AsyncIterableIterator<Message> {
     assertOptions(options, SIGNAL_NAMES);
     assertSignal(options.signal);
@@ -173,6 +182,8 @@ export abstract class BaseClient {
     const core = await openCore(this.#options, this.#seams, {
       emit: (name, data) => {
         const answer: Calls["answer"] = async (...args) => (await this.open()).call("answer", ...args);
+        if (name === "connect") this.#consumers.resume();
+        if (name === "error" && isGone(data)) this.#consumers.end(data);
         this.emitter.emit(name, fromData(name, data, answer));
       },
       state: (state) => {
@@ -190,6 +201,7 @@ export abstract class BaseClient {
   #fatal(error: SubrosaError): void {
     if (this.#state === "closed") return;
     this.#becomeClosed(error);
+    this.#consumers.end(error);
     this.emitter.emit("error", error);
     this.#closing = (this.#core?.close(false) ?? Promise.resolve(0)).catch(() => 0);
   }

@@ -1,3 +1,4 @@
+import type { SubrosaError } from "../../base/errors.js";
 import { copyBody } from "../attachments/body.js";
 import { settled } from "../emitter.js";
 import type { Listener, Message } from "../events.js";
@@ -9,7 +10,7 @@ export class Consumers implements Source {
   readonly #consumers = new Set<Consumer<Message>>();
   readonly #iterators = new Set<MessageIterator>();
   readonly #changed: (isListening: boolean) => void;
-  #ended = false;
+  #end: { readonly error: SubrosaError | undefined } | undefined;
 
   /** `changed` is told when the first comes and when the last goes. */
   constructor(changed: (isListening: boolean) => void) {
@@ -49,14 +50,19 @@ export class Consumers implements Source {
 
   iterate(signal: AbortSignal | undefined): AsyncIterableIterator<Message> {
     const iterator = new MessageIterator(this, signal);
-    if (this.#ended) iterator.end();
+    if (this.#end !== undefined) iterator.end(this.#end.error);
     else this.#iterators.add(iterator);
     return iterator;
   }
 
-  /** Ends all iterators: no message will come any more. */
-  end(): void {
-    this.#ended = true;
-    for (const iterator of this.#iterators) iterator.end();
+  /** Ends all iterators, and those to come: no message will come any more. Of several reasons the first counts. */
+  end(error?: SubrosaError): void {
+    this.#end ??= { error };
+    for (const iterator of this.#iterators) iterator.end(this.#end.error);
+  }
+
+  /** Messages may come again, against what was said. */
+  resume(): void {
+    this.#end = undefined;
   }
 }

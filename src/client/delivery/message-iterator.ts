@@ -1,4 +1,6 @@
+import type { SubrosaError } from "../../base/errors.js";
 import type { Message } from "../events.js";
+import { type Deferred, deferred } from "../waiting.js";
 import type { Consumer } from "./delivery.js";
 
 interface Offer {
@@ -21,8 +23,10 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
   readonly #source: Source;
   readonly #offers: Offer[] = [];
   #current: Offer | undefined;
-  #waiting: ((result: IteratorResult<Message>) => void) | undefined;
+  #waiting: Deferred<IteratorResult<Message>> | undefined;
   #done = false;
+  /** Why no message can come any more, if not because nobody wants one. */
+  #error: SubrosaError | undefined;
 
   constructor(source: Source, signal?: AbortSignal) {
     this.#source = source;
@@ -48,7 +52,7 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
     if (this.#waiting === undefined) return;
     const offer = this.#offers.shift();
     if (offer === undefined) return;
-    const resolve = this.#waiting;
+    const { resolve } = this.#waiting;
     this.#waiting = undefined;
     this.#current = offer;
     resolve({ done: false, value: offer.message });
@@ -57,13 +61,14 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
   next(): Promise<IteratorResult<Message>> {
     this.#current?.take();
     this.#current = undefined;
+    if (this.#error !== undefined) return Promise.reject(this.#error);
     if (this.#done) return Promise.resolve({ done: true, value: undefined });
-    return new Promise((resolve) => {
-      // A second call before the first was answered ends the first, which nobody can be waiting for in a loop.
-      this.#waiting?.({ done: true, value: undefined });
-      this.#waiting = resolve;
-      this.#serve();
-    });
+    // A second call before the first was answered ends the first, which nobody can be waiting for in a loop.
+    this.#waiting?.resolve({ done: true, value: undefined });
+    const waiting = deferred<IteratorResult<Message>>();
+    this.#waiting = waiting;
+    this.#serve();
+    return waiting.promise;
   }
 
   return(): Promise<IteratorResult<Message>> {
@@ -71,10 +76,11 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
     return Promise.resolve({ done: true, value: undefined });
   }
 
-  /** Ends the iteration; what was offered and not taken stays pending. */
-  end(): void {
+  /** Ends the iteration, by an error if there is one; what was offered and not taken stays pending. */
+  end(error?: SubrosaError): void {
     if (this.#done) return;
     this.#done = true;
+    this.#error = error;
     this.#source.remove(this.#consume);
     const left = new Error("the iterator was left");
     for (const offer of this.#current === undefined ? this.#offers : [this.#current, ...this.#offers]) {
@@ -82,7 +88,8 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
     }
     this.#current = undefined;
     this.#offers.length = 0;
-    this.#waiting?.({ done: true, value: undefined });
+    if (error === undefined) this.#waiting?.resolve({ done: true, value: undefined });
+    else this.#waiting?.reject(error);
     this.#waiting = undefined;
   }
 

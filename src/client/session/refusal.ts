@@ -1,4 +1,4 @@
-import { SubrosaError } from "../../base/errors.js";
+import { type ErrorCode, SubrosaError } from "../../base/errors.js";
 import type { RefusalCode } from "../../wire/refusals.js";
 
 /** What a refusal means, in this client's words: whatever text came with it is the relay's, who could write anything. */
@@ -30,6 +30,13 @@ const MEANINGS: Readonly<Record<RefusalCode, string>> = {
   "invalid-signature": "the relay found a signature that does not verify",
   "invalid-key": "the relay found a key that is not valid",
 };
+
+const GONE: readonly ErrorCode[] = ["revoked", "user-removed"];
+
+/** Whether the relay refuses a device for ever. */
+export function isGone(error: unknown): error is SubrosaError {
+  return SubrosaError.is(error) && GONE.includes(error.code);
+}
 
 /** The error of a request, or of a login, that the relay refused. */
 export function refusalError(code: RefusalCode): SubrosaError {

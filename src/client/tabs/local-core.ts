@@ -1,5 +1,5 @@
 import { toHex } from "../../base/encoding.js";
-import { type ErrorCode, SubrosaError } from "../../base/errors.js";
+import { SubrosaError } from "../../base/errors.js";
 import type { Store } from "../../stores/store.js";
 import type { LinkEnd } from "../../transport/link.js";
 import { CloseCode } from "../../wire/protocol.js";
@@ -10,6 +10,7 @@ import { markRead } from "../delivery/read-marks.js";
 import { openClient } from "../open-client.js";
 import { type ClientOptions, FLUSH_TIMEOUT, type Seams } from "../options.js";
 import type { RunningClient } from "../running-client.js";
+import { isGone } from "../session/refusal.js";
 import { deferred, within } from "../waiting.js";
 import { Connection } from "./connection.js";
 import type { CallName, Calls, Core, CoreHandler } from "./core.js";
@@ -17,8 +18,6 @@ import { Handles } from "./handles.js";
 
 /** How long `close()` takes leave of those who were told of this user's presence, in milliseconds. */
 const LEAVE_TIMEOUT = 1_000;
-/** How the relay refuses a device for ever. */
-const GONE: readonly ErrorCode[] = ["revoked", "user-removed"];
 
 /** What a local client can be told besides. */
 export interface LocalOptions {
@@ -80,7 +79,7 @@ export class LocalCore implements Core {
     let connection: Connection | undefined;
     let core: LocalCore | undefined;
     const ended = async (end: LinkEnd, error: SubrosaError | undefined) => {
-      if (core !== undefined && error !== undefined && GONE.includes(error.code)) core.#gone = error;
+      if (core !== undefined && isGone(error)) core.#gone = error;
       if (core?.renews(error)) return connection?.ended({ ...end, willReconnect: true }, undefined);
       if (!end.willReconnect && local.isOwner !== undefined && !(await local.isOwner(running))) return;
       connection?.ended(end, error);
