@@ -241,6 +241,8 @@ export class RunningClient {
   conversationEnded(conversation: Conversation): void {
     this.context.signals.changed(conversation);
     this.#inbox.retry();
+    // What was written for it while it ended goes where the rest went.
+    conversation.flush();
     const { subject } = conversation.state.record;
     if (subject.kind === "direct") this.starter.flushDirect(subject.peer);
     else this.lookAgain();

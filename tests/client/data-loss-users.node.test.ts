@@ -1,7 +1,11 @@
 import { cp } from "node:fs/promises";
 import { expect, it } from "vitest";
-import { memoryStore } from "../../src/index.js";
+import { decodeIntent } from "../../src/client/conversation/sending/intent.js";
+import { layout } from "../../src/client/layout.js";
+import { decode } from "../../src/codec/reader.js";
+import { memoryStore, type Store } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
+import type { Change } from "../../src/stores/store.js";
 import { type Actor, connected, makeGroup, startRelay, temporaryFolder } from "./harness.js";
 import { relayWithBackups, sent } from "./relay-backup.js";
 
@@ -95,4 +99,55 @@ it("what is for a user whose newer devices the relay has lost waits until it has
   await bob.message("4");
   expect(failed(bob)).toEqual([]);
   expect(lost(bob, "alice")).toHaveLength(1);
+});
+
+/** Whether a change stores that a direct conversation is to begin anew. */
+function beginsAnew(change: Change): boolean {
+  if (!("put" in change) || !change.put.startsWith(layout.intents)) return false;
+  const { action } = decode(decodeIntent, change.value);
+  return action.type === "send" && action.content.type === "hello";
+}
+
+it("what is written for a conversation while the end of that is being written goes into the next", async () => {
+  const relay = await startRelay();
+  const inner = memoryStore();
+  let reached = () => {};
+  let release = () => {};
+  const ending = new Promise<void>((resolve) => {
+    reached = resolve;
+  });
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const store: Store = {
+    open: async (...given) =>
+      new Proxy(await inner.open(...given), {
+        get: (session, name) => {
+          const value: unknown = Reflect.get(session, name, session);
+          if (name !== "write") return typeof value === "function" ? value.bind(session) : value;
+          return async (changes: readonly Change[]) => {
+            if (changes.some(beginsAnew)) {
+              reached();
+              await released;
+            }
+            await session.write(changes);
+          };
+        },
+      }),
+  };
+  const alice = await connected(relay, "alice", { store });
+  const theirs = memoryStore();
+  let bob = await connected(relay, "bob", { store: theirs });
+  const ids = [await alice.client.sendDirectMessage("bob", "first")];
+  await alice.receipts(ids, "delivered", "bob");
+  await bob.client.close();
+  await relay.restartEmpty();
+  await ending;
+  await alice.client.sendDirectMessage("bob", "in between");
+  release();
+  await alice.until(() => lost(alice, "bob").length > 0);
+  bob = await connected(relay, "bob", { store: theirs });
+  await alice.client.sendDirectMessage("bob", "last");
+  await bob.message("last");
+  expect(bob.texts).toEqual(["in between", "last"]);
 });
