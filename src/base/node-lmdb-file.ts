@@ -49,7 +49,7 @@ interface Meta {
  * until then that nobody else uses.
  */
 export async function createLmdbFile(
-  lmdb: Pick<typeof import("lmdb"), "open">,
+  lmdb: { open(options: { path: string; noSubdir: boolean }): { close(): Promise<unknown> } },
   path: string,
   unique: string,
 ): Promise<void> {

@@ -1,9 +1,12 @@
 import { expect, it } from "vitest";
 import { toHex } from "../../src/base/encoding.js";
+import { randomBytes } from "../../src/crypto/random.js";
 import { Client, memoryStore } from "../../src/index.js";
 import { EntryKind } from "../../src/wire/protocol.js";
 import { codeOf } from "../harness/code-of.js";
-import { connected, eventually, makeGroup, settledMembers } from "./harness.js";
+import { RawClient } from "../relay/raw-client.js";
+import { type ActorOptions, connected, eventually, makeGroup, settledMembers } from "./harness.js";
+import { RawMember } from "./raw-member.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
 import { TamperedConnector } from "./tamper.js";
 
@@ -11,10 +14,10 @@ import { TamperedConnector } from "./tamper.js";
 async function world() {
   const { relay, backUp, restore } = await relayWithBackups();
   const stores = new Map<string, ReturnType<typeof memoryStore>>();
-  const come = (userId: string) => {
+  const come = (userId: string, seams?: ActorOptions["seams"]) => {
     const store = stores.get(userId) ?? memoryStore();
     stores.set(userId, store);
-    return connected(relay, userId, { store });
+    return connected(relay, userId, { store, ...(seams && { seams }) });
   };
   return { relay, backUp, restore, come };
 }
@@ -225,4 +228,58 @@ it("what waits for a group that the relay has lost, and has another of its name 
   await eventually(() => failed.length === 1);
   expect(failed).toEqual(["not-a-member"]);
   await client.close();
+});
+
+it("who has made a commit of a leave that the log goes on without makes another, and stays with the others", async () => {
+  const { relay, backUp, restore, come } = await world();
+  let [alice, bob] = [await come("alice"), await come("bob")];
+  const dave = await come("dave");
+  await makeGroup("team", [bob, alice, dave]);
+  const mallory = await RawMember.connect(relay, "mallory");
+  await bob.client.invite("team", "mallory");
+  await mallory.join();
+  await mallory.follow();
+  await Promise.all(
+    [alice, dave].map((one) => one.event("memberJoin", ({ userId }) => userId === "mallory")),
+  );
+  for (const { client } of [alice, bob]) await client.close();
+  await backUp();
+  await dave.until(() => dave.all("connect").length >= 2);
+  await dave.client.leaveGroup("team");
+  await dave.client.close();
+  const before = mallory.handshake;
+  const garbage = {
+    kind: EntryKind.leave,
+    entryId: randomBytes(16),
+    payload: randomBytes(300),
+    isOfAnother: true,
+  };
+  const raw = await RawClient.connect(relay.url, mallory.user);
+  await raw.append(mallory.log, (await raw.subscribe(mallory.log, before)).head, garbage);
+  let isSwallowed = true;
+  let commits = 0;
+  const connector = new TamperedConnector({
+    fromClient(frame) {
+      if (frame.type !== "request" || frame.name !== "append") return undefined;
+      if (frame.body.entry.kind !== EntryKind.commit) return undefined;
+      commits++;
+      return isSwallowed ? [] : undefined;
+    },
+  });
+  bob = await come("bob", { random: () => 0.1, connector });
+  await eventually(() => commits > 0, "bob has made a commit that dave leaves");
+  connector.isReachable = false;
+  await restore();
+  // Of what the relay has lost comes back only what stood behind that he does.
+  const again = await RawClient.connect(relay.url, mallory.user);
+  await again.append(mallory.log, before, garbage);
+  isSwallowed = false;
+  connector.isReachable = true;
+  await bob.event("error", ({ code }) => code === "data-lost");
+  await bob.client.sendGroupMessage("team", "from bob");
+  await sent(bob, 1);
+  alice = await come("alice");
+  await alice.message("from bob");
+  await alice.client.sendGroupMessage("team", "from alice");
+  await bob.message("from alice");
 });

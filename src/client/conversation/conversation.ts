@@ -325,12 +325,8 @@ export class Conversation {
       return this.#context.closedWhileRepairing(groupId);
     // What ended it may not be to be read here any more: the log is being put back, or passed by until somebody repairs this.
     if (restoration !== undefined || status === "repairing") return this.lose();
-    this.#context.report(
-      new SubrosaError(
-        "protocol-error",
-        `the relay ended a log without cause (${reason === EndReason.closed ? "closed" : "removed"})`,
-      ),
-    );
+    const how = reason === EndReason.closed ? "closed" : "removed";
+    this.#context.report(new SubrosaError("protocol-error", `the relay ended a log without cause (${how})`));
     await this.lose();
   }
 

@@ -59,7 +59,7 @@ export class JoinRequests {
   readonly #doubted = new Set<string>();
   /** Who may not answer keeps one request of each leaf, and one more of each account: under which name. */
   readonly #kept = new Map<string, string>();
-  /** When this member added devices anew, by device. */
+  /** When this member added devices anew last, or is to, by device. */
   readonly #repairs = new Map<string, number>();
   #cursor = START;
   /** Whether the box is followed, and as somebody who may admit. */
@@ -289,9 +289,9 @@ export class JoinRequests {
     this.#shown.add(id);
     const device = toHex(request.deviceId);
     const { clock } = this.#context;
-    const since = clock.now() - (this.#repairs.get(device) ?? Number.NEGATIVE_INFINITY);
-    this.#repairs.set(device, clock.now());
-    const wait = since >= 0 && since < REPAIR_INTERVAL ? REPAIR_INTERVAL - since : 0;
+    const next = (this.#repairs.get(device) ?? Number.NEGATIVE_INFINITY) + REPAIR_INTERVAL;
+    const wait = Math.max(0, next - clock.now());
+    this.#repairs.set(device, clock.now() + wait);
     const repair = () => this.#admitInTurn(fromHex(id), request);
     if (wait === 0) repair();
     else clock.after(wait, repair);

@@ -29,6 +29,9 @@ const REPAIR_INTERVAL = 60_000;
 /** The same where only messages are unreadable, which any member can cause. */
 const DOUBT_INTERVAL = 3_600_000;
 
+/** How many groups at most this device asks to be let into at once that it was never in. */
+const MAX_UNKNOWN = 64;
+
 /** What the relay does not take now. */
 const LATER: readonly ErrorCode[] = ["quota-exceeded", "rate-limited", "queue-full"];
 
@@ -160,6 +163,8 @@ export class OwnRequests {
       this.#requests.set(key, request);
       return this.#context.write(changes);
     }
+    // Of groups that this device knows nothing of, a relay can list as many as it likes.
+    if (standing === undefined && record.leafHash === undefined && this.#requests.size >= MAX_UNKNOWN) return;
     // The relay takes a request for answered once its device is in.
     const { name, expected } = standing ?? {};
     const { request, changes } = await this.#make(groupId, name, {

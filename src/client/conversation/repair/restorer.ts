@@ -233,6 +233,9 @@ export class Restorer {
     if (group === undefined || leaves.length === 0) return;
     const refs = leaves.flatMap(({ ref }) => (ref === undefined ? [] : [ref]));
     step.propose(dropProposals(group, refs), []);
+    // A commit that names one of them can never be in force.
+    for (const intent of this.#conversation.intents())
+      if (intent.sealed?.kind === EntryKind.commit) unseal(this.#context, step, intent);
     step.change(...leaves.map(({ order }) => ({ delete: layout.handshake(groupId, order) })));
     step.after(() => {
       this.#kept = undefined;
@@ -278,7 +281,9 @@ export class Restorer {
       this.#context.background(this.#conversation.step(lose));
     });
     const isWhole = next.welcome.length > 0 || (next.content.bundle?.welcomeHash ?? EMPTY).length === 0;
-    if ((isWhole && (next.own || !isLeave(next))) || this.#waited === next) return this.#put(next);
+    // A leave that was void is nobody's to say again.
+    const isAnothers = isLeave(next) && !next.own && next.ref !== undefined;
+    if ((isWhole && !isAnothers) || this.#waited === next) return this.#put(next);
     this.#proceedLater(next);
   }
 

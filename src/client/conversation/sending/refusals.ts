@@ -69,23 +69,29 @@ export class Refusals {
     this.#retry.reset();
   }
 
-  /** The relay has refused these bytes. */
-  async refused(intent: Intent, sealed: Sealed, error: unknown): Promise<void> {
+  /** The relay has refused these bytes. True if nothing comes of the intent. */
+  async refused(intent: Intent, sealed: Sealed, error: unknown): Promise<boolean> {
     switch (SubrosaError.is(error) ? error.code : "internal") {
       case "connection-failed":
       case "closed":
-        return;
+        return false;
       case "stale":
-        return this.#expectNewer(sealed.after);
+        this.#expectNewer(sealed.after);
+        return false;
       case "cursor-mismatch":
       case "unknown-group":
-        return this.#conversation.doubt();
+        this.#conversation.doubt();
+        return false;
       default:
-        if (!isFinal(error)) return this.later();
+        if (!isFinal(error)) {
+          this.later();
+          return false;
+        }
         // The relay may have them all the same, and show it: then they are in force, whatever it says.
         if (!this.#doubted.has(sealed)) {
           this.#doubted.add(sealed);
-          return this.#conversation.doubt(true);
+          this.#conversation.doubt(true);
+          return false;
         }
         await this.#conversation.step((step) => {
           // An answer may come late.
@@ -93,7 +99,7 @@ export class Refusals {
           this.commitFailed(intent);
           fail(this.#context, step, intent, error);
         });
-        this.#flush();
+        return true;
     }
   }
 

@@ -25,7 +25,6 @@ import { sealCommit, sealLeave, sealMessage } from "./seal.js";
 /** How much may be under way to the relay for one conversation. */
 const MAX_IN_FLIGHT = 32;
 const MAX_IN_FLIGHT_BYTES = 512 * 1024;
-const RETRY_DELAY = 1_000;
 /** Who commits what is due when nobody sends: the first leaf after about this long, each further one later. */
 const SETTLE_DELAY = 250;
 const SETTLE_SPREAD = 1_000;
@@ -300,7 +299,7 @@ export class Sender {
       this.#refusals.commitFailed(intent);
       await this.#conversation.step((step) => fail(this.#context, step, intent, error));
       // What this sender made up by itself it would only make up again.
-      if (this.#ownInitiative.delete(intent.order)) this.#later(RETRY_DELAY);
+      if (this.#ownInitiative.delete(intent.order)) this.#refusals.later();
       else this.#again = true;
       return;
     }
@@ -321,9 +320,12 @@ export class Sender {
     this.#context.relay
       .request("append", { log: this.#conversation.log, after: sealed.after, entry })
       .then(() => this.#refusals.taken())
-      .catch((error: unknown) => {
+      .catch(async (error: unknown) => {
         this.#inFlight.delete(sealed);
-        return this.#refusals.refused(intent, sealed, error);
+        if (!(await this.#refusals.refused(intent, sealed, error))) return;
+        // What this sender made up by itself it would only make up again.
+        if (this.#ownInitiative.delete(intent.order)) this.#refusals.later();
+        else this.flush();
       })
       .catch((error: unknown) => this.#context.report(error));
   }
