@@ -1,6 +1,5 @@
 import type { SubrosaError } from "../../base/errors.js";
 import type { Message } from "../events.js";
-import { type Deferred, deferred } from "../waiting.js";
 import type { Consumer } from "./delivery.js";
 
 interface Offer {
@@ -23,7 +22,7 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
   readonly #source: Source;
   readonly #offers: Offer[] = [];
   #current: Offer | undefined;
-  #waiting: Deferred<IteratorResult<Message>> | undefined;
+  #waiting: ((result: IteratorResult<Message> | Promise<never>) => void) | undefined;
   #done = false;
   /** Why no message can come any more, if not because nobody wants one. */
   #error: SubrosaError | undefined;
@@ -52,7 +51,7 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
     if (this.#waiting === undefined) return;
     const offer = this.#offers.shift();
     if (offer === undefined) return;
-    const { resolve } = this.#waiting;
+    const resolve = this.#waiting;
     this.#waiting = undefined;
     this.#current = offer;
     resolve({ done: false, value: offer.message });
@@ -61,14 +60,13 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
   next(): Promise<IteratorResult<Message>> {
     this.#current?.take();
     this.#current = undefined;
-    if (this.#error !== undefined) return Promise.reject(this.#error);
-    if (this.#done) return Promise.resolve({ done: true, value: undefined });
-    // A second call before the first was answered ends the first, which nobody can be waiting for in a loop.
-    this.#waiting?.resolve({ done: true, value: undefined });
-    const waiting = deferred<IteratorResult<Message>>();
-    this.#waiting = waiting;
-    this.#serve();
-    return waiting.promise;
+    return new Promise((resolve) => {
+      // A second call before the first was answered ends the first, which nobody can be waiting for in a loop.
+      this.#waiting?.({ done: true, value: undefined });
+      this.#waiting = resolve;
+      if (this.#done) this.#answerLast();
+      else this.#serve();
+    });
   }
 
   return(): Promise<IteratorResult<Message>> {
@@ -88,8 +86,11 @@ export class MessageIterator implements AsyncIterableIterator<Message> {
     }
     this.#current = undefined;
     this.#offers.length = 0;
-    if (error === undefined) this.#waiting?.resolve({ done: true, value: undefined });
-    else this.#waiting?.reject(error);
+    this.#answerLast();
+  }
+
+  #answerLast(): void {
+    this.#waiting?.(this.#error ? Promise.reject(this.#error) : { done: true, value: undefined });
     this.#waiting = undefined;
   }
 
