@@ -95,7 +95,7 @@ async function openFile(
   storeKey: CryptoKey,
   liveness: boolean,
 ): Promise<StoreSession> {
-  if (liveness && heldFiles().has(file)) throw inUse();
+  if (liveness && heldFiles().has(file)) throw inUse(dirname(file));
   if (liveness) heldFiles().add(file);
   let databases: Databases | undefined;
   let life: LifeSign | undefined;
@@ -109,7 +109,7 @@ async function openFile(
     await checkLmdbFile(file);
     databases = openDatabases(lmdb, file);
     life = liveness ? await showLife(toHex(randomBytes(16))) : undefined;
-    const claimed = await claim(databases, life?.address);
+    const claimed = await claim(databases, dirname(file), life?.address);
     const records = lmdbRecords(databases, dirname(file), claimed.owner, release);
     return new RecordSession({ ...claimed, records, sealing: bytesSealing(name, storeKey) });
   } catch (error) {
@@ -180,6 +180,7 @@ function openDatabases(lmdb: Lmdb, path: string): Databases {
  */
 async function claim(
   { env, meta, values, keys }: Databases,
+  folder: string,
   address: string | undefined,
 ): Promise<{ owner: number; firstUse: boolean }> {
   for (;;) {
@@ -188,7 +189,7 @@ async function claim(
       throw new SubrosaError("store-outdated", "a newer version of this package wrote this store");
     }
     const holder = meta.get("holder");
-    if (address !== undefined && holder !== undefined && (await isAlive(holder))) throw inUse();
+    if (address !== undefined && holder !== undefined && (await isAlive(holder))) throw inUse(folder);
     const claimed = await env.childTransaction(() => {
       if (meta.get("holder") !== holder) return undefined;
       const owner = Number(meta.get("owner") ?? 0) + 1;
@@ -229,7 +230,7 @@ function lmdbRecords(
       try {
         // A child transaction: what it wrote before an error is undone, which a plain one does not do.
         await env.childTransaction(() => {
-          if (!isOwner()) throw inUse();
+          if (!isOwner()) throw inUse(folder);
           for (const change of changes) apply(databases, change);
         });
       } catch (error) {
@@ -273,6 +274,6 @@ function apply({ values, keys }: Databases, change: SealedChange): void {
   }
 }
 
-function inUse(): SubrosaError {
-  return new SubrosaError("store-in-use", "another client has this store open");
+function inUse(folder: string): SubrosaError {
+  return new SubrosaError("store-in-use", `another client has the store in ${folder} open`);
 }
