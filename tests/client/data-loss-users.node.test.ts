@@ -6,8 +6,9 @@ import { decode } from "../../src/codec/reader.js";
 import { memoryStore, type Store } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
 import type { Change } from "../../src/stores/store.js";
-import { type Actor, connected, makeGroup, startRelay, temporaryFolder } from "./harness.js";
+import { type Actor, connected, eventually, makeGroup, startRelay, temporaryFolder } from "./harness.js";
 import { relayWithBackups, sent } from "./relay-backup.js";
+import { SkipClock, settle } from "./skip-clock.js";
 
 const lost = (actor: Actor, userId: string) =>
   actor.all("error").filter(({ code, message }) => code === "data-lost" && message.includes(userId));
@@ -56,6 +57,29 @@ it.each(Object.entries(relays))(
     expect([failed(alice), alice.all("userDeleted")]).toEqual([[], []]);
   },
 );
+
+it("a group is put back, however late those come back whom the relay has lost with it", async () => {
+  const relay = await startRelay();
+  const clock = new SkipClock();
+  const alice = await connected(relay, "alice", { seams: { clock, random: () => 0.1 } });
+  const store = memoryStore();
+  let bob = await connected(relay, "bob", { store });
+  await makeGroup("team", [alice, bob]);
+  await bob.client.close();
+  await alice.client.sendGroupMessage("team", "was sent");
+  await sent(alice, 1);
+  await relay.restartEmpty();
+  await alice.client.sendGroupMessage("team", "waits");
+  await alice.until(() => alice.all("connect").length > 1);
+  await clock.skip(600_000, () => settle(alice));
+  bob = await connected(relay, "bob", { store });
+  await eventually(async () => {
+    await clock.skip(4_000, () => settle(alice, bob));
+    return bob.texts.length >= 2;
+  });
+  expect(bob.texts).toEqual(["was sent", "waits"]);
+  expect(failed(alice)).toEqual([]);
+});
 
 it("what is for a user whom the operator has removed fails at once", async () => {
   const relay = await startRelay();

@@ -22,6 +22,9 @@ const PATIENCE = 60_000;
 /** How long the maker of an entry is waited for: it has a commit's welcome, and knows best whether it leaves. */
 const MAKER_FIRST = 2_000;
 
+/** How often it is tried to put back how somebody came in whom the relay has lost too. */
+const RETURN = 15_000;
+
 /** The first entry behind the one with this order. */
 const nextOf = (kept: readonly KeptHandshake[], matched: number) => kept.find(({ order }) => order > matched);
 
@@ -287,8 +290,20 @@ export class Restorer {
     this.#proceedLater(next);
   }
 
-  #proceedLater(waited = this.#waited): void {
-    this.#cancelWait ??= this.#context.clock.after(MAKER_FIRST, () => {
+  /** Whether a commit adds devices of users that this one knows, and the relay no more. */
+  async #hasLostUsers({ bundle }: EntryContent): Promise<boolean> {
+    const { relay, contacts } = this.#context;
+    for (const { type, userId } of bundle?.access ?? []) {
+      const contact = contacts.get(userId);
+      if (type !== "add" || contact === undefined || contact.removed) continue;
+      const found = await relay.request("fetchAccount", { userId }).catch((error: unknown) => error);
+      if (SubrosaError.is(found) && found.code === "unknown-user") return true;
+    }
+    return false;
+  }
+
+  #proceedLater(waited = this.#waited, delay = MAKER_FIRST): void {
+    this.#cancelWait ??= this.#context.clock.after(delay, () => {
       this.#cancelWait = undefined;
       this.#waited = waited;
       this.#context.background(this.proceed());
@@ -315,8 +330,10 @@ export class Restorer {
     } catch (error) {
       if (!SubrosaError.is(error)) throw error;
       if (isPassing(error) || error.code === "stale") return;
-      // Others may have the right to it, or who is added by it may still have to register again.
-      this.#proceedLater();
+      // Others may have the right to it. Who is added by it may still have to register again, which takes as long as it takes.
+      const isAwaited = error.code === "unknown-user" && (await this.#hasLostUsers(content));
+      if (isAwaited) this.#stopWaiting();
+      this.#proceedLater(this.#waited, isAwaited ? RETURN : MAKER_FIRST);
     } finally {
       this.#putting = false;
       // The log may have shown the entry before the relay answered.
