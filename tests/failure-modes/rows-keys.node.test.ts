@@ -179,8 +179,9 @@ describe("C12 key packages", () => {
     await eventually(() => listed === 2, "the list, since the pool was empty");
     await relay.restart();
     await bob.until(() => bob.all("connect").length === 3);
+    await eventually(() => listed === 3, "the list, with each session");
     const [alice] = await connectAll(relay, ["alice"]);
     await makeGroup("team", [alice, bob]);
-    expect(listed).toBe(2);
+    expect(listed).toBe(3);
   });
 });

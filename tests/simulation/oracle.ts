@@ -65,6 +65,8 @@ function leftovers(world: World, device: Device): string[] {
     device.place.under(prefix).flatMap(([key]) => {
       const groupId = groupOf(device, prefix, key);
       const log = groupId === undefined ? undefined : world.truth.logs.get(groupId);
+      // To who is set back to when it was leaving the relay says no more than if it had lost the group: it waits, hidden.
+      if (prefix === layout.intents && device.setBack && isLeave(device, key)) return [];
       // A request to join a group that was deleted meanwhile is answered by nobody; nor does anybody put back how one came
       // into a group whose keys nobody has.
       if (log !== undefined && (isOrphaned(world, log) || (prefix === layout.joins && log.isClosed)))
@@ -79,6 +81,10 @@ function groupOf({ place }: Device, prefix: string, key: string): string | undef
   if (prefix !== layout.intents) return undefined;
   const { target } = decode(decodeIntent, place.values.get(key) as Uint8Array);
   return "groupId" in target ? toHex(target.groupId) : undefined;
+}
+
+function isLeave({ place }: Device, key: string): boolean {
+  return decode(decodeIntent, place.values.get(key) as Uint8Array).action.type === "leave";
 }
 
 /** Errors that say of something asked for that it came too late or has to be asked for again, not that anything is wrong. */
@@ -241,7 +247,8 @@ function groupProblems(world: World, history: History, gone: Gone): string[] {
         // Who has left gets nothing more, also where the relay has lost that.
         const hasLeft = lossy && (wasLeaving(world, log, one) || wasRemoved(world, log, one));
         const gaps = hasLeft || one.end === "left" || (cameBack && one.end === "removed");
-        const found = receptionProblems(device, log, one, accepted, order, textOf, lossy, gaps, gone);
+        const shown = { ...one, from: lossy ? shownFrom(world, log, one) : one.from };
+        const found = receptionProblems(device, log, shown, accepted, order, textOf, lossy, gaps, gone);
         problems.push(...found);
       }
     }
@@ -263,6 +270,18 @@ function isShown({ truth }: World, log: LogTruth, { user, from, until }: Members
       (one.endedAt ?? from) >= from &&
       one.statuses.includes("active"),
   );
+}
+
+/**
+ * Where a membership began for the app: what a relay's loss brought back was turned down by the device itself, and another
+ * invitation came before the others knew.
+ */
+function shownFrom({ truth }: World, { groupId }: LogTruth, { user, from, until }: Membership): number {
+  const stays = truth.taken.filter(
+    (one) => one.user === user && one.groupId === groupId && one.at >= from && one.at < until,
+  );
+  const isShown = stays.findIndex(({ statuses }) => statuses.includes("active"));
+  return isShown > 0 ? (stays[isShown]?.at ?? from) : from;
 }
 
 /** Whether this member had left, as far as its device knew. */
