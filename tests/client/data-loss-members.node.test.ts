@@ -1,5 +1,8 @@
 import { expect, it } from "vitest";
 import { toHex } from "../../src/base/encoding.js";
+import { decodeConversationRecord } from "../../src/client/conversation/record.js";
+import { layout } from "../../src/client/layout.js";
+import { decode } from "../../src/codec/reader.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { Client, memoryStore } from "../../src/index.js";
 import { EntryKind } from "../../src/wire/protocol.js";
@@ -282,4 +285,38 @@ it("who has made a commit of a leave that the log goes on without makes another,
   await alice.message("from bob");
   await alice.client.sendGroupMessage("team", "from alice");
   await bob.message("from alice");
+});
+
+it("who was leaving, and is removed where others put back that it does, has left, though the log is another before it", async () => {
+  const { relay, backUp, restore, come } = await world();
+  let [alice, carol] = [await come("alice"), await come("carol")];
+  const store = memoryStore();
+  let bob = await connected(relay, "bob", { store });
+  await makeGroup("team", [alice, carol]);
+  await backUp();
+  // It comes back behind the commits.
+  await alice.client.sendGroupMessage("team", "was before them");
+  await carol.message("was before them");
+  await alice.client.invite("team", "bob");
+  await (await bob.event("invitation")).accept();
+  await settledMembers("team", [alice, carol, bob]);
+  for (const { client } of [alice, carol]) await client.close();
+  await bob.client.leaveGroup("team");
+  await bob.client.close();
+  [alice, carol] = [await come("alice"), await come("carol")];
+  await settledMembers("team", [alice, carol]);
+  await restore();
+  await alice.client.sendGroupMessage("team", "on we go");
+  await carol.message("on we go");
+  bob = await connected(relay, "bob", { store });
+  await bob.event("error", ({ code }) => code === "cursor-mismatch");
+  await eventually(async () => {
+    await bob.client.close();
+    const session = await store.open(`${new URL(relay.url).href} bob`);
+    const records = await session.list(layout.conversations);
+    await session.close();
+    bob = await connected(relay, "bob", { store });
+    return records.every(([, record]) => decode(decodeConversationRecord, record).status === "ended");
+  });
+  await settledMembers("team", [alice, carol]);
 });
