@@ -267,7 +267,8 @@ function isShown({ truth }: World, log: LogTruth, { user, from, until }: Members
       one.user === user &&
       one.groupId === log.groupId &&
       one.at < until &&
-      (one.endedAt ?? from) >= from &&
+      // One that was over with the commit that this one begins with is another.
+      (one.at >= from || (one.endedAt ?? until) > from) &&
       one.statuses.includes("active"),
   );
 }

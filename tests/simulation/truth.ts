@@ -265,6 +265,10 @@ export class Truth {
         const id = toHex(groupId);
         const key = `${user} ${id}`;
         const last = this.taken.findLast((one) => one.user === user && one.groupId === id);
+        // What it waited to be repaired in is over where it is invited anew.
+        const isAnew = status === "invited" && last?.statuses.at(-1) !== "invited";
+        if (last !== undefined && last.endedAt === undefined && isAnew)
+          last.endedAt = this.#places.get(key) ?? 0;
         if (last !== undefined && last.endedAt === undefined) {
           if (last.statuses.at(-1) !== status) last.statuses.push(status);
           if (status === "ended") last.endedAt = this.#places.get(key) ?? 0;
