@@ -4,7 +4,7 @@ import { layout } from "../../src/client/layout.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { encodeClientFrame } from "../../src/wire/frames.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
-import { flipped, sendCommit } from "../rejects/builder.js";
+import { flipped, sendCommit, unreadablePath } from "../rejects/builder.js";
 import { orderCrypto } from "../simulation/ordered-crypto.js";
 import { failureTests, WRITES } from "./crash-enumeration.js";
 import { statesIn } from "./crash-oracle.js";
@@ -95,16 +95,7 @@ const stranded = base("a commit that nobody can read", async () => {
   const [state] = (await statesIn(place)) as [ConversationState];
   const signer = { privateKey: place.keys.get(layout.deviceKey), publicKey: new Uint8Array(0) };
   const payload = await sendCommit({ state: state.group, signer } as never, [], {
-    updatePath: (path) => ({
-      ...path,
-      nodes: path.nodes.map((node) => ({
-        ...node,
-        encryptedPathSecret: node.encryptedPathSecret.map((secret) => ({
-          ...secret,
-          ciphertext: flipped(secret.ciphertext),
-        })),
-      })),
-    }),
+    updatePath: unreadablePath(),
   });
   const entry = {
     kind: EntryKind.commit,

@@ -18,7 +18,7 @@ import {
 import type { Proposal } from "../../src/mls/structs/proposal.js";
 import type { AccessChange } from "../../src/wire/entries.js";
 import { EntryKind, LogKind, Role } from "../../src/wire/protocol.js";
-import { flipped, sendCommit } from "../rejects/builder.js";
+import { sendCommit, unreadablePath } from "../rejects/builder.js";
 import { type Actor, connectAll, connected, makeGroup, startRelay, type TestRelay } from "./harness.js";
 import { keyPackageOf, RawMember } from "./raw-member.js";
 import { TamperedConnector } from "./tamper.js";
@@ -363,15 +363,7 @@ describe("commits that are not in order", () => {
     // Carol's leaf stands beside mallory's: the lowest node of the path has one ciphertext, which is hers.
     const actor = { state: mallory.group, signer: mallory.user.device } as never;
     const payload = await sendCommit(actor, [], {
-      updatePath: (path) => ({
-        ...path,
-        nodes: path.nodes.map((node, level) => ({
-          ...node,
-          encryptedPathSecret: node.encryptedPathSecret.map((secret) =>
-            level === 0 ? { ...secret, ciphertext: flipped(secret.ciphertext) } : secret,
-          ),
-        })),
-      }),
+      updatePath: unreadablePath((level) => level === 0),
     });
     const bundle = { access: [], welcome: new Uint8Array(0) };
     await mallory.append({ kind: EntryKind.commit, payload, bundle });

@@ -19,7 +19,7 @@ import {
   readKeyPackage,
 } from "../../src/mls/group/index.js";
 import { EntryKind } from "../../src/wire/protocol.js";
-import { flipped, sendCommit } from "../rejects/builder.js";
+import { sendCommit, unreadablePath } from "../rejects/builder.js";
 import { makeUser, type TestUser } from "../relay/raw-client.js";
 import {
   type Actor,
@@ -91,15 +91,7 @@ async function garble(mallory: RawMember, strands: (level: number) => boolean = 
   await mallory.follow();
   const actor = { state: mallory.group, signer: mallory.user.device } as never;
   const payload = await sendCommit(actor, [], {
-    updatePath: (path) => ({
-      ...path,
-      nodes: path.nodes.map((node, level) => ({
-        ...node,
-        encryptedPathSecret: node.encryptedPathSecret.map((secret) =>
-          strands(level) ? { ...secret, ciphertext: flipped(secret.ciphertext) } : secret,
-        ),
-      })),
-    }),
+    updatePath: unreadablePath(strands),
   });
   await mallory.append({
     kind: EntryKind.commit,

@@ -6,7 +6,7 @@ import { type ClientFrame, encodeClientFrame, type RelayFrame } from "../../src/
 import type { Cursor } from "../../src/wire/identifiers.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
 import type { RefusalCode } from "../../src/wire/refusals.js";
-import { flipped, sendCommit } from "../rejects/builder.js";
+import { sendCommit, unreadablePath } from "../rejects/builder.js";
 import { type Actor, connected, eventually, makeGroup, startRelay, type TestRelay } from "./harness.js";
 import { RawMember } from "./raw-member.js";
 import { SkipClock, settle } from "./skip-clock.js";
@@ -284,15 +284,7 @@ describe("a device in whose place there is a leaf by a commit of its own that it
     // Carol's leaf stands beside mallory's: the lowest node of the path has one ciphertext, which is hers.
     const sender = { state: mallory.group, signer: mallory.user.device } as never;
     const payload = await sendCommit(sender, [], {
-      updatePath: (path) => ({
-        ...path,
-        nodes: path.nodes.map((node, level) => ({
-          ...node,
-          encryptedPathSecret: node.encryptedPathSecret.map((secret) =>
-            level === 0 ? { ...secret, ciphertext: flipped(secret.ciphertext) } : secret,
-          ),
-        })),
-      }),
+      updatePath: unreadablePath((level) => level === 0),
     });
     await mallory.append({
       kind: EntryKind.commit,

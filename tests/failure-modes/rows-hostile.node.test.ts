@@ -25,7 +25,7 @@ import {
 } from "../client/harness.js";
 import { RawMember } from "../client/raw-member.js";
 import { TamperedConnector } from "../client/tamper.js";
-import { flipped, sendCommit } from "../rejects/builder.js";
+import { sendCommit, unreadablePath } from "../rejects/builder.js";
 
 async function exchange(one: Actor, other: Actor, mark: string): Promise<void> {
   await one.client.sendDirectMessage(other.userId, `${mark} to ${other.userId}`);
@@ -198,15 +198,7 @@ describe("C15 a commit that is garbage for one member", () => {
     const actor = { state: mallory.group, signer: mallory.user.device } as never;
     // Carol's leaf stands beside mallory's: the lowest node of the path has one ciphertext, which is hers.
     const payload = await sendCommit(actor, [], {
-      updatePath: (path) => ({
-        ...path,
-        nodes: path.nodes.map((node, level) => ({
-          ...node,
-          encryptedPathSecret: node.encryptedPathSecret.map((secret) =>
-            level === 0 ? { ...secret, ciphertext: flipped(secret.ciphertext) } : secret,
-          ),
-        })),
-      }),
+      updatePath: unreadablePath((level) => level === 0),
     });
     const bundle = { access: [], welcome: new Uint8Array(0) as Bytes };
     await mallory.append({ kind: EntryKind.commit, payload, bundle });

@@ -56,6 +56,19 @@ export function flipped(bytes: Bytes): Bytes {
   return copy;
 }
 
+/** A path whose secrets at these levels, counted from the leaves, nobody can read (RFC 9420 §7.5). */
+export function unreadablePath(strands: (level: number) => boolean = () => true): Change<UpdatePath> {
+  return (path) => ({
+    ...path,
+    nodes: path.nodes.map((node, level) => ({
+      ...node,
+      encryptedPathSecret: node.encryptedPathSecret.map((secret) =>
+        strands(level) ? { ...secret, ciphertext: flipped(secret.ciphertext) } : secret,
+      ),
+    })),
+  });
+}
+
 export async function newKey(): Promise<Bytes> {
   return (await generateDhKeyPair()).publicKey;
 }

@@ -8,16 +8,17 @@ const SLOTS = 256;
 /** As much of an entry's digest as nobody can find twice. */
 const LENGTH = 16;
 
-/**
- * Which entries of a group's log were read last. By it a device whose keys have gone on knows, where a relay has lost the
- * end of the log, what it has read of it before and what is new.
- */
+/** The change that notes what a step has read; `number`: how many have noted something before. */
 export function noteRead(groupId: Bytes, number: number, digests: readonly Uint8Array[]): Change {
   const value = new Uint8Array(LENGTH * digests.length);
   for (const [at, digest] of digests.entries()) value.set(digest.subarray(0, LENGTH), at * LENGTH);
   return { put: layout.trail(groupId, number % SLOTS), value };
 }
 
+/**
+ * Which entries of a group's log were read last. By it a device whose keys have gone on knows, where a relay has lost the
+ * end of the log, what it has read of it before and what is new.
+ */
 export class Trail {
   readonly #read = new Set<string>();
 

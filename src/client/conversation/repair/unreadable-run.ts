@@ -8,7 +8,7 @@ const UNREADABLE_RUN = 3;
 const DELAY = 15_000;
 /** How old a direct conversation is before it begins anew for that, so that nobody can make it do so over and over. */
 const DIRECT_AGE = 3_600_000;
-/** How long what goes by a device that waits to be added anew is told with all else that does. */
+/** After how long what went by a device that waits to be added anew is told, where nobody adds it. */
 const TELL_AFTER = 300_000;
 
 /**
