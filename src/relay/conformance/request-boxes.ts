@@ -18,6 +18,7 @@ import {
   NOW,
   plain,
   quotas,
+  remove,
   type World,
 } from "./world.js";
 
@@ -25,6 +26,13 @@ import {
 export function requestBoxCases(it: Define, world: World): void {
   const { admit, append, create, readAll, chained } = world;
   async function ask(
+    sender: Sender,
+    groupId: Bytes,
+    named: Partial<{ userId: string; groupId: Bytes }> = {},
+  ) {
+    return append(sender, box(groupId), START, await requestOf(sender, groupId, named));
+  }
+  function requestOf(
     sender: Sender,
     groupId: Bytes,
     named: Partial<{ userId: string; groupId: Bytes }> = {},
@@ -37,8 +45,7 @@ export function requestBoxCases(it: Define, world: World): void {
       keyPackage: randomBytes(100),
       signature: randomBytes(70),
     });
-    const request = { kind: EntryKind.joinRequest, entryId: randomBytes(16), payload };
-    return append(sender, box(groupId), START, await entry(request));
+    return entry({ kind: EntryKind.joinRequest, entryId: randomBytes(16), payload });
   }
 
   it("request boxes: keep the newest request of each device and leave the digests of the others", async () => {
@@ -61,6 +68,29 @@ export function requestBoxCases(it: Define, world: World): void {
       true,
     ]);
     await chained(box(log.id));
+  });
+
+  it("request boxes: give what was answered and comes again the first answer, until it is dropped", async () => {
+    const [alice, bob, carol] = [await admit("alice"), await admit("bob"), await admit("carol")];
+    const { log } = await create(alice);
+    const requests = [await requestOf(bob, log.id), await requestOf(carol, log.id)] as const;
+    const askBoth = async () => [
+      await append(bob, box(log.id), START, requests[0]),
+      await append(carol, box(log.id), START, requests[1]),
+    ];
+    const answers = await askBoth();
+    const added = await append(alice, log, START, await commit([add(bob)]));
+    const requestId = requests[1].content.entryId;
+    const reason = RejectionReason.refused;
+    await world.storage.rejectJoin({ groupId: log.id, requestId, reason, sender: alice, now: NOW, quotas });
+    expect(await askBoth()).toEqual(answers);
+    await append(alice, log, added, await commit([remove(bob)]));
+    expect(await askBoth()).toEqual(answers);
+    expect((await readAll(box(log.id))).map(({ content }) => content)).toEqual([undefined, undefined]);
+    await chained(box(log.id));
+    const limits = { retention: 1000, uploadTimeout: 1000, maxLogBytes: 1e9, batch: 100 };
+    while (!(await world.storage.prune({ now: NOW + 2000, ...limits })));
+    expect((await askBoth()).map(({ seq }) => seq)).toEqual([3, 4]);
   });
 
   it("request boxes: take only requests in the sender's own name, and no more than the quota", async () => {

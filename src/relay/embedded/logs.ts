@@ -81,14 +81,13 @@ export function appendOwn(transaction: Transaction, log: LogId, content: EntryCo
   appendEntry(transaction, log, { content, contentDigest, sender: NO_SENDER, now });
 }
 
-/** Leaves of an entry only what the digest chain needs. Its entry id may be used again. */
+/** Leaves of an entry only what the digest chain needs, and its id: sent again late, it is no new one. */
 export function hollowEntry(transaction: Transaction, log: LogId, seq: number): void {
   const entry = transaction.get(entryRecord, keys.entry(log, seq));
   if (entry?.content === undefined) return;
   const { content, ...rest } = entry;
   const head = headOf(transaction, log);
   transaction.put(entryRecord, keys.entry(log, seq), rest);
-  transaction.delete(keys.entryId(log, entry.entryId));
   transaction.put(headRecord, keys.head(log), {
     ...head,
     count: head.count - 1,
@@ -112,8 +111,8 @@ export function dropEntries(
     const entry = transaction.get(entryRecord, keys.entry(log, first));
     if (entry === undefined || !expendable(entry, bytes)) break;
     transaction.delete(keys.entry(log, first));
+    transaction.delete(keys.entryId(log, entry.entryId));
     if (entry.content !== undefined) {
-      transaction.delete(keys.entryId(log, entry.entryId));
       count--;
       bytes -= contentBytes(entry.content);
     }

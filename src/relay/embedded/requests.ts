@@ -61,7 +61,7 @@ export function rejectRequest(transaction: Transaction, command: RejectCommand):
   const box = requestBox(groupId);
   const known = transaction.get(entryIdRecord, keys.entryId(box, requestId));
   const entry = known && transaction.get(entryRecord, keys.entry(box, known.cursor.seq));
-  if (entry === undefined) refuse("unknown-entry", "no such join request");
+  if (entry?.content === undefined) refuse("unknown-entry", "no such join request");
   dropRequest(transaction, groupId, entry.sender);
   const id = sha256Now(
     encode((w) => void w.opaque(toUtf8("Subrosa 1 rejection")).fixed(groupId).fixed(requestId), undefined),

@@ -170,8 +170,8 @@ while dropped < limit and first <= seq do
   local expendable = first <= upto or bytes > most or struct.unpack('>I8', entry, 107) < since
   if not expendable then break end
   redis.call('HDEL', KEYS[2], field)
+  redis.call('HDEL', KEYS[3], string.sub(entry, 11, 26))
   if #entry > 115 then
-    redis.call('HDEL', KEYS[3], string.sub(entry, 11, 26))
     count = count - 1
     bytes = bytes - (#entry - 115)
   end

@@ -1,8 +1,7 @@
 import { EMPTY, equalBytes } from "../../../base/bytes.js";
 import { toHex } from "../../../base/encoding.js";
 import { SubrosaError } from "../../../base/errors.js";
-import { decode, type Reader } from "../../../codec/reader.js";
-import type { Writer } from "../../../codec/writer.js";
+import { decode } from "../../../codec/reader.js";
 import { sha256 } from "../../../crypto/hash.js";
 import { type GroupState, joinGroup, type KeyPackageBundle } from "../../../mls/group/index.js";
 import type { LeafIndex } from "../../../mls/structs/indices.js";
@@ -13,8 +12,7 @@ import {
   type JoinRequest,
   type Pointer,
 } from "../../../wire/entries.js";
-import { decodeName, encodeName, isName } from "../../../wire/identifiers.js";
-import { ENTRY_ID_LENGTH } from "../../../wire/protocol.js";
+import { isName } from "../../../wire/identifiers.js";
 import type { ResultOf } from "../../../wire/requests.js";
 import type { Context, Effect } from "../../context.js";
 import { fingerprintOf } from "../../identity/safety-number.js";
@@ -39,42 +37,8 @@ import {
   ownLeafOf,
   usersOf,
 } from "./leaves.js";
+import { decodeOwnRequest, type OwnRequest } from "./own-request.js";
 import { type DirectPolicy, type GroupPolicy, isAdmin } from "./policy.js";
-
-/** A request of ours to join a group, until it is answered. */
-export interface OwnRequest {
-  /** Absent where nobody asked, but this device could not open the welcome that was made for it. */
-  readonly name?: string;
-  readonly requestId: Uint8Array;
-  /** The signed request: it goes out again with every session, which the relay takes for one request. */
-  readonly payload: Uint8Array;
-  /** The fingerprint that the member who admits must have. */
-  readonly expected?: string;
-  /** The number of the commit whose welcome could not be opened: what follows it is lost until the request is granted. */
-  readonly since?: number;
-}
-
-export function encodeOwnRequest(writer: Writer, request: OwnRequest): void {
-  writer.u8(2).optional(request.name, encodeName);
-  writer.fixed(request.requestId).opaque(request.payload).optional(request.expected, encodeName);
-  writer.optional(request.since, (w, since) => w.uint53(since));
-}
-
-export function decodeOwnRequest(reader: Reader): OwnRequest {
-  if (reader.u8() !== 2) reader.fail("unknown version of request");
-  const name = reader.optional(decodeName);
-  const requestId = reader.fixed(ENTRY_ID_LENGTH);
-  const payload = reader.opaque();
-  const expected = reader.optional(decodeName);
-  const since = reader.optional((r) => r.uint53());
-  return {
-    requestId,
-    payload,
-    ...(name !== undefined && { name }),
-    ...(expected !== undefined && { expected }),
-    ...(since !== undefined && { since }),
-  };
-}
 
 /** What a pointer led to. */
 export type JoinResult =

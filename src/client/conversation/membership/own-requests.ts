@@ -22,7 +22,7 @@ import type { ConversationRecord } from "../record.js";
 import { isMember, type Registry } from "../registry.js";
 import { UNKNOWN_LEAF } from "./additions.js";
 import { nameHash } from "./directory-names.js";
-import { decodeOwnRequest, encodeOwnRequest, type OwnRequest } from "./join.js";
+import { decodeOwnRequest, encodeOwnRequest, type OwnRequest } from "./own-request.js";
 
 /** How long to wait between two requests for repair of a group, in milliseconds. */
 const REPAIR_INTERVAL = 60_000;
@@ -156,20 +156,14 @@ export class OwnRequests {
     const key = toHex(groupId);
     const standing = this.#requests.get(key);
     const asked = standing && decode(decodeJoinRequest, standing.payload).replaces;
-    if (standing !== undefined && asked !== undefined) {
-      // What was asked for repair still stands; what follows the commit is lost until it is granted.
-      if (since === undefined || standing.since !== undefined) return;
-      const { request, changes } = changed(groupId, { ...standing, since });
-      this.#requests.set(key, request);
-      return this.#context.write(changes);
-    }
+    // What was asked before the commit, that has answered; what was asked for it stands.
+    if (asked !== undefined && (since === undefined || (standing?.answers ?? -1) >= since)) return;
     // Of groups that this device knows nothing of, a relay can list as many as it likes.
     if (standing === undefined && record.leafHash === undefined && this.#requests.size >= MAX_UNKNOWN) return;
-    // The relay takes a request for answered once its device is in.
-    const { name, expected } = standing ?? {};
+    const { name, expected, since: first = since } = standing ?? {};
     const { request, changes } = await this.#make(groupId, name, {
       replaces: replacedBy(record),
-      ...(since !== undefined && { since }),
+      ...(first !== undefined && since !== undefined && { since: first, answers: since }),
       ...(expected !== undefined && { expected }),
     });
     await this.#begin(key, request, () => this.#context.write(changes));
@@ -193,7 +187,7 @@ export class OwnRequests {
   async #make(
     groupId: Bytes,
     name: string | undefined,
-    { replaces, expected, since }: Pick<JoinRequest, "replaces"> & Pick<OwnRequest, "expected" | "since">,
+    { replaces, ...rest }: Pick<JoinRequest, "replaces"> & Pick<OwnRequest, "expected" | "since" | "answers">,
   ): Promise<{ request: OwnRequest; changes: Effect[] }> {
     const { identity, clock, keyPackages } = this.#context;
     const { bundle, change } = await keyPackages.make(clock.now());
@@ -212,8 +206,7 @@ export class OwnRequests {
       requestId,
       payload,
       ...(name !== undefined && { name }),
-      ...(expected !== undefined && { expected }),
-      ...(since !== undefined && { since }),
+      ...rest,
     };
     return { request, changes: [change, ...changed(groupId, request).changes] };
   }
