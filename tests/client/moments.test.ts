@@ -1,7 +1,12 @@
 import { describe, expect, it } from "vitest";
+import type { Bytes } from "../../src/base/bytes.js";
+import { randomBytes } from "../../src/crypto/random.js";
 import { type Change, memoryStore, type Store } from "../../src/index.js";
-import { LogKind } from "../../src/wire/protocol.js";
+import { EntryKind, LogKind } from "../../src/wire/protocol.js";
+import { sendCommit, unreadablePath } from "../rejects/builder.js";
 import { connectAll, connected, eventually, makeGroup, settledMembers, startRelay } from "./harness.js";
+import { RawMember } from "./raw-member.js";
+import { SkipClock, settle } from "./skip-clock.js";
 import { TamperedConnector } from "./tamper.js";
 
 /** A store whose writes, from the first that fits on, wait until they are let through. */
@@ -211,4 +216,59 @@ it("a second invitation is followed though the first, which the relay has lost, 
   await (await bob.event("invitation")).accept();
   await settledMembers("team", [alice, bob]);
   expect(bob.errors).toEqual([]);
+});
+
+it("what came while a welcome was waited for that was none is read before what follows it", async () => {
+  const relay = await startRelay();
+  let held: Bytes | undefined;
+  let passedBy = 0;
+  const connector = new TamperedConnector();
+  const clock = new SkipClock();
+  const alice = await connected(relay, "alice", { seams: { clock } });
+  const bob = await connected(relay, "bob");
+  await makeGroup("team", [alice, bob]);
+  const mallory = await RawMember.connect(relay, "mallory");
+  await alice.client.invite("team", "mallory");
+  await mallory.join();
+  const carol = await connected(relay, "carol", { seams: { connector, random: () => 0.1, clock } });
+  await alice.client.invite("team", "carol");
+  await (await carol.event("invitation")).accept();
+  await settle(alice, carol);
+  connector.tamper = {
+    fromClient(frame, bytes) {
+      if (frame.type !== "request" || frame.name !== "fetchBundle" || held !== undefined) return undefined;
+      held = bytes;
+      return [];
+    },
+    fromRelay(frame) {
+      if (frame.type === "entries" && frame.log.kind === LogKind.group && held !== undefined) passedBy++;
+      return undefined;
+    },
+    replies: {
+      fetchBundle: (bundle) => {
+        connector.tamper = {};
+        return { ...bundle, welcome: randomBytes(100) };
+      },
+    },
+  };
+  await mallory.follow();
+  // Carol's leaf stands beside mallory's: the lowest node of the path has one ciphertext, which is hers.
+  const sender = { state: mallory.group, signer: mallory.user.device } as never;
+  const payload = await sendCommit(sender, [], { updatePath: unreadablePath((level) => level === 0) });
+  const bundle = { access: [], welcome: new Uint8Array(0) };
+  await mallory.append({ kind: EntryKind.commit, payload, bundle });
+  await carol.event("error", ({ code }) => code === "decryption-failed");
+  await eventually(() => held !== undefined, "she follows what is to add her anew");
+  await alice.client.sendGroupMessage("team", "passed by");
+  await eventually(() => passedBy > 0);
+  await settle(alice);
+  connector.forward(held as unknown as Bytes);
+  await carol.event("error", ({ code }) => code === "protocol-error");
+  await alice.client.sendGroupMessage("team", "passed by too");
+  await settle(alice);
+  await clock.skip(60_000, () => settle(alice, carol));
+  await carol.client.sendGroupMessage("team", "here again");
+  await alice.message("here again");
+  expect(carol.errors).toEqual(["decryption-failed", "protocol-error"]);
+  expect(carol.all("undecryptable").map(({ missed }) => missed)).toEqual([2]);
 });

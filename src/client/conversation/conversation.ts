@@ -9,13 +9,12 @@ import { LogKind } from "../../wire/protocol.js";
 import type { Context, Effect } from "../context.js";
 import { announceEnd } from "./effects.js";
 import { entering } from "./entering.js";
-import { UNKNOWN_LEAF } from "./membership/additions.js";
 import { leavesOf } from "./membership/leaves.js";
 import { oweReceipts } from "./receipts.js";
 import { Following, headFrom } from "./receiving/following.js";
 import { receiveEntries } from "./receiving/receive-log.js";
 import { isLive, type Place } from "./record.js";
-import { beginAnew, bringBack, goOn, loseKeys, mayComeBack } from "./repair/repair.js";
+import { askOthers, beginAnew, bringBack, goOn, loseKeys, mayComeBack } from "./repair/repair.js";
 import { Restorer } from "./repair/restorer.js";
 import { UnreadableRun } from "./repair/unreadable-run.js";
 import type { Action, Intent } from "./sending/intent.js";
@@ -266,14 +265,7 @@ export class Conversation {
 
   /** The welcome that was to repair this conversation was none: whoever else is there is asked. */
   async repairFailed(): Promise<void> {
-    await this.step((step) => {
-      const { repair } = step.record;
-      if (repair === undefined) return;
-      // The leaf that is there now came with a welcome which this device could not open.
-      const { leafHash = UNKNOWN_LEAF } = step.record;
-      step.setRecord({ repair: { ...repair, readded: false }, leafHash });
-      step.after(() => this.#context.repair(step.record.groupId));
-    });
+    await this.step((step) => askOthers(this.#context, step, this));
   }
 
   /**

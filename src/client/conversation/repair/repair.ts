@@ -7,6 +7,7 @@ import { layout } from "../../layout.js";
 import { MESSAGE_ID_LENGTH } from "../content.js";
 import type { Conversation } from "../conversation.js";
 import { announceEnd } from "../effects.js";
+import { UNKNOWN_LEAF } from "../membership/additions.js";
 import { nameHash } from "../membership/directory-names.js";
 import type { ConversationRecord, Repair } from "../record.js";
 import { type ConversationState, policyIn } from "../state.js";
@@ -82,6 +83,19 @@ export async function bringBack(
   const policy = group && policyIn(group);
   const name = policy?.kind === "group" ? policy.name : listed;
   await relay.request("create", { groupId: record.groupId, nameHash: await nameHash(name) });
+}
+
+/** The members are asked once more to add this device anew: it could not open the welcome that came of that. */
+export function askOthers(context: Context, step: Step, conversation: Conversation): void {
+  const { repair, groupId, leafHash = UNKNOWN_LEAF } = step.record;
+  if (repair === undefined) return;
+  // The leaf that is there now came with that welcome.
+  step.setRecord({ repair: { ...repair, readded: false }, leafHash });
+  step.after(() => {
+    // What has come since then was left to the new keys.
+    conversation.doubt(true);
+    context.repair(groupId);
+  });
 }
 
 /** A direct conversation starts with the next message: this one says nothing, but lets the other side send again. */
