@@ -111,7 +111,11 @@ async function placeOf(
 ): Promise<Cursor> {
   if (cursor.seq > last.seq) refuse("cursor-mismatch", "the cursor lies behind the log's head");
   const beginning: Cursor = { seq: head.first - 1, digest: head.tail };
-  if (isStart(cursor)) return first.seq > beginning.seq ? first : beginning;
+  if (isStart(cursor)) {
+    // For who was removed nothing may be left.
+    if (beginning.seq > last.seq) refuse("gap", "the log begins later");
+    return first.seq > beginning.seq ? first : beginning;
+  }
   if (cursor.seq < first.seq) refuse("gap", "the log begins later for this device");
   if (cursor.seq < beginning.seq) refuse("gap", "the log begins later");
   const known = cursor.seq === beginning.seq ? beginning : await storage.entry(log, cursor.seq);
@@ -140,9 +144,6 @@ async function subscribe(
     if (log.kind === LogKind.group) {
       first = access.from;
       last = access.until ?? last;
-      // Who was removed, and does not know where it was added, has nothing to go on with.
-      if (access.until !== undefined && first.seq > 0 && isStart(cursor))
-        refuse("gap", "the log begins later for this device");
     } else if (access.until !== undefined || access.leavingSince > 0) {
       refuse("not-a-member", "the device has no access to the group");
     }

@@ -193,7 +193,7 @@ export class Conversation {
         const head = code === "gap" ? undefined : await this.#restorer.begin();
         if (head !== undefined) return this.#follow(head);
         if (!this.#state.record.repair?.refused) this.#context.report(error);
-        return this.#refused(code, this.#restorer.hasNoBeginning);
+        return this.#refused(code);
       }
       case "not-a-member": // Nothing in the log says so. Whether it is true, the members know.
         return this.#refused(code);
@@ -203,10 +203,8 @@ export class Conversation {
     }
   }
 
-  /** `isOver`: as to who was removed from it, the relay gives the log from no place. */
-  async #refused(code: ErrorCode, isOver = false): Promise<void> {
-    const why = isOver ? "gap" : code;
-    if (await mayComeBack(this.#context, this.#state.record, why)) return this.#following.refused();
+  async #refused(code: ErrorCode): Promise<void> {
+    if (await mayComeBack(this.#context, this.#state.record, code)) return this.#following.refused();
     this.#following.end(true);
     await this.step((step) => loseKeys(this.#context, step, code, { refused: true }));
     if (this.#state.record.repair?.refused) this.#following.refused();

@@ -54,8 +54,6 @@ export class Restorer {
   readonly lost: LostMessages;
   #cancelWait: (() => void) | undefined;
   #cancelPatience: (() => void) | undefined;
-  /** Asked last, the relay gave the log from no place, not from its beginning either: as to who was removed. */
-  hasNoBeginning = false;
   #putting = false;
   /** The log was read to its end while an entry was being put back. */
   #again = false;
@@ -73,7 +71,6 @@ export class Restorer {
    * is one step, so that what the relay then sends is received at that place.
    */
   begin(): Promise<number | undefined> {
-    this.hasNoBeginning = false;
     return this.#conversation.step(async (step) => {
       const { record, place } = step;
       const { status, subject, groupId } = record;
@@ -178,7 +175,6 @@ export class Restorer {
       return await this.#context.relay.request("subscribe", { log, cursor });
     } catch (error) {
       if (!SubrosaError.is(error) || (error.code !== "cursor-mismatch" && error.code !== "gap")) throw error;
-      if (cursor === START) this.hasNoBeginning = error.code === "gap";
       return undefined;
     } finally {
       this.#conversation.heard();
