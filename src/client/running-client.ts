@@ -83,6 +83,8 @@ export class RunningClient {
   #cancelHousekeeping: (() => void) | undefined;
   /** Counts sessions and their ends: what was begun in one must not go on in the next. */
   #session = 0;
+  /** The logs are only just being followed: what needs repair is asked for once that is done. */
+  #isBeginning = false;
 
   constructor(parts: RunningParts) {
     this.context = parts.context;
@@ -129,12 +131,14 @@ export class RunningClient {
     context.failures.tellLeft();
     context.signals.ready(ready);
     context.accounts.resume();
+    this.#isBeginning = true;
     // A log that the relay does not answer for keeps nothing else waiting.
     const followed = Promise.all([this.logs.subscribe(), this.ownRequests.resume().catch(ignore)]);
     await within(followed, context.clock, FOLLOWED_WITHIN).catch((error: unknown) => {
       if (!SubrosaError.is(error) || error.code !== "timeout") throw error;
     });
     if (session !== this.#session) return;
+    this.#isBeginning = false;
     for (const { state } of this.registry.all()) {
       if (state.record.status === "repairing") this.repair(state.record.groupId);
     }
@@ -216,10 +220,12 @@ export class RunningClient {
   repair(groupId: Uint8Array): void {
     const conversation = this.registry.get(groupId);
     if (conversation === undefined) return;
-    this.context.background(this.ownRequests.repair(conversation));
-    this.recreation.watch(conversation);
-    // A pointer to what takes the place of the group may have waited for this.
+    // A pointer to the group, or to what takes its place, may have waited for this.
     this.#inbox.retry();
+    // What the members grant beside one makes the welcome that it leads to useless, and what follows that is lost.
+    if (!this.#isBeginning && !this.#inbox.isFollowed(groupId))
+      this.context.background(this.ownRequests.repair(conversation));
+    this.recreation.watch(conversation);
   }
 
   groupChanged(conversation: Conversation | undefined): void {

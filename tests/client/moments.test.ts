@@ -272,3 +272,38 @@ it("what came while a welcome was waited for that was none is read before what f
   expect(carol.errors).toEqual(["decryption-failed", "protocol-error"]);
   expect(carol.all("undecryptable").map(({ missed }) => missed)).toEqual([2]);
 });
+
+it("who was removed and invited again while it was away comes in by the invitation, and asks for nothing beside that", async () => {
+  const relay = await startRelay();
+  const store = memoryStore();
+  const alice = await connected(relay, "alice");
+  const held: Bytes[] = [];
+  let asked = 0;
+  const connector = new TamperedConnector({
+    fromClient(frame, bytes) {
+      if (frame.type !== "request") return undefined;
+      if (frame.name === "append" && frame.body.log.kind === LogKind.requestBox) asked++;
+      if (frame.name !== "fetchBundle") return undefined;
+      held.push(bytes);
+      return [];
+    },
+  });
+  const first = await connected(relay, "bob", { store });
+  await makeGroup("team", [alice, first]);
+  await first.client.close();
+  await alice.client.remove("team", "bob");
+  await alice.client.invite("team", "bob");
+  await alice.client.sendGroupMessage("team", "are you there?");
+  const bob = await connected(relay, "bob", { store, seams: { connector, random: () => 0.1 } });
+  await bob.event("error", ({ code }) => code === "gap");
+  await eventually(() => held.length > 0);
+  await settle(bob, alice);
+  connector.tamper = {};
+  for (const bytes of held) connector.forward(bytes);
+  await (await bob.event("invitation")).accept();
+  await bob.message("are you there?");
+  expect(asked).toBe(0);
+  // The commit that removed it, of which it knows no more than that something was there.
+  expect(bob.all("undecryptable")).toEqual([{ group: "team", reason: "gap", missed: 1 }]);
+  expect(bob.all("groupLeave")).toEqual([{ group: "team", reason: "lost" }]);
+});

@@ -213,14 +213,10 @@ export class OwnRequests {
 
   /** A session has begun: the relay may not have got what was asked in an earlier one. */
   async resume(): Promise<void> {
-    const repairing = this.#registry.all().filter(({ state: { record } }) => {
-      return record.status === "repairing" && !record.repair?.readded;
-    });
-    const others = [...this.#requests].filter(([key]) => !repairing.some((one) => one.key === key));
-    await Promise.all([
-      ...others.map(([key, request]) => this.#send(key, request)),
-      ...repairing.map((conversation) => this.repair(conversation)),
-    ]);
+    const isRepairing = (key: string) =>
+      this.#registry.get(fromHex(key))?.state.record.status === "repairing";
+    const others = [...this.#requests].filter(([key]) => !isRepairing(key));
+    await Promise.all(others.map(([key, request]) => this.#send(key, request)));
   }
 
   async #send(key: string, request: OwnRequest): Promise<void> {

@@ -19,6 +19,7 @@ import type { Context } from "../../context.js";
 import { layout } from "../../layout.js";
 import { isOwnTrouble } from "../../own-trouble.js";
 import { Retry } from "../../retry.js";
+import { type Deferred, deferred } from "../../waiting.js";
 import type { Conversation } from "../conversation.js";
 import { type JoinResult, joinByPointer } from "../membership/join.js";
 import type { Registry } from "../registry.js";
@@ -69,11 +70,16 @@ export class Inbox {
   readonly #pointers = new Map<string, Pointer>();
   readonly #joining = new Set<string>();
   #cursor: Cursor;
+  /** Where the relay said that the inbox ends, and who waits for it to be read so far. */
+  #end = 0;
+  #isRead: Deferred<void> | undefined;
   /** The inbox itself, when the relay sent something senseless or refused it; and what is left to join. */
   readonly #reread: Retry;
   readonly #rejoin: Retry;
   /** Of what was told already that the relay has lost it. */
   readonly #doubted = new WeakSet<Pointer>();
+  /** Pointers beside which the members are asked. */
+  readonly #barred = new WeakSet<Pointer>();
 
   private constructor(context: Context, registry: Registry, handler: InboxHandler, cursor: Cursor) {
     this.#context = context;
@@ -104,16 +110,20 @@ export class Inbox {
     return { kind: LogKind.inbox, id: this.#context.identity.deviceId };
   }
 
-  /** Follows the inbox, and takes up what was left to join. */
+  /** Follows the inbox, and takes up what was left to join. Resolves once it has been read to its end. */
   async subscribe(): Promise<void> {
     this.#reread.reset();
     this.#rejoin.reset();
     await this.#follow();
     this.retry();
+    if (this.#cursor.seq >= this.#end) return;
+    this.#isRead ??= deferred();
+    await this.#isRead.promise;
   }
 
   async #follow(): Promise<void> {
     await this.#queue.idle();
+    this.#end = 0;
     try {
       await this.#ask(this.#cursor);
     } catch (error) {
@@ -125,7 +135,8 @@ export class Inbox {
 
   async #ask(cursor: Cursor): Promise<void> {
     try {
-      const { from } = await this.#context.relay.request("subscribe", { log: this.log, cursor });
+      const { head, from } = await this.#context.relay.request("subscribe", { log: this.log, cursor });
+      this.#end = head.seq;
       // From its start the inbox goes on with the oldest entry kept.
       if (cursor.seq === 0) this.#cursor = from;
     } catch (error) {
@@ -223,6 +234,10 @@ export class Inbox {
       { put: layout.inbox, value: encode(encodeCursor, cursor) },
     ]);
     this.#cursor = cursor;
+    if (cursor.seq >= this.#end) {
+      this.#isRead?.resolve();
+      this.#isRead = undefined;
+    }
     this.#reread.reset();
     if (pointers.length > 0) this.#rejoin.reset();
     for (const pointer of pointers) this.#pointers.set(toHex(pointer.groupId), pointer);
@@ -237,8 +252,10 @@ export class Inbox {
     this.#joining.add(key);
     try {
       const result = await joinByPointer(this.#context, this.#registry, pointer);
-      if (result.type === "held")
+      if (result.type === "held") {
+        this.#askToo(pointer);
         return result.incomplete ? this.#awaitWelcome(pointer) : this.#rejoin.later();
+      }
       if (isUnopened(result)) await this.#handler.unopened(pointer.groupId, result.error);
       if (result.type === "joined") {
         this.#forget(pointer);
@@ -247,7 +264,10 @@ export class Inbox {
     } catch (error) {
       // Nothing is wrong with the pointer: it is followed again with the next session, if not sooner.
       if (isOwnTrouble(error)) throw error;
-      if (SubrosaError.is(error) && this.#mayComeTrue(pointer, error)) return this.#rejoin.later();
+      if (SubrosaError.is(error) && this.#mayComeTrue(pointer, error)) {
+        this.#askToo(pointer);
+        return this.#rejoin.later();
+      }
       await this.#drop(
         pointer,
         SubrosaError.is(error) ? error : new SubrosaError("internal", "a join failed"),
@@ -256,6 +276,20 @@ export class Inbox {
     } finally {
       this.#joinNext(key, pointer);
     }
+  }
+
+  /** Whether there is a pointer that may lead into a group whose keys are lost, and has not been tried since. */
+  isFollowed(groupId: Uint8Array): boolean {
+    const pointer = this.#pointers.get(toHex(groupId));
+    return pointer !== undefined && !this.#barred.has(pointer);
+  }
+
+  /** A pointer does not lead into a group that waits for repair, or not just now: the members are asked all the same. */
+  #askToo(pointer: Pointer): void {
+    const status = this.#registry.get(pointer.groupId)?.state.record.status;
+    if (status !== "repairing" || this.#barred.has(pointer)) return;
+    this.#barred.add(pointer);
+    this.#context.repair(pointer.groupId);
   }
 
   /** Whoever has the welcome completes the commit, if it is there; else the members are asked to make another. */
@@ -292,5 +326,6 @@ export class Inbox {
     if (!this.#forget(pointer)) return;
     await this.#context.write([{ delete: layout.pointer(pointer.groupId) }]);
     if (error !== undefined) this.#handler.dropped(pointer.groupId, error);
+    else this.#askToo(pointer);
   }
 }
