@@ -198,8 +198,7 @@ async function load(
   });
   const inbox = await Inbox.load(context, registry, {
     joined: (conversation) => running?.joined(conversation),
-    dropped: (groupId, reason) => {
-      const error = reason.code === "gap" ? new SubrosaError("not-a-member", "removed since") : reason;
+    dropped: (groupId, error) => {
       ownRequests.failed(groupId, error);
       // The group is over, or was never for this device: nothing was lost.
       if (error.code !== "unknown-group" && error.code !== "not-a-member") report(error);

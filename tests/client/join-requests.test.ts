@@ -12,6 +12,7 @@ import { type JoinMode, memoryStore } from "../../src/index.js";
 import type { LeafNode } from "../../src/mls/structs/leaf-node.js";
 import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
 import { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
+import { openMemoryStorage } from "../../src/relay.js";
 import { encodeJoinRequest, joinRequestToBeSigned, type LogEntry } from "../../src/wire/entries.js";
 import type { RelayFrame } from "../../src/wire/frames.js";
 import { START } from "../../src/wire/identifiers.js";
@@ -152,6 +153,40 @@ describe("join requests", () => {
     await eventually(() => refused === 2);
     await settle(alice);
     expect(alice.errors).toEqual([]);
+  });
+
+  it("that were granted to who was removed before it knew are over: nobody lets it in once more", async () => {
+    const storage = openMemoryStorage();
+    const relay = await startRelay({ storage });
+    const { store, keys } = damageableMemory();
+    const held: Bytes[] = [];
+    const connector = new TamperedConnector({
+      fromClient(frame, bytes) {
+        if (frame.type !== "request" || frame.name !== "fetchBundle") return undefined;
+        held.push(bytes);
+        return [];
+      },
+    });
+    const alice = await connected(relay, "alice");
+    await alice.client.createGroup("team");
+    const bob = await connected(relay, "bob", { store, seams: { connector, random: () => 0.1 } });
+    const joined = bob.client.joinGroup("team");
+    await (await alice.event("joinRequest")).approve();
+    await eventually(() => held.length === 1);
+    await alice.client.remove("team", "bob");
+    await settle(alice);
+    // The commit that let it in is gone, the one that removed it is there.
+    const limits = { retention: 1e9, uploadTimeout: 1e9, maxLogBytes: 1_000, batch: 1000 };
+    while (!(await storage.prune({ now: Date.now(), ...limits })));
+    connector.tamper = {};
+    for (const bytes of held) connector.forward(bytes);
+    await expect(joined).rejects.toMatchObject({ code: "not-a-member" });
+    connector.inject(new Uint8Array(0));
+    await bob.until(() => bob.all("connect").length === 2);
+    await settle(bob, alice);
+    expect(alice.all("joinRequest")).toHaveLength(1);
+    await bob.client.close();
+    expect((await keys()).filter((key) => key.startsWith(layout.joins))).toEqual([]);
   });
 
   it.each(["to join", "to be added anew, of who was removed,"])(

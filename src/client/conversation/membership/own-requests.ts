@@ -282,14 +282,16 @@ export class OwnRequests {
     );
   }
 
+  /** Nothing can come of the commit that a pointer leads to; it has answered what was asked before. */
   failed(groupId: Uint8Array, error: SubrosaError): void {
-    this.#settle(toHex(groupId), error);
+    const key = toHex(groupId);
     const conversation = this.#registry.get(groupId);
-    // It was admitted, to a group whose name is another's by now: nothing more will come of the request.
-    if (conversation === undefined && error.code === "name-taken")
-      this.#context.background(this.#drop(toHex(groupId), error));
-    if (conversation?.state.record.status !== "repairing") return;
-    this.#requests.delete(conversation.key);
+    if (conversation?.state.record.status !== "repairing") {
+      this.#context.background(this.#drop(key, error));
+      return;
+    }
+    this.#settle(key, error);
+    this.#requests.delete(key);
     this.#context.background(conversation.repairFailed());
   }
 
@@ -316,8 +318,7 @@ export class OwnRequests {
 
   async #drop(key: string, error: SubrosaError): Promise<void> {
     const groupId = fromHex(key);
-    this.#requests.delete(key);
-    await this.#context.write([{ delete: layout.join(groupId) }]);
+    if (this.#requests.delete(key)) await this.#context.write([{ delete: layout.join(groupId) }]);
     this.#settle(key, error);
     const conversation = this.#registry.get(groupId);
     // Nobody adds this device anew: the members have removed it.

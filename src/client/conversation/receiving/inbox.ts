@@ -61,6 +61,12 @@ function isUnopened(result: JoinResult): result is JoinResult & { readonly error
   return result.type === "dropped" && result.error?.code === "no-key-package";
 }
 
+function whyDropped(error: unknown): SubrosaError {
+  if (!SubrosaError.is(error)) return new SubrosaError("internal", "a join failed");
+  // Of who is in, a log begins with the commit that added it at the latest.
+  return error.code === "gap" ? new SubrosaError("not-a-member", "removed since") : error;
+}
+
 /** This device's inbox: pointers to conversations it was added to, and answers to its join requests. */
 export class Inbox {
   readonly #context: Context;
@@ -268,10 +274,7 @@ export class Inbox {
         this.#askToo(pointer);
         return this.#rejoin.later();
       }
-      await this.#drop(
-        pointer,
-        SubrosaError.is(error) ? error : new SubrosaError("internal", "a join failed"),
-      );
+      await this.#drop(pointer, whyDropped(error));
       if (!SubrosaError.is(error)) throw error;
     } finally {
       this.#joinNext(key, pointer);
