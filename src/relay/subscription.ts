@@ -27,6 +27,8 @@ interface Standing {
   /** Why nothing comes after {@link last}, if nothing does. */
   readonly ends?: EndReason;
   readonly leavingSince: number;
+  /** The next commit may remove it, whatever it says. */
+  readonly removalAsked: boolean;
   readonly first: number;
 }
 
@@ -45,6 +47,7 @@ export class Subscription {
   readonly #device: string;
   #position: number;
   #leavingSince = 0;
+  #removalAsked = false;
   #announced = 0;
   #live = false;
   #reading = false;
@@ -112,6 +115,7 @@ export class Subscription {
     if (kind === EntryKind.close || kind === EntryKind.operatorClose) return true;
     const me = this.#reader.deviceId;
     if (kind === EntryKind.leave) return equalBytes(sender, me);
+    if (kind === EntryKind.commit && this.#removalAsked) return true;
     return content?.bundle?.access.some(({ deviceId }) => equalBytes(deviceId, me)) ?? false;
   }
 
@@ -138,6 +142,7 @@ export class Subscription {
     const standing = await this.#standing();
     if (this.#over) return;
     this.#leavingSince = standing.leavingSince;
+    this.#removalAsked = standing.removalAsked;
     if (standing.first > this.#position + 1 && this.#position < standing.last) {
       this.#reader.close(CloseCode.slowReader, "entries were dropped before they were read");
       return;
@@ -160,7 +165,7 @@ export class Subscription {
   async #standing(): Promise<Standing> {
     const { kind, id } = this.log;
     const head = await this.#storage.head(this.log);
-    const whole: Standing = { last: head.seq, leavingSince: 0, first: head.first };
+    const whole: Standing = { last: head.seq, leavingSince: 0, removalAsked: false, first: head.first };
     if (kind === LogKind.inbox) return whole;
     const access = await this.#storage.access(id, this.#reader.deviceId);
     if (kind === LogKind.requestBox) {
@@ -171,12 +176,12 @@ export class Subscription {
       return group.closed ? { ...whole, ends: EndReason.closed } : whole;
     }
     if (access === undefined) return { ...whole, last: 0, ends: EndReason.removed };
-    const { leavingSince } = access;
+    const { leavingSince, removalAsked } = access;
     // It was removed and added anew meanwhile: what lies between is not for it.
     if (this.#position < access.from.seq - 1)
       return { ...whole, last: this.#position, ends: EndReason.removed };
     if (access.until !== undefined)
       return { ...whole, leavingSince, last: access.until.seq, ends: EndReason.removed };
-    return { ...whole, leavingSince, ...(head.closed && { ends: EndReason.closed }) };
+    return { ...whole, leavingSince, removalAsked, ...(head.closed && { ends: EndReason.closed }) };
   }
 }

@@ -8,7 +8,14 @@ import { Client, memoryStore } from "../../src/index.js";
 import { EntryKind } from "../../src/wire/protocol.js";
 import { codeOf } from "../harness/code-of.js";
 import { RawClient } from "../relay/raw-client.js";
-import { type ActorOptions, connected, eventually, makeGroup, settledMembers } from "./harness.js";
+import {
+  type Actor,
+  type ActorOptions,
+  connected,
+  eventually,
+  makeGroup,
+  settledMembers,
+} from "./harness.js";
 import { RawMember } from "./raw-member.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
 import { TamperedConnector } from "./tamper.js";
@@ -23,6 +30,24 @@ async function world() {
     return connected(relay, userId, { store, ...(seams && { seams }) });
   };
   return { relay, backUp, restore, come };
+}
+
+/** Comes again with what is stored until that says that all conversations are over. */
+async function untilEnded(
+  relay: { url: string },
+  actor: Actor,
+  store: ReturnType<typeof memoryStore>,
+): Promise<Actor> {
+  let last = actor;
+  await eventually(async () => {
+    await last.client.close();
+    const session = await store.open(`${new URL(relay.url).href} ${actor.userId}`);
+    const records = await session.list(layout.conversations);
+    await session.close();
+    last = await connected(relay, actor.userId, { store });
+    return records.every(([, record]) => decode(decodeConversationRecord, record).status === "ended");
+  }, `all is over for ${actor.userId}`);
+  return last;
 }
 
 it("who has left, and finds that the others went on before the relay had it, leaves once more", async () => {
@@ -346,13 +371,61 @@ it("who was leaving, and is removed where others put back that it does, has left
   await carol.message("on we go");
   bob = await connected(relay, "bob", { store });
   await bob.event("error", ({ code }) => code === "data-lost");
-  await eventually(async () => {
-    await bob.client.close();
-    const session = await store.open(`${new URL(relay.url).href} bob`);
-    const records = await session.list(layout.conversations);
-    await session.close();
-    bob = await connected(relay, "bob", { store });
-    return records.every(([, record]) => decode(decodeConversationRecord, record).status === "ended");
-  });
+  await untilEnded(relay, bob, store);
   await settledMembers("team", [alice, carol]);
 });
+
+it.each([true, false])(
+  "a leave that the relay has lost (its commit too: %s) is put back and committed while who left and all admins are away",
+  async (isCommitted) => {
+    const { relay, backUp, restore, come } = await world();
+    let isLost = false;
+    const tried = new Set<string>();
+    const member = (userId: string) => {
+      const connector = new TamperedConnector({
+        fromClient(frame) {
+          if (frame.type !== "request" || frame.name !== "append") return undefined;
+          if (frame.body.entry.kind !== EntryKind.commit) return undefined;
+          tried.add(userId);
+          return isCommitted || isLost ? undefined : [];
+        },
+      });
+      return come(userId, { random: () => 0.1, connector });
+    };
+    let alice = await come("alice");
+    const store = memoryStore();
+    let dave = await connected(relay, "dave", { store });
+    let [bob, carol] = [await come("bob"), await come("carol")];
+    await makeGroup("team", [alice, bob, carol, dave]);
+    for (const { client } of [alice, bob, carol, dave]) await client.close();
+    await backUp();
+    dave = await connected(relay, "dave", { store });
+    await dave.client.leaveGroup("team");
+    await dave.client.close();
+    [bob, carol] = [await member("bob"), await member("carol")];
+    if (isCommitted) await Promise.all([bob.event("memberLeave"), carol.event("memberLeave")]);
+    else await eventually(() => tried.size === 2);
+    isLost = true;
+    await restore();
+    await bob.client.sendGroupMessage("team", "on we go");
+    await carol.message("on we go");
+    await carol.client.sendGroupMessage("team", "so we do");
+    await bob.message("so we do");
+    // Who left learns how it ended, and asks for nothing.
+    dave = await untilEnded(relay, await connected(relay, "dave", { store }), store);
+    alice = await come("alice");
+    await Promise.all([alice.message("on we go"), alice.message("so we do")]);
+    await settledMembers("team", [alice, bob, carol]);
+    await alice.client.setJoinMode("team", "closed");
+    await alice.client.sendGroupMessage("team", "back again");
+    await Promise.all([bob.message("back again"), carol.message("back again")]);
+    for (const one of [alice, bob, carol]) {
+      expect(one.all("undecryptable")).toEqual([]);
+      expect(one.all("groupLeave")).toEqual([]);
+      expect(one.all("joinRequest")).toEqual([]);
+      expect(one.all("receipt").filter(({ state }) => state === "failed")).toEqual([]);
+    }
+    expect(dave.all("invitation")).toEqual([]);
+    expect(dave.all("groupJoin")).toEqual([]);
+  },
+);

@@ -162,6 +162,20 @@ describe("readers", () => {
     ).toHaveLength(1);
   });
 
+  it("whom a member removed read on until an admin commits, whatever that commit says", async () => {
+    const { log, at } = await groupOfTwo();
+    const both = await a.append(log, at, commit([add(carol)], randomBytes(9)));
+    await b.subscribe(log, at);
+    const asked = await c.append(log, both, commit([remove(bob)]));
+    await a.append(log, asked, message("still for bob"));
+    await b.until(() => textOf(b.entriesOf(log).at(-1)) === "still for bob");
+    const own = await c.append(log, asked, commit([]));
+    const last = await a.append(log, own, commit([]));
+    await a.append(log, last, message("not for bob"));
+    expect(await ended(b, log)).toBe(EndReason.removed);
+    expect(b.entriesOf(log).at(-1)?.seq).toBe(last.seq);
+  });
+
   it("who were removed read up to their removal and no further, now and later", async () => {
     const { log, at } = await groupOfTwo();
     await b.subscribe(log, at);

@@ -471,13 +471,13 @@ async function disagreements(world: World, log: LogTruth): Promise<string[]> {
   return problems;
 }
 
-/** The relay lets in who is a member. */
+/** The relay lets in who is a member; whom others than admins removed it lets in until an admin commits, not for long. */
 function accessProblems(world: World, log: LogTruth, members: readonly string[], name: string): string[] {
   const id = bytesOf(Buffer.from(log.groupId, "hex").toString("latin1"), 0);
   const prefix = keys.accesses(id);
   const allowed = [...world.kv.range(prefix, `${prefix}\u{ffff}`)]
     .map(([, value]) => accessRecord.decode(value))
-    .filter(({ until }) => until === undefined)
+    .filter(({ until, removalAsked }) => until === undefined && !removalAsked)
     .map(({ userId }) => userId)
     .sort();
   const isSure = (user: string) => !world.device(user).setBack;

@@ -17,14 +17,12 @@ export function accessCases(it: Define, world: World): void {
     let at = await append(alice, log, START, await commit([add(bob), add(carol)]));
     const denied = [
       [add(dave, 2)],
-      [remove(carol)],
-      [remove(alice)],
       [setRole(bob, 2)],
       [setRole(alice, 1)],
       // Adding an admin anew would take the role away.
       [add(alice)],
       [add(carol, 2)],
-      [add(dave), remove(carol)],
+      [remove(carol), add(dave, 2)],
     ];
     for (const changes of denied) {
       await expect(append(bob, log, at, await commit(changes))).rejects.toEqual(refused("not-an-admin"));
@@ -72,20 +70,71 @@ export function accessCases(it: Define, world: World): void {
     at = await append(bob, log, at, await commit([add(dave)]));
     at = await append(carol, log, at, await commit([remove(dave), add(dave)]));
     // A role given by an admin, and being added by one, are an admin's word.
+    const stays = async (role: 1 | 2) => {
+      at = await append(carol, log, at, await commit([remove(dave)]));
+      const access = await world.storage.access(log.id, dave.deviceId);
+      expect(access).toMatchObject({ removalAsked: true, role });
+      expect(access?.until).toBeUndefined();
+    };
     at = await append(alice, log, at, await commit([setRole(dave, 2)]));
-    await expect(append(carol, log, at, await commit([remove(dave)]))).rejects.toEqual(
-      refused("not-an-admin"),
-    );
-    at = await append(alice, log, at, await commit([setRole(dave, 1)]));
-    await expect(append(carol, log, at, await commit([remove(dave)]))).rejects.toEqual(
-      refused("not-an-admin"),
-    );
-    at = await append(alice, log, at, await commit([remove(dave)]));
+    await stays(2);
+    at = await append(alice, log, at, await commit([add(dave)]));
+    await stays(1);
+    at = await append(alice, log, at, await commit([]));
+    expect((await world.storage.access(log.id, dave.deviceId))?.until).toEqual(at);
     at = await append(bob, log, at, await commit([add(dave)]));
     at = await append(alice, log, at, await commit([remove(dave), add(dave)]));
-    await expect(append(carol, log, at, await commit([remove(dave)]))).rejects.toEqual(
-      refused("not-an-admin"),
-    );
+    await stays(1);
+  });
+
+  it("access: keep the access of whom a member removes until an admin commits, who has read of it", async () => {
+    const [alice, bob, carol, dave] = [
+      await admit("alice"),
+      await admit("bob"),
+      await admit("carol"),
+      await admit("dave"),
+    ];
+    const { log } = await create(alice);
+    const joined = await append(alice, log, START, await commit([add(bob), add(carol), add(dave, 2)]));
+    const asked = await append(bob, log, joined, await commit([remove(carol), remove(dave), remove(alice)]));
+    const accessOf = (sender: typeof alice) => world.storage.access(log.id, sender.deviceId);
+    for (const one of [alice, carol, dave]) {
+      const access = await accessOf(one);
+      expect(access).toMatchObject({ removalAsked: true });
+      expect(access?.until).toBeUndefined();
+      expect(await world.storage.listGroups(one.deviceId)).toEqual([]);
+    }
+    // Other commits of members change nothing of it, and those who have access use it.
+    let at = await append(carol, log, asked, await commit([]));
+    await append(dave, log, at, await application());
+    expect((await accessOf(carol))?.removalAsked).toBe(true);
+    // It is taken back by adding the device anew, an admin as what it was.
+    await expect(append(bob, log, at, await commit([add(dave)]))).rejects.toEqual(refused("not-an-admin"));
+    at = await append(bob, log, at, await commit([add(dave, 2)]));
+    expect(await accessOf(dave)).toMatchObject({ removalAsked: false, role: 2, from: joined, since: at });
+    expect(await world.storage.listGroups(dave.deviceId)).toHaveLength(1);
+    // An admin's commit carries out what stands, but does not remove its sender.
+    await expect(append(alice, log, asked, await commit([]))).rejects.toEqual(refused("stale"));
+    at = await append(alice, log, at, await commit([]));
+    expect((await accessOf(carol))?.until).toEqual(at);
+    expect((await accessOf(alice))?.until).toBeUndefined();
+    expect((await accessOf(dave))?.until).toBeUndefined();
+    await expect(append(carol, log, at, await application())).rejects.toEqual(refused("not-a-member"));
+    at = await append(dave, log, at, await commit([add(alice, 2)]));
+    at = await append(dave, log, at, await commit([]));
+    expect(await accessOf(alice)).toMatchObject({ removalAsked: false, role: 2 });
+    expect((await accessOf(alice))?.until).toBeUndefined();
+  });
+
+  it("access: give a member no rights by asking that all admins are removed", async () => {
+    const [alice, bob, carol] = [await admit("alice"), await admit("bob"), await admit("carol")];
+    const { log } = await create(alice);
+    let at = await append(alice, log, START, await commit([add(bob), add(carol)]));
+    at = await append(bob, log, at, await commit([remove(alice)]));
+    for (const changes of [[setRole(bob, 2)], [add(alice)], [add(bob, 2)]])
+      await expect(append(bob, log, at, await commit(changes))).rejects.toEqual(refused("not-an-admin"));
+    at = await append(bob, log, at, await commit([remove(carol)]));
+    expect((await world.storage.access(log.id, carol.deviceId))?.until).toBeUndefined();
   });
 
   it("access: let any member make any change where no admin stays", async () => {

@@ -79,10 +79,10 @@ export function appendToGroup(transaction: Transaction, command: AppendCommand):
     default:
       refuse("forbidden", "this kind of entry does not belong into a group log");
   }
-  const changed =
+  const { changed, removalsAsked } =
     content.kind === EntryKind.commit
       ? applyChanges(transaction, group, command, access, content.bundle?.access ?? [])
-      : [];
+      : { changed: [], removalsAsked: group.removalsAsked };
   const cursor = appendEntry(transaction, log, {
     content,
     contentDigest,
@@ -91,6 +91,8 @@ export function appendToGroup(transaction: Transaction, command: AppendCommand):
   });
   keepWelcome(transaction, log.id, cursor.seq, welcome);
   for (const change of changed) writeAccess(transaction, command, cursor, change, group);
+  if (removalsAsked !== group.removalsAsked)
+    transaction.put(groupRecord, keys.group(log.id), { ...group, removalsAsked });
   return cursor;
 }
 
@@ -137,7 +139,7 @@ interface ChangedAccess {
   readonly deviceId: Bytes;
   readonly userId: string;
   before: AccessRecord | undefined;
-  now: { role: Role; fresh: boolean } | undefined;
+  now: { role: Role; fresh: boolean; removalAsked: boolean } | undefined;
   /** Whether the sender was no admin. */
   byMember?: boolean;
 }
@@ -149,19 +151,23 @@ function applyChanges(
   command: AppendCommand,
   sender: AccessRecord,
   changes: readonly AccessChange[],
-): ChangedAccess[] {
+): { readonly changed: ChangedAccess[]; readonly removalsAsked: boolean } {
   const byDevice = new Map<string, ChangedAccess>();
   const admin = sender.role === Role.admin || !hasAdmin(records, command.log.id);
+  const entryOf = ({ deviceId, userId }: Pick<AccessChange, "deviceId" | "userId">) => {
+    const known = byDevice.get(toHex(deviceId));
+    if (known !== undefined) return known;
+    const before = records.get(accessRecord, keys.access(command.log.id, deviceId));
+    const now =
+      before !== undefined && before.until === undefined
+        ? { role: before.role, fresh: false, removalAsked: before.removalAsked }
+        : undefined;
+    const entry: ChangedAccess = { deviceId, userId, before, now };
+    byDevice.set(toHex(deviceId), entry);
+    return entry;
+  };
   for (const change of changes) {
-    const name = toHex(change.deviceId);
-    let entry = byDevice.get(name);
-    if (entry === undefined) {
-      const before = records.get(accessRecord, keys.access(command.log.id, change.deviceId));
-      const now =
-        before !== undefined && before.until === undefined ? { role: before.role, fresh: false } : undefined;
-      entry = { deviceId: change.deviceId, userId: change.userId, before, now };
-      byDevice.set(name, entry);
-    }
+    const entry = entryOf(change);
     if (entry.before !== undefined && entry.before.userId !== change.userId) {
       refuse("forbidden", "the device belongs to another user");
     }
@@ -178,7 +184,7 @@ function applyChanges(
           refuse("not-an-admin", "a member adds devices as members, and others anew as what they are");
         }
         const direct = group.direct?.includes(change.userId) ?? false;
-        entry.now = { role: direct ? Role.admin : change.role, fresh: true };
+        entry.now = { role: direct ? Role.admin : change.role, fresh: true, removalAsked: false };
         break;
       }
       case "role":
@@ -191,15 +197,30 @@ function applyChanges(
         }
         const leaving = (entry.before?.leavingSince ?? 0) > 0;
         const free = admin || leaving || entry.before?.byMember;
-        if (!free && isListed(records, change.userId, change.deviceId)) {
-          refuse("not-an-admin", "a member removes only who is leaving or was added by a member");
-        }
-        entry.now = undefined;
+        if (free || !isListed(records, change.userId, change.deviceId)) entry.now = undefined;
+        else if (entry.now !== undefined) entry.now = { ...entry.now, removalAsked: true };
         break;
       }
     }
   }
-  return [...byDevice.values()].map((changed) => ({ ...changed, byMember: !admin }));
+  if (admin && group.removalsAsked) {
+    for (const asked of removalsAskedIn(records, command.log.id)) {
+      const entry = entryOf(asked);
+      const isSender = equalBytes(asked.deviceId, command.sender.deviceId);
+      if (entry.now?.removalAsked && !isSender) entry.now = undefined;
+    }
+  }
+  const changed = [...byDevice.values()].map((entry) => ({ ...entry, byMember: !admin }));
+  const isAsked = changed.some(({ now }) => now?.removalAsked);
+  return { changed, removalsAsked: isAsked || (!admin && group.removalsAsked) };
+}
+
+/** The devices that members have asked to remove, and that an admin's commit will. */
+function removalsAskedIn(records: Records, groupId: Bytes): Pick<AccessChange, "deviceId" | "userId">[] {
+  const prefix = keys.accesses(groupId);
+  return [...records.all(accessRecord, prefix)].flatMap(([key, { userId, until, removalAsked }]) =>
+    removalAsked && until === undefined ? [{ userId, deviceId: bytesOf(key, prefix.length) }] : [],
+  );
 }
 
 /** Whether the device is in the user's present list. */
@@ -241,10 +262,13 @@ function writeAccess(
     transaction.put(accessRecord, key, { ...before, until: cursor });
     transaction.delete(keys.membership(deviceId, groupId));
   } else if (!now.fresh) {
+    const { role, removalAsked } = now;
     // Only who may make any change gives roles, and thereby vouches for the device.
     if (before !== undefined) {
-      transaction.put(accessRecord, key, { ...before, role: now.role, byMember: false });
+      transaction.put(accessRecord, key, { ...before, role, removalAsked, byMember: false });
     }
+    // For the members it is out: it is not to find the group as one that it is in.
+    if (removalAsked) transaction.delete(keys.membership(deviceId, groupId));
   } else {
     // Who had access keeps what it may read: nobody can take another's unread entries by adding it anew.
     const kept = before !== undefined && before.until === undefined && before.leavingSince === 0;
@@ -256,6 +280,7 @@ function writeAccess(
       leavingSince: 0,
       acked: kept ? before.acked : cursor.seq - 1,
       byMember: byMember && (!kept || before.byMember),
+      removalAsked: now.removalAsked,
     });
     // Not after it has left: others would use up what it may make by adding it anew.
     const made = kept && equalBytes(creator, deviceId);
@@ -324,6 +349,7 @@ export function createGroup(transaction: Transaction, command: CreateCommand): C
     answer: START,
     names: nameHash === undefined ? [] : [nameHash],
     disowned: 0,
+    removalsAsked: false,
     ...(direct && { direct: [sender.userId, direct.peer] as const }),
   };
   transaction.put(groupRecord, keys.group(groupId), group);
@@ -335,6 +361,7 @@ export function createGroup(transaction: Transaction, command: CreateCommand): C
     leavingSince: 0,
     acked: 0,
     byMember: false,
+    removalAsked: false,
   });
   transaction.put(membershipRecord, keys.membership(sender.deviceId, groupId), { seq: 0, made: true });
   if (first === undefined) return START;

@@ -131,7 +131,7 @@ export const accessRecord = record<AccessRecord>(
     encodeCursor(writer.u8(access.role), access.since);
     encodeCursor(writer, access.from);
     writer.optional(access.until, encodeCursor).uint53(access.leavingSince).uint53(access.acked);
-    writer.u8(access.byMember ? 1 : 0);
+    writer.u8(flag(access.byMember)).u8(flag(access.removalAsked));
   },
   (reader) => {
     const userId = decodeName(reader);
@@ -139,8 +139,9 @@ export const accessRecord = record<AccessRecord>(
     const since = decodeCursor(reader);
     const from = decodeCursor(reader);
     const until = reader.optional(decodeCursor);
-    const rest = { leavingSince: reader.uint53(), acked: reader.uint53(), byMember: reader.u8() === 1 };
-    return { userId, role, since, from, ...rest, ...(until && { until }) };
+    const rest = { leavingSince: reader.uint53(), acked: reader.uint53() };
+    const flags = { byMember: reader.u8() === 1, removalAsked: reader.u8() === 1 };
+    return { userId, role, since, from, ...rest, ...flags, ...(until && { until }) };
   },
 );
 
@@ -153,6 +154,8 @@ export interface GroupRecord {
   readonly names: readonly Bytes[];
   /** How often a name that was claimed for it was taken back, where that is not one step. */
   readonly disowned: number;
+  /** Whether there may be devices whose removal members have asked for. */
+  readonly removalsAsked: boolean;
   /** The two users of a direct conversation. */
   readonly direct?: readonly [string, string];
 }
@@ -162,6 +165,7 @@ export const groupRecord = record<GroupRecord>(
     writer.fixed(group.creator).fixed(group.bodyDigest);
     encodeCursor(writer, group.answer);
     writer.vector(group.names, (w, hash) => w.fixed(hash)).uint53(group.disowned);
+    writer.u8(flag(group.removalsAsked));
     writer.optional(group.direct, (w, users) => users.forEach((user) => void encodeName(w, user)));
   },
   (reader) => {
@@ -171,6 +175,7 @@ export const groupRecord = record<GroupRecord>(
       answer: decodeCursor(reader),
       names: reader.vector((r) => r.fixed(DIGEST_LENGTH)),
       disowned: reader.uint53(),
+      removalsAsked: reader.u8() === 1,
     };
     const direct = reader.optional((r): [string, string] => [decodeName(r), decodeName(r)]);
     return direct === undefined ? group : { ...group, direct };

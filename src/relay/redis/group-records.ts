@@ -12,6 +12,7 @@ export const VOID: GroupRecord = {
   answer: { seq: 0, digest: new Uint8Array(32) },
   names: [],
   disowned: 0,
+  removalsAsked: false,
 };
 
 /** What a commit's changes are checked against. */

@@ -33,7 +33,7 @@ function changesDue(group: GroupState, access: AccessList): AccessChange[] {
 
 /**
  * Whether the relay may take a commit of this device now (PROTOCOL.md, Append): some changes need an admin. It may
- * still refuse to remove a device that an admin added.
+ * still refuse to add an admin that has no access, or has another role.
  */
 function mayCommit(group: GroupState, access: AccessList, deviceId: Uint8Array): boolean {
   if (access.get(toHex(deviceId))?.role === Role.admin) return true;
@@ -42,9 +42,7 @@ function mayCommit(group: GroupState, access: AccessList, deviceId: Uint8Array):
   return (
     !hasAdmin ||
     changesDue(group, access).every(
-      (change) =>
-        change.type === "remove" ||
-        (change.type === "add" && change.role === Role.member && !access.has(toHex(change.deviceId))),
+      (change) => change.type === "remove" || (change.type === "add" && !access.has(toHex(change.deviceId))),
     )
   );
 }

@@ -1,0 +1,99 @@
+import { expect, it } from "vitest";
+import { leafAt } from "../../src/client/conversation/membership/leaves.js";
+import { randomBytes } from "../../src/crypto/random.js";
+import { memoryStore } from "../../src/index.js";
+import type { Proposal } from "../../src/mls/structs/proposal.js";
+import type { AccessChange } from "../../src/wire/entries.js";
+import { EntryKind } from "../../src/wire/protocol.js";
+import { codeOf } from "../harness/code-of.js";
+import { type Actor, connectAll, connected, eventually, makeGroup, startRelay } from "./harness.js";
+import { type RawEntry, RawMember } from "./raw-member.js";
+
+/** Alice and carol, who are admins, bob, dave and the hostile mallory in one group. */
+async function world() {
+  const relay = await startRelay();
+  const stores = { alice: memoryStore(), carol: memoryStore() };
+  const comeBack = (userId: "alice" | "carol") => connected(relay, userId, { store: stores[userId] });
+  const [alice, carol] = [await comeBack("alice"), await comeBack("carol")];
+  const [bob, dave] = await connectAll(relay, ["bob", "dave"]);
+  const mallory = await RawMember.connect(relay, "mallory");
+  await makeGroup("team", [alice, bob, carol, dave]);
+  await alice.client.invite("team", "mallory");
+  await mallory.join();
+  await alice.client.promote("team", "carol");
+  await Promise.all([bob, carol, dave].map((one) => one.event("groupUpdated")));
+  await mallory.follow();
+  return { comeBack, alice, bob, carol, dave, mallory };
+}
+
+/** Each of them says something that all others read. */
+async function speak(word: string, actors: readonly Actor[]): Promise<void> {
+  for (const { client, userId } of actors) await client.sendGroupMessage("team", `${word}, ${userId}`);
+  for (const actor of actors)
+    for (const { userId } of actors) if (userId !== actor.userId) await actor.message(`${word}, ${userId}`);
+}
+
+/** Members renew their keys when they like: what was made too early is made again. */
+async function append(mallory: RawMember, make: () => Promise<RawEntry>): Promise<void> {
+  await eventually(async () => {
+    await mallory.follow();
+    const code = await codeOf(mallory.append(await make()));
+    expect(["done", "stale"]).toContain(code);
+    return code === "done";
+  });
+  await mallory.follow();
+}
+
+it("who asks the relay to remove others removes nobody, and members take it back, be an admin there or not", async () => {
+  const { comeBack, mallory, bob, dave, ...admins } = await world();
+  let { alice, carol } = admins;
+  const ask = async (...users: string[]) => {
+    const removals = users.map((userId): AccessChange => {
+      const { deviceId } = leafAt(mallory.group, mallory.leaf(userId) as never);
+      return { type: "remove", userId, deviceId };
+    });
+    await append(mallory, () => mallory.commit({ access: () => removals, consistent: true }));
+    await eventually(async () => {
+      await mallory.follow();
+      return mallory.access.size === 5;
+    }, `${users} are in the list again`);
+  };
+  await ask("alice", "bob", "carol", "dave");
+  await speak("all are here", [alice, bob, carol, dave]);
+  await alice.client.close();
+  await carol.client.close();
+  await ask("alice", "bob");
+  await ask("alice", "carol", "dave");
+  await speak("no admin is here", [bob, dave]);
+  [alice, carol] = [await comeBack("alice"), await comeBack("carol")];
+  await alice.client.setJoinMode("team", "closed");
+  await carol.client.setJoinMode("team", "open");
+  await speak("all are here again", [alice, bob, carol, dave]);
+  for (const one of [alice, bob, carol, dave]) {
+    expect(one.all("groupLeave")).toEqual([]);
+    expect(one.all("invitation").length).toBeLessThan(2);
+    expect(one.all("receipt").filter(({ state }) => state === "failed")).toEqual([]);
+  }
+  expect(await bob.client.members("team")).toHaveLength(5);
+});
+
+it("who leaves as if another put it back stalls no group, and loses its access to the next commit of an admin", async () => {
+  const { comeBack, alice, bob, carol, dave, mallory } = await world();
+  await alice.client.close();
+  await carol.client.close();
+  const leave = { kind: "remove", removed: mallory.group.ownLeafIndex } as Proposal;
+  const kind = EntryKind.leave;
+  await append(mallory, async () => ({
+    kind,
+    payload: await mallory.proposal(leave),
+    isOfAnother: true,
+  }));
+  await Promise.all([bob.event("memberLeave"), dave.event("memberLeave")]);
+  await speak("mallory has left", [bob, dave]);
+  const garbage = { kind: EntryKind.application, payload: randomBytes(300) };
+  await append(mallory, async () => garbage);
+  const again = await comeBack("alice");
+  await again.client.setJoinMode("team", "closed");
+  await eventually(async () => (await codeOf(mallory.append(garbage))) === "not-a-member");
+  await speak("alice is back", [again, bob, dave]);
+});
