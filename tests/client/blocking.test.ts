@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { connectAll, connected, makeActor, startRelay } from "./harness.js";
+import { SkipClock, settle } from "./skip-clock.js";
+import { TamperedConnector } from "./tamper.js";
 
 describe("blocking", () => {
   it("keeps messages and invitations of the blocked away, until it ends", async () => {
@@ -23,6 +25,28 @@ describe("blocking", () => {
       ["alice", "hello"],
       ["mallory", "buy this"],
     ]);
+  });
+
+  it("has the blocked ask more and more seldom, so that they can still reach others", async () => {
+    const relay = await startRelay();
+    const bob = await connected(relay, "bob");
+    await bob.client.block("mallory");
+    let asked = 0;
+    const connector = new TamperedConnector({
+      fromClient(frame) {
+        if (frame.type === "request" && frame.name === "fetchKeyPackages") asked++;
+        return undefined;
+      },
+    });
+    const clock = new SkipClock();
+    const mallory = await connected(relay, "mallory", { seams: { connector, clock, random: () => 0.1 } });
+    await mallory.client.sendDirectMessage("bob", "buy this");
+    await clock.skip(600_000, () => settle(mallory));
+    expect(asked).toBeGreaterThan(5);
+    expect(asked).toBeLessThan(15);
+    await bob.client.unblock("mallory");
+    await clock.skip(300_000, () => settle(mallory));
+    await bob.message("buy this");
   });
 
   it("says what cannot be", async () => {

@@ -7,7 +7,7 @@ const MAX_DELAY = 300_000;
 
 /**
  * Users whom the relay has lost, or of whom it knows what was before: they bring it again when they come back, and it is
- * asked until then.
+ * asked until then, more and more seldom. So it is for those that it has no key package of.
  */
 export class LostUsers {
   readonly #context: Context;
@@ -21,17 +21,21 @@ export class LostUsers {
 
   /** Looks again after a while, if that is why a user cannot be reached: not if nobody knows the user here, or the operator removed it. */
   await(userId: string, { code, message }: SubrosaError): boolean {
-    const { contacts, clock, report } = this.#context;
+    const { contacts, report } = this.#context;
     const { removed } = contacts.get(userId) ?? { removed: true };
     if (code !== "data-lost" && (code !== "unknown-user" || removed)) return false;
-    let retry = this.#retries.get(userId);
-    if (retry === undefined) {
-      retry = new Retry(clock, () => this.#look(userId), MAX_DELAY);
-      this.#retries.set(userId, retry);
+    if (this.lookLater(userId))
       report(new SubrosaError("data-lost", `what is for ${userId} waits: ${message}`));
-    }
-    retry.later();
     return true;
+  }
+
+  /** Looks again after a while. True if it is the first time. */
+  lookLater(userId: string): boolean {
+    const known = this.#retries.get(userId);
+    const retry = known ?? new Retry(this.#context.clock, () => this.#look(userId), MAX_DELAY);
+    this.#retries.set(userId, retry);
+    retry.later();
+    return known === undefined;
   }
 
   /** The user is there, or nothing waits for it. */

@@ -22,8 +22,6 @@ import { nameHash } from "./directory-names.js";
 import { LostUsers } from "./lost-users.js";
 import { type GroupPolicy, POLICY_EXTENSION, type Policy, policyExtension } from "./policy.js";
 
-/** How long to wait for a user's key packages before looking again, in milliseconds. */
-const RETRY_DELAY = 2_000;
 /** How long to wait before asking again for what the relay allows only so often, or not for once, in milliseconds. */
 const ALLOWANCE_DELAY = 30_000;
 
@@ -285,8 +283,8 @@ export class Starter {
       case "identity-changed": // wait for `acceptIdentity`
         return;
       case "no-key-package":
-        // The user is registered and about to publish, or will when it comes back.
-        this.#context.clock.after(RETRY_DELAY, () => this.flushDirect(userId));
+        // The user is registered and about to publish, or will when it comes back; or has blocked this one.
+        this.#lost.lookLater(userId);
         return;
       case "unknown-user":
       case "identity-mismatch":
