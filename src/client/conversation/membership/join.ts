@@ -213,11 +213,12 @@ async function joinDirect(
   // The slot decides which conversation of the two users is the one.
   const { binding } = await context.relay.request("resolveDirect", { userId: peer });
   if (binding === undefined || !equalBytes(binding.groupId, pointer.groupId)) return { type: "dropped" };
+  // First, so that a crash leaves none, and the way to the next, and not two.
   const earlier = registry.direct(peer);
+  if (earlier !== registry.get(pointer.groupId)) await earlier?.lose();
   const record: NewRecord = { status: "active", subject: { kind: "direct", peer } };
   const conversation = await adopt(context, registry, { pointer, group, bundle }, record, []);
   if (conversation === undefined) return { type: "held" };
-  if (earlier !== undefined && earlier !== conversation) await earlier.lose();
   return { type: "joined", conversation };
 }
 
