@@ -12,6 +12,8 @@ export const layout = {
   deviceKey: "device-key",
   /** When this device took the place of another one because that was outdated, in milliseconds since 1970. */
   enrolled: "enrolled",
+  /** Whose place this device took, as long as it is not known what they were in. */
+  replaced: "replaced",
   /** How often this state has met the relay, and whether the relay knows a later one. */
   incarnation: "incarnation",
   /** The cursor of this device's inbox. */

@@ -23,7 +23,7 @@ export async function reconcile(
       const isOver = () => known()?.record.status === "ended";
       // START: the device that created it, which no commit has added.
       if (since.seq === 0) {
-        if (!isOver() || peer !== undefined) return true;
+        if (peer === undefined ? !isOver() : known() !== undefined) return true;
         await inbox.unopened(groupId);
         return false;
       }

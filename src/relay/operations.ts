@@ -16,6 +16,7 @@ import {
 } from "../wire/requests.js";
 import type { Allowances, Origin } from "./abuse/allowances.js";
 import { guardAppend, guardCreation, guardedKeyPackages, guardNameClaim } from "./abuse/guards.js";
+import { verifyCertificate } from "./authentication.js";
 import type { SessionChannels } from "./channels.js";
 import { directSlot } from "./direct-slot.js";
 import { maxEntryBytes, type RelayLimits } from "./limits.js";
@@ -228,8 +229,12 @@ export const handlers: Omit<Handlers, "append"> = {
     const binding = await storage.resolveDirect(await directSlot(sender.userId, userId));
     return binding ? { binding } : {};
   },
-  async listGroups({ storage, sender }) {
-    return { groups: await storage.listGroups(sender.deviceId) };
+  async listGroups({ storage, sender }, { of }) {
+    if (of !== undefined) {
+      const account = await storage.account(sender.userId);
+      await verifyCertificate(account ?? refuse("unknown-user", "the user was removed"), of);
+    }
+    return { groups: await storage.listGroups((of ?? sender).deviceId) };
   },
   async rejectJoin(context, rejection) {
     const { storage, sender, limits } = context;

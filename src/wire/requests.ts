@@ -25,7 +25,14 @@ import {
   encodeName,
   type LogId,
 } from "./identifiers.js";
-import { type Account, decodeAccount, encodeAccount } from "./identity.js";
+import {
+  type Account,
+  type CertifiedDevice,
+  decodeAccount,
+  decodeCertifiedDevice,
+  encodeAccount,
+  encodeCertifiedDevice,
+} from "./identity.js";
 import { nothing, type Operation, operation } from "./operation.js";
 import { operatorOperations } from "./operator.js";
 import {
@@ -282,10 +289,14 @@ export const operations = {
       return binding ? { binding } : {};
     },
   }),
-  listGroups: operation<Record<string, never>, { groups: readonly GroupMembership[] }>({
+  /** `of`: another device, which has been one of the asking account. */
+  listGroups: operation<{ readonly of?: CertifiedDevice }, { groups: readonly GroupMembership[] }>({
     type: 0x1a,
-    encode: () => {},
-    decode: () => ({}),
+    encode: (writer, { of }) => void writer.optional(of, encodeCertifiedDevice),
+    decode(reader) {
+      const of = reader.optional(decodeCertifiedDevice);
+      return of ? { of } : {};
+    },
     encodeResult: (writer, result) =>
       void writer.vector(result.groups, (w, group) => {
         w.fixed(group.groupId).u8(group.role).optional(group.peer, encodeName);

@@ -5,42 +5,10 @@ import { memoryStore } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
 import { LogKind } from "../../src/wire/protocol.js";
 import { codeOf } from "../harness/code-of.js";
-import {
-  type Actor,
-  connected,
-  makeActor,
-  makeGroup,
-  settledMembers,
-  startRelay,
-  type TestRelay,
-  temporaryFolder,
-} from "./harness.js";
+import { connected, makeActor, makeGroup, settledMembers, startRelay, temporaryFolder } from "./harness.js";
+import { copied, exchange } from "./older-copy.js";
 import { SkipClock } from "./skip-clock.js";
 import { TamperedConnector } from "./tamper.js";
-
-/** Alice's store in two folders, the second of which was copied before `meanwhile`. */
-async function copied(
-  relay: TestRelay,
-  before: (alice: Actor) => Promise<void>,
-  meanwhile: (alice: Actor) => Promise<void>,
-): Promise<{ original: string; copy: string }> {
-  const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
-  const first = await connected(relay, "alice", { store: await openStore(original) });
-  await before(first);
-  await first.client.close();
-  await cp(original, copy, { recursive: true });
-  const second = await connected(relay, "alice", { store: await openStore(original) });
-  await meanwhile(second);
-  await second.client.close();
-  return { original, copy };
-}
-
-async function exchange(a: Actor, b: Actor, text: string): Promise<void> {
-  await a.client.sendDirectMessage(b.userId, `${text} from ${a.userId}`);
-  await b.message(`${text} from ${a.userId}`);
-  await b.client.sendDirectMessage(a.userId, `${text} from ${b.userId}`);
-  await a.message(`${text} from ${b.userId}`);
-}
 
 describe("an older copy of a store", () => {
   it("goes on as another device: told of, with its contacts, and heard by everyone again", async () => {

@@ -14,16 +14,20 @@ import {
 import type { Change, StoreSession } from "../../stores/store.js";
 import {
   type Account,
+  type CertifiedDevice,
   certificateToBeSigned,
   type DeviceList,
   decodeAccount,
+  decodeCertifiedDevice,
   deviceListToBeSigned,
   encodeAccount,
+  encodeCertifiedDevice,
   encodeSignedDeviceList,
 } from "../../wire/identity.js";
-import { DEVICE_ID_LENGTH, DIGEST_LENGTH, PUBLIC_KEY_LENGTH } from "../../wire/protocol.js";
+import { DEVICE_ID_LENGTH, DIGEST_LENGTH } from "../../wire/protocol.js";
 import { layout } from "../layout.js";
 import { credentialIdentity } from "./credential.js";
+import { replacedChange } from "./replaced-devices.js";
 
 /** This device's account, keys and certificate. */
 export interface OwnIdentity {
@@ -43,27 +47,19 @@ const RECORD = layout.identity;
 const ACCOUNT_KEY = layout.accountKey;
 const DEVICE_KEY = layout.deviceKey;
 
-interface IdentityRecord {
+interface IdentityRecord extends CertifiedDevice {
   readonly account: Account;
-  readonly deviceId: Bytes;
-  readonly deviceKey: Bytes;
-  readonly certificate: Bytes;
 }
 
 function encodeRecord(writer: Writer, record: IdentityRecord): void {
   writer.u8(1);
   encodeAccount(writer, record.account);
-  writer.fixed(record.deviceId).fixed(record.deviceKey).opaque(record.certificate);
+  encodeCertifiedDevice(writer, record);
 }
 
 function decodeRecord(reader: Reader): IdentityRecord {
   if (reader.u8() !== 1) reader.fail("unknown version of identity");
-  return {
-    account: decodeAccount(reader),
-    deviceId: reader.fixed(DEVICE_ID_LENGTH),
-    deviceKey: reader.fixed(PUBLIC_KEY_LENGTH),
-    certificate: reader.opaque(),
-  };
+  return { account: decodeAccount(reader), ...decodeCertifiedDevice(reader) };
 }
 
 /** The identity in the store, made on first use. Throws `store-damaged` when a part of it is missing. */
@@ -98,7 +94,7 @@ export async function loadIdentity(
 /** Whether this device's identity can be read. */
 export async function isWholeIdentity(store: StoreSession): Promise<boolean> {
   const [record, deviceKey] = await Promise.all([store.get(RECORD), store.getKey(DEVICE_KEY)]);
-  return record !== undefined && readAccount(record) !== undefined && deviceKey !== undefined;
+  return record !== undefined && readRecord(record) !== undefined && deviceKey !== undefined;
 }
 
 async function newAccount(userId: string, deviceId: Bytes): Promise<Change[]> {
@@ -122,7 +118,8 @@ export async function replaceDevice(
   const [record, accountKey] = await Promise.all([store.get(RECORD), store.get(ACCOUNT_KEY)]);
   if (accountKey === undefined) throw accountKeyGone();
   const privateKey = await importSignaturePrivateKey(accountKey);
-  const known = record && readAccount(record);
+  const before = record && readRecord(record);
+  const known = before?.account;
   if (known !== undefined && known.userId !== userId) {
     throw new SubrosaError("store-failed", "the store holds another user");
   }
@@ -135,12 +132,13 @@ export async function replaceDevice(
           version: known.deviceList.list.version + 1,
           previous: await sha256(encode(encodeSignedDeviceList, known.deviceList)),
         };
-  return newDevice({ userId, privateKey, publicKey }, deviceId, next);
+  const changes = await newDevice({ userId, privateKey, publicKey }, deviceId, next);
+  return before === undefined ? changes : [...changes, await replacedChange(store, before)];
 }
 
-function readAccount(record: Uint8Array): Account | undefined {
+function readRecord(record: Uint8Array): IdentityRecord | undefined {
   try {
-    return decode(decodeRecord, record).account;
+    return decode(decodeRecord, record);
   } catch {
     return undefined;
   }

@@ -4,6 +4,7 @@ import { EntryKind } from "../../wire/protocol.js";
 import type { EntryInput, Sender } from "../storage.js";
 import { expect, refused } from "./expectations.js";
 import {
+  accountOf,
   add,
   application,
   commit,
@@ -171,6 +172,14 @@ export function createCases(it: Define, world: World): void {
     }
     const next = await make(bob, "alice", 2);
     expect(await world.storage.resolveDirect(slot)).toEqual({ generation: 2, groupId: next });
+    // A newer list of its user takes a device out of nothing that it is in.
+    const ofAlice = await world.storage.listGroups(alice.deviceId);
+    const deviceId = randomBytes(16);
+    const session = { deviceId, incarnation: 1, incarnationTag: randomBytes(16), now: NOW };
+    await world.storage.admit({ account: accountOf("alice", [deviceId], 2), ...session });
+    expect(ofAlice.map(({ peer }) => peer)).toEqual(["bob"]);
+    expect(await world.storage.listGroups(alice.deviceId)).toEqual(ofAlice);
+    expect(await world.storage.listGroups(deviceId)).toEqual([]);
   });
 
   it("create: stops at the number of groups that the device made and is in", async () => {
