@@ -52,13 +52,13 @@ export async function openClient(
   }
 }
 
-/** Reads the store and wires the parts together. */
+/** Reads the store and wires the parts together; anew, where this state was found outdated after its outbox `before`. */
 async function load(
   options: ClientOptions,
   store: GuardedStore,
   seams: Seams,
   handler: RunningHandler,
-  outdated = false,
+  before?: Outbox,
 ): Promise<RunningClient> {
   const clock = seams.clock ?? systemClock;
   const random = seams.random ?? Math.random;
@@ -79,7 +79,12 @@ async function load(
     // What is asked of a client that the app has closed meanwhile is nobody's concern.
     if (!SubrosaError.is(error) || error.code !== "closed") handler.emit("error", asError(error));
   };
-  const recovery = new Recovery(store, { userId: options.userId, randomId, now: clock.now(), outdated });
+  const recovery = new Recovery(store, {
+    userId: options.userId,
+    randomId,
+    now: clock.now(),
+    outdated: before !== undefined,
+  });
   const identity = await recovery.identity();
   const incarnation = await Incarnation.load(store, write, randomId);
   let running: RunningClient | undefined;
@@ -126,7 +131,7 @@ async function load(
         deviceRemoved: (userId, deviceId) => handler.emit("deviceRemoved", { userId, deviceId }),
       }),
       KeyPackages.load(store, write, identity),
-      Outbox.load(store, clock.now(), options.limits?.maxOutbox),
+      Outbox.load(store, before, options.limits?.maxOutbox),
       Delivery.load(store, {
         write,
         isKnown: (userId, accountKey) => running?.context.contacts.isPinned(userId, accountKey) ?? false,
@@ -218,7 +223,7 @@ async function load(
     context,
     retention: typeof options.history === "object" ? options.history.retention : undefined,
     store,
-    reload: (session) => load(options, session, seams, handler, true),
+    reload: (session) => load(options, session, seams, handler, outbox),
     registry,
     roster,
     starter,

@@ -1,5 +1,6 @@
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { Bytes } from "../../src/base/bytes.js";
+import { type Clock, systemClock } from "../../src/base/clock.js";
 import { fromHex, toHex } from "../../src/base/encoding.js";
 import { EmbeddedStorage } from "../../src/relay/embedded/embedded-storage.js";
 import { after, keys } from "../../src/relay/embedded/keys.js";
@@ -20,6 +21,7 @@ import {
 } from "./harness.js";
 import { RawMember } from "./raw-member.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
+import { SkipClock } from "./skip-clock.js";
 import { TamperedConnector } from "./tamper.js";
 
 /** Connections on which answers come later than what the relay sends by itself. */
@@ -109,26 +111,40 @@ it("yesterday's backup of the relay: handshakes are put back, then messages; not
   }
 });
 
-it("messages of several runs of one client all come back, in their order", async () => {
-  const { relay, backUp, restore } = await relayWithBackups();
-  const stores = { alice: memoryStore(), bob: memoryStore() };
-  let alice = await connected(relay, "alice", { store: stores.alice });
-  let bob = await connected(relay, "bob", { store: stores.bob });
-  await makeGroup("team", [alice, bob]);
-  await backUp();
-  await bob.client.close();
-  const texts = ["m", "n", "o"].map((run) => numbered(run, 2));
-  for (const [run, both] of texts.entries()) {
-    if (run > 0) alice = await connected(relay, "alice", { store: stores.alice });
-    for (const text of both) await alice.client.sendGroupMessage("team", text);
-    await sent(alice, 2);
-    await alice.client.close();
-  }
-  await restore();
-  alice = await connected(relay, "alice", { store: stores.alice });
-  bob = await connected(relay, "bob", { store: stores.bob });
-  await bob.count(6);
-  expect(bob.texts).toEqual(texts.flat());
+const still = new SkipClock();
+
+describe("messages of several runs of one client all come back, in their order,", () => {
+  it.each<[string, (run: number) => Clock]>([
+    ["where time goes by", () => systemClock],
+    ["where the clock shows the same at the start of each", () => still],
+    ["where the clock is set back", (run) => ({ ...systemClock, now: () => Date.now() - run * 60_000 })],
+  ])("%s", async (_, clockOf) => {
+    const { relay, backUp, restore } = await relayWithBackups();
+    const stores = { alice: memoryStore(), bob: memoryStore() };
+    let run = 0;
+    const alice = () => {
+      const seams = { clock: clockOf(run++), random: () => 0.1 };
+      return connected(relay, "alice", { store: stores.alice, seams });
+    };
+    const first = await alice();
+    let bob = await connected(relay, "bob", { store: stores.bob });
+    await makeGroup("team", [first, bob]);
+    await first.client.close();
+    await backUp();
+    await bob.client.close();
+    const texts = ["m", "n", "o"].map((run) => numbered(run, 2));
+    for (const both of texts) {
+      const sender = await alice();
+      for (const text of both) await sender.client.sendGroupMessage("team", text);
+      await sent(sender, 2);
+      await sender.client.close();
+    }
+    await restore();
+    await alice();
+    bob = await connected(relay, "bob", { store: stores.bob });
+    await bob.count(6);
+    expect(bob.texts).toEqual(texts.flat());
+  });
 });
 
 it("what was sent before somebody joined does not come to them by it", async () => {

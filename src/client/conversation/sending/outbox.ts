@@ -12,6 +12,9 @@ import { type Action, decodeIntent, encodeIntent, type Intent, type Sealed, type
 /** How many intents may wait unless the `limits` option says otherwise. */
 export const DEFAULT_MAX_INTENTS = 10_000;
 
+/** How many orders each process that opens a store has to itself. */
+const ORDERS = 2 ** 28;
+
 /** A message that was sent once, and the account that it may go to. */
 type Revived = Pick<KeptMessage, "order" | "content" | "expected" | "growth">;
 
@@ -36,12 +39,12 @@ export class Outbox {
   }
 
   /**
-   * Orders are never used again, since what was sent comes back under its own if the relay loses it: they go on from the
-   * time, in microseconds, at which the outbox was opened.
+   * Orders are never used again, since what was sent comes back under its own if the relay loses it: each owner of the store
+   * has its own, whatever its clock says, and goes on behind those of the outbox `before` this one.
    */
-  static async load(store: StoreSession, now: number, max = DEFAULT_MAX_INTENTS): Promise<Outbox> {
+  static async load(store: StoreSession, before?: Outbox, max = DEFAULT_MAX_INTENTS): Promise<Outbox> {
     const outbox = new Outbox(max);
-    outbox.#next = Math.max(1, Math.floor(now) * 1000);
+    outbox.#next = before ? before.#next : store.owner * ORDERS;
     for (const [key, value] of await store.list(layout.intents)) {
       outbox.#set(decode(decodeIntent, value));
       outbox.#next = Math.max(outbox.#next, orderOf(key) + 1);
