@@ -190,6 +190,8 @@ export class Conversation {
         return this.#absent();
       case "cursor-mismatch":
       case "gap": {
+        // Until a place is found from where it gives the log.
+        this.#following.end(true);
         const head = code === "gap" ? undefined : await this.#restorer.begin();
         if (head !== undefined) return this.#follow(head);
         if (!this.#state.record.repair?.refused) this.#context.report(error);
@@ -204,10 +206,10 @@ export class Conversation {
   }
 
   async #refused(code: ErrorCode): Promise<void> {
-    if (await mayComeBack(this.#context, this.#state.record, code)) return this.#following.refused();
     this.#following.end(true);
-    await this.step((step) => loseKeys(this.#context, step, code, { refused: true }));
-    if (this.#state.record.repair?.refused) this.#following.refused();
+    const isAwaited = await mayComeBack(this.#context, this.#state.record, code);
+    if (!isAwaited) await this.step((step) => loseKeys(this.#context, step, code, { refused: true }));
+    if (isAwaited || this.#state.record.repair?.refused) this.#following.refused();
   }
 
   /** The relay does not know the group: it lost it, or it was told to forget it. */
@@ -304,6 +306,8 @@ export class Conversation {
   /** The relay says that the log is over for this device. */
   async ended(reason: EndReason): Promise<void> {
     await this.#queue.idle();
+    // Where the relay refuses the log from here, what has ended was asked for from elsewhere, in vain: a stay of before.
+    if (this.#following.isRefused && reason === EndReason.removed) return;
     this.#following.end();
     // What the log itself said has been processed: an end that it does not explain is the relay's doing.
     const { status, groupId, restoration } = this.#state.record;

@@ -57,10 +57,16 @@ export async function joinByPointer(
   registry: Registry,
   pointer: Pointer,
 ): Promise<JoinResult> {
-  const known = registry.get(pointer.groupId)?.state;
-  if (known !== undefined && known.record.status !== "ended") {
+  const followed = registry.get(pointer.groupId);
+  const known = followed?.state;
+  if (followed !== undefined && known !== undefined && known.record.status !== "ended") {
     // A pointer never takes the place of a live conversation: the log itself has to end that first.
     const { place, record } = known;
+    if (isLive(record) && followed.isRefused) {
+      // What the relay had lost may be there again.
+      context.background(followed.subscribe());
+      return { type: "held" };
+    }
     const isOver =
       place.cursor.seq > pointer.at.seq || (isLive(record) && place.cursor.seq === pointer.at.seq);
     if (isOver && !isLogInDoubt(record)) return { type: "dropped" };
