@@ -61,6 +61,10 @@ export const layout = {
   handshakes: "handshake/",
   handshakesOf: (groupId: Uint8Array) => `handshake/${toHex(groupId)}/`,
   handshake: (groupId: Uint8Array, order: number) => `handshake/${toHex(groupId)}/${ordered(order)}`,
+  /** The same of groups that this device has created and left. */
+  bequests: "bequest/",
+  bequestOf: (groupId: Uint8Array) => `bequest/${toHex(groupId)}/`,
+  bequest: (groupId: Uint8Array, order: number) => `bequest/${toHex(groupId)}/${ordered(order)}`,
   /** Own messages that are sent and not known to be delivered. */
   kept: "kept/",
   keptOf: (groupId: Uint8Array) => `kept/${toHex(groupId)}/`,

@@ -2,6 +2,7 @@ import type { ErrorCode } from "../base/errors.js";
 import type { Context } from "./context.js";
 import { DOUBTFUL, type Inbox } from "./conversation/receiving/inbox.js";
 import type { Registry } from "./conversation/registry.js";
+import { putBackForOthers } from "./conversation/repair/bequest.js";
 
 /** A direct conversation into which there is no way is begun anew, so not where there may be one yet. */
 const GONE: readonly ErrorCode[] = ["no-key-package", "gap"];
@@ -23,6 +24,8 @@ export async function reconcile(
       const isOver = () => known()?.record.status === "ended";
       // START: the device that created it, which no commit has added.
       if (since.seq === 0) {
+        const isNoMore = peer === undefined && known()?.record.creator === false;
+        if ((isOver() || isNoMore) && (await putBackForOthers(context, groupId))) return false;
         if (peer === undefined ? !isOver() : known() !== undefined) return true;
         await inbox.unopened(groupId);
         return false;

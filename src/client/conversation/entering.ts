@@ -2,6 +2,7 @@ import type { Context, Effect } from "../context.js";
 import { groupField } from "./effects.js";
 import { hasGrown } from "./membership/leaves.js";
 import type { ConversationRecord } from "./record.js";
+import { bequest } from "./repair/bequest.js";
 import { keptMessages } from "./repair/journal.js";
 import type { Intent } from "./sending/intent.js";
 import { reviveKept } from "./sending/own-entries.js";
@@ -30,6 +31,7 @@ export async function entering(
   const growth = record.growth + (isGrown ? 1 : 0);
   const after = { ...welcomed, record: { ...welcomed.record, growth } };
   const changes: Effect[] = [
+    ...(await bequest(context, record)),
     ...forgetKeys(record),
     ...initialChanges(after),
     ...intents.map((intent) => context.outbox.seal(intent, undefined)),

@@ -34,6 +34,7 @@ const OF_THE_DEVICE: readonly string[] = [
   layout.joins,
   layout.requests,
   layout.handshakes,
+  layout.bequests,
   layout.trails,
   layout.epochHeads,
 ];

@@ -24,6 +24,7 @@ import { authenticate, hasGrown, leafAt, usersOf } from "../membership/leaves.js
 import { isAdmin } from "../membership/policy.js";
 import { rebind } from "../membership/renaming.js";
 import { noteReceipts } from "../receipts.js";
+import { bequest } from "../repair/bequest.js";
 import { adds, loseKeys } from "../repair/repair.js";
 import { Trail } from "../repair/trail.js";
 import { isMessage } from "../sending/outbox.js";
@@ -192,6 +193,7 @@ async function receiveCommit(
   if (result.kind !== "commit") throw new SubrosaError("invalid-message", "not a commit", { rule: "commit" });
   step.ratchet({ ...group, secretTree: result.state.secretTree }, result.changes);
   await checkCommit(group, step.access, result.staged, bundle);
+  if (result.staged.selfRemoved) step.change(...(await bequest(context, step.record)));
   if (result.staged.selfRemoved && adds(bundle, context.identity.deviceId)) {
     // Removed and added anew in one: a pointer to the keys is on its way.
     loseKeys(context, step, "removed", { readded: true });

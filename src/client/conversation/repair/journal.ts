@@ -10,7 +10,8 @@ import {
   encodeCursor,
   encodeName,
 } from "../../../wire/identifiers.js";
-import { DIGEST_LENGTH, ENTRY_ID_LENGTH } from "../../../wire/protocol.js";
+import { DIGEST_LENGTH, ENTRY_ID_LENGTH, EntryKind } from "../../../wire/protocol.js";
+import type { NewEntry } from "../../../wire/requests.js";
 import type { Context, Effect } from "../../context.js";
 import { DAY, layout } from "../../layout.js";
 import type { ClientLimits } from "../../options.js";
@@ -111,6 +112,7 @@ function decodeMessage(reader: Reader): KeptMessage {
 /** What is kept to be put back where a relay loses it. */
 export class Journal {
   readonly #handshakes: Shelf;
+  readonly #bequests: Shelf;
   readonly #messages: Shelf;
 
   constructor(
@@ -120,13 +122,14 @@ export class Journal {
       maxKeptBytes: maxBytes = DEFAULT_MAX_BYTES,
     }: ClientLimits = {},
   ) {
-    // The newest handshake of each group stays: it is where to read from.
-    this.#handshakes = new Shelf(context, layout.handshakes, {
+    const handshakes = {
       keepFor: KEPT_FOR,
       maxBytes,
-      sparesLast: true,
-      ageOf: (value) => decode(decodeHandshake, value),
-    });
+      ageOf: (value: Bytes) => decode(decodeHandshake, value),
+    };
+    // The newest handshake of each group stays: it is where to read from.
+    this.#handshakes = new Shelf(context, layout.handshakes, { ...handshakes, sparesLast: true });
+    this.#bequests = new Shelf(context, layout.bequests, handshakes);
     this.#messages = new Shelf(context, layout.kept, {
       keepFor: KEPT_FOR,
       maxBytes,
@@ -140,6 +143,11 @@ export class Journal {
     return this.#handshakes.put(layout.handshake(groupId, kept.order), encode(encodeHandshake, kept));
   }
 
+  /** The change that keeps a handshake entry of a group that this device is in no more. */
+  bequeath(groupId: Bytes, kept: KeptHandshake): Effect {
+    return this.#bequests.put(layout.bequest(groupId, kept.order), encode(encodeHandshake, kept));
+  }
+
   keepMessage(groupId: Bytes, kept: KeptMessage): Effect {
     return this.#messages.put(layout.keptMessage(groupId, kept.content.id), encode(encodeMessage, kept));
   }
@@ -147,6 +155,7 @@ export class Journal {
   /** Forgets what no relay has any more either, and what is too much. */
   async prune(): Promise<void> {
     await this.#handshakes.prune();
+    await this.#bequests.prune();
     await this.#messages.prune();
   }
 }
@@ -157,9 +166,28 @@ export function forgetMessage(groupId: Bytes, id: Bytes | string): Change {
 }
 
 /** The kept handshake entries of a group, oldest first. */
-export async function keptHandshakes(store: StoreSession, groupId: Bytes): Promise<KeptHandshake[]> {
-  const found = await store.list(layout.handshakesOf(groupId));
+export async function keptHandshakes(
+  store: StoreSession,
+  groupId: Bytes,
+  from: (groupId: Bytes) => string = layout.handshakesOf,
+): Promise<KeptHandshake[]> {
+  const found = await store.list(from(groupId));
   return found.map(([, value]) => decode(decodeHandshake, value));
+}
+
+/** What is appended to put a handshake entry back. */
+export function putBack({ content, welcome, own }: KeptHandshake): NewEntry {
+  const { kind, entryId, payload, bundle } = content;
+  const isHashed = welcome.length === 0 && bundle !== undefined && bundle.welcomeHash.length > 0;
+  return {
+    kind,
+    entryId,
+    payload,
+    ...(kind === EntryKind.leave && !own && { isOfAnother: true }),
+    ...(bundle && {
+      bundle: { access: bundle.access, welcome, ...(isHashed && { welcomeHash: bundle.welcomeHash }) },
+    }),
+  };
 }
 
 /** The kept messages to a group or user, in the order in which they were sent. */

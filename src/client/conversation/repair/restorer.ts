@@ -12,7 +12,7 @@ import { contentDigest } from "../receiving/log-digest.js";
 import type { Restoration } from "../record.js";
 import { failKept, reviveKept, unseal } from "../sending/own-entries.js";
 import type { Step } from "../step.js";
-import { type KeptHandshake, keptHandshakes } from "./journal.js";
+import { type KeptHandshake, keptHandshakes, putBack } from "./journal.js";
 import { LostMessages } from "./lost-messages.js";
 import { loseKeys } from "./repair.js";
 import { Trail } from "./trail.js";
@@ -312,26 +312,18 @@ export class Restorer {
 
   async #put(kept: KeptHandshake): Promise<void> {
     const { log, state } = this.#conversation;
-    const { content, welcome, own } = kept;
-    const { kind, entryId, payload, bundle } = content;
-    const hash = welcome.length === 0 && bundle !== undefined && bundle.welcomeHash.length > 0;
-    const entry = {
-      kind,
-      entryId,
-      payload,
-      ...(isLeave(kept) && !own && { isOfAnother: true }),
-      ...(bundle && {
-        bundle: { access: bundle.access, welcome, ...(hash && { welcomeHash: bundle.welcomeHash }) },
-      }),
-    };
     this.#putting = true;
     try {
-      await this.#context.relay.request("append", { log, after: state.place.handshake, entry });
+      await this.#context.relay.request("append", {
+        log,
+        after: state.place.handshake,
+        entry: putBack(kept),
+      });
     } catch (error) {
       if (!SubrosaError.is(error)) throw error;
       if (isPassing(error) || error.code === "stale") return;
       // Others may have the right to it. Who is added by it may still have to register again, which takes as long as it takes.
-      const isAwaited = error.code === "unknown-user" && (await this.#hasLostUsers(content));
+      const isAwaited = error.code === "unknown-user" && (await this.#hasLostUsers(kept.content));
       if (isAwaited) this.#stopWaiting();
       this.#proceedLater(this.#waited, isAwaited ? RETURN : MAKER_FIRST);
     } finally {
