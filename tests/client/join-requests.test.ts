@@ -189,6 +189,33 @@ describe("join requests", () => {
     expect((await keys()).filter((key) => key.startsWith(layout.joins))).toEqual([]);
   });
 
+  it("that another has granted meanwhile let nobody in a second time, who was removed since", async () => {
+    const relay = await startRelay();
+    const connector = new TamperedConnector();
+    const alice = await connected(relay, "alice");
+    const carol = await connected(relay, "carol", { seams: { connector, random: () => 0.1 } });
+    await makeGroup("team", [alice, carol]);
+    await alice.client.promote("team", "carol");
+    await eventually(async () => (await carol.client.groups())[0]?.admin === true);
+    const bob = await connected(relay, "bob");
+    const joined = bob.client.joinGroup("team");
+    const requests = await Promise.all([alice.event("joinRequest"), carol.event("joinRequest")]);
+    connector.isReachable = false;
+    connector.inject(new Uint8Array(0));
+    await carol.event("disconnect");
+    const approved = requests[1].approve();
+    await requests[0].approve();
+    await joined;
+    await alice.client.remove("team", "bob");
+    await bob.event("groupLeave");
+    connector.isReachable = true;
+    await approved;
+    await settledMembers("team", [alice, carol]);
+    await settle(alice, carol, bob);
+    expect(bob.all("invitation")).toEqual([]);
+    expect(alice.all("memberJoin").filter(({ userId }) => userId === "bob")).toHaveLength(1);
+  });
+
   it.each(["to join", "to be added anew, of who was removed,"])(
     "%s that were refused are refused again when the relay has lost only that",
     async (what) => {

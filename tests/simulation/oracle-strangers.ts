@@ -16,9 +16,9 @@ export function mayBeStranger(
   device: Device,
   record: ConversationRecord | undefined,
 ): boolean {
-  if (record === undefined) return isForgotten(world, log, device) || cameByLostName(world, log, device);
-  // It was in the group before, and read in its log that this was over.
-  return record.status === "ended" && record.lastEpoch !== undefined && isForgotten(world, log, device);
+  // Or it was in the group before, and read in its log that this was over.
+  const isNew = record === undefined || (record.status === "ended" && record.lastEpoch !== undefined);
+  return isNew && (isForgotten(world, log, device) || cameByLostName(world, log, device));
 }
 
 /**

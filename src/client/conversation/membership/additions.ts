@@ -1,10 +1,11 @@
-import { type Bytes, equalBytes } from "../../../base/bytes.js";
+import { type Bytes, EMPTY, equalBytes } from "../../../base/bytes.js";
 import { toHex } from "../../../base/encoding.js";
 import { SubrosaError } from "../../../base/errors.js";
 import { decode } from "../../../codec/reader.js";
 import { verify } from "../../../crypto/signature.js";
 import { type GroupState, readKeyPackage } from "../../../mls/group/index.js";
 import type { LeafNode } from "../../../mls/structs/leaf-node.js";
+import type { Change } from "../../../stores/store.js";
 import {
   decodeJoinRequest,
   type EntryContent,
@@ -16,6 +17,7 @@ import type { Account } from "../../../wire/identity.js";
 import { DIGEST_LENGTH } from "../../../wire/protocol.js";
 import type { ResultOf } from "../../../wire/requests.js";
 import type { Context } from "../../context.js";
+import { layout } from "../../layout.js";
 import type { Action } from "../sending/intent.js";
 import type { Addition } from "../sending/seal.js";
 import { type ConversationState, policyIn } from "../state.js";
@@ -40,6 +42,7 @@ export async function keyPackagesFor(
 ): Promise<Addition> {
   // Who is leaving may come back: one commit removes the old leaf and adds the new one.
   const present = presentDevices(state.group as GroupState, state.access, context.identity.deviceId);
+  const { groupId } = state.record;
   if (action.request !== undefined) {
     const { deviceId, replaces } = action.request;
     const replaced = new Set<string>();
@@ -60,6 +63,10 @@ export async function keyPackagesFor(
     // What the request says of its user must be what the directory says.
     const account = await context.relay.request("fetchAccount", { userId: action.userId });
     await context.contacts.checkAccount(account, action.userId, action.expected);
+    // Granted by another, its device has come in, and may have gone since.
+    const asked = await context.store.get(layout.request(groupId, action.request.id));
+    if (asked?.length === 0)
+      throw new SubrosaError("already-a-member", `the request of ${action.userId} was answered`);
     if (!account.deviceList.list.devices.some((listed) => equalBytes(listed.deviceId, deviceId)))
       throw new SubrosaError(
         "unknown-user",
@@ -103,6 +110,11 @@ export async function checkedRequest(
   if (!fits || !(await verify(accountKey, request.signature, signed)))
     throw new SubrosaError("invalid-signature", "a join request is not by the account it names");
   return request;
+}
+
+/** What is written of a request that was answered: its id stays, without it. */
+export function answered(groupId: Bytes, requestId: Uint8Array): Change {
+  return { put: layout.request(groupId, requestId), value: EMPTY };
 }
 
 /** What a request names that asks for repair of a leaf which its device has never seen. */

@@ -10,6 +10,7 @@ import {
   encodeJoinRequest,
   type JoinRequest,
   type LogEntry,
+  labelOf,
 } from "../../../wire/entries.js";
 import { type LogId, START } from "../../../wire/identifiers.js";
 import { EntryKind, LogKind, RejectionReason } from "../../../wire/protocol.js";
@@ -23,7 +24,14 @@ import type { Conversation } from "../conversation.js";
 import { contentDigests, nextCursor } from "../receiving/log-digest.js";
 import { isMember } from "../registry.js";
 import { policyIn } from "../state.js";
-import { checkedRequest, GONE_LEAF, leafToReplace, mayAdmitAgain, REPLACED_DEVICE } from "./additions.js";
+import {
+  answered,
+  checkedRequest,
+  GONE_LEAF,
+  leafToReplace,
+  mayAdmitAgain,
+  REPLACED_DEVICE,
+} from "./additions.js";
 import { presentDevices } from "./duties.js";
 import { type Leaf, leavesOf } from "./leaves.js";
 import { isAdmin, isBanned } from "./policy.js";
@@ -157,11 +165,17 @@ export class JoinRequests {
       if (entry.seq <= cursor.seq) continue;
       const digest = digests[index] as NonNullable<(typeof digests)[number]>;
       cursor = await nextCursor(this.log, { ...cursor, seq: entry.seq - 1 }, digest);
-      if (entry.form !== "full" || entry.content.kind !== EntryKind.joinRequest) continue;
+      if (labelOf(entry).kind !== EntryKind.joinRequest) continue;
       try {
-        const name = layout.request(this.#groupId, entry.content.entryId);
+        const name = layout.request(this.#groupId, labelOf(entry).entryId);
         // Signed with its id, so that what the relay says again is known by it, answered or not.
         const known = await this.#context.store.get(name);
+        if (entry.form !== "full") {
+          // Somebody has answered it, or its device has asked for something else.
+          if (known !== undefined) changes.push(answered(this.#groupId, entry.entryId));
+          this.#ahead.delete(toHex(entry.entryId));
+          continue;
+        }
         if (known !== undefined) {
           // The relay has lost the answer, or the request that it answers and that has been sent again.
           if (known.length === 0 && this.#following === "answering") again.push(entry.content);
@@ -255,9 +269,9 @@ export class JoinRequests {
       // Raises `identityChanged`; the request is shown, but cannot be approved before the identity is accepted.
       await this.#context.contacts.check(request.userId, request.accountKey).catch(() => {});
     }
-    let answered: Promise<void> | undefined;
+    let answer: Promise<void> | undefined;
     const again = (error: unknown) => {
-      answered = undefined;
+      answer = undefined;
       throw error;
     };
     const event: RaisedEvents["joinRequest"] = {
@@ -268,12 +282,12 @@ export class JoinRequests {
       identity: known ? (contact.verified ? "verified" : "known") : "new",
       approve: (options = {}) => {
         assertFingerprint(options.fingerprint);
-        answered ??= this.#approve(requestId, request, options.fingerprint).catch(again);
-        return answered;
+        answer ??= this.#approve(requestId, request, options.fingerprint).catch(again);
+        return answer;
       },
       reject: () => {
-        answered ??= this.#reject(requestId, request).catch(again);
-        return answered;
+        answer ??= this.#reject(requestId, request).catch(again);
+        return answer;
       },
     };
     this.#context.emit("joinRequest", event);
@@ -378,8 +392,7 @@ export class JoinRequests {
     else this.#context.clock.after(TURN * Math.min(rank, 20), admit);
   }
 
-  /** The request was answered: its id stays, without it. */
   async #forget(requestId: Uint8Array): Promise<void> {
-    await this.#context.write([{ put: layout.request(this.#groupId, requestId), value: new Uint8Array(0) }]);
+    await this.#context.write([answered(this.#groupId, requestId)]);
   }
 }

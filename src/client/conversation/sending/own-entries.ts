@@ -6,9 +6,9 @@ import { EntryKind } from "../../../wire/protocol.js";
 import type { Context } from "../../context.js";
 import { fateChange, type SentMessage } from "../../delivery/sent-messages.js";
 import { fingerprintOf } from "../../identity/safety-number.js";
-import { layout } from "../../layout.js";
 import type { Content } from "../content.js";
 import { announceEnd, groupField } from "../effects.js";
+import { answered } from "../membership/additions.js";
 import { ownLeaves } from "../membership/commit-rules.js";
 import { renamed } from "../membership/renaming.js";
 import { mergeCommit } from "../receiving/receive.js";
@@ -51,7 +51,7 @@ export function receiveOwn(
   }
   step.endIntent(intent);
   if (action.type === "add" && action.request !== undefined) {
-    step.change({ delete: layout.request(step.record.groupId, action.request.id) });
+    step.change(answered(step.record.groupId, action.request.id));
   }
 }
 
