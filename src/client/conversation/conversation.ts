@@ -43,6 +43,8 @@ export class Conversation {
   readonly #following: Following;
   /** The relay has ended the log once without its entries saying why. */
   #endDoubted = false;
+  /** The log was asked for from elsewhere, in vain: what has ended there is a stay of before. */
+  #hasStrayed = false;
   readonly #unreadable: UnreadableRun;
   /** Since when the relay does not know the group. */
   #absentSince: number | undefined;
@@ -171,6 +173,7 @@ export class Conversation {
 
   #follow(head: number): void {
     this.#absentSince = undefined;
+    this.#hasStrayed = false;
     this.#following.begin(head);
     this.#unreadable.check();
     this.#proceed();
@@ -190,8 +193,7 @@ export class Conversation {
         return this.#absent();
       case "cursor-mismatch":
       case "gap": {
-        // Until a place is found from where it gives the log.
-        this.#following.end(true);
+        this.#hasStrayed = code === "cursor-mismatch";
         const head = code === "gap" ? undefined : await this.#restorer.begin();
         if (head !== undefined) return this.#follow(head);
         if (!this.#state.record.repair?.refused) this.#context.report(error);
@@ -306,8 +308,7 @@ export class Conversation {
   /** The relay says that the log is over for this device. */
   async ended(reason: EndReason): Promise<void> {
     await this.#queue.idle();
-    // Where the relay refuses the log from here, what has ended was asked for from elsewhere, in vain: a stay of before.
-    if (this.#following.isRefused && reason === EndReason.removed) return;
+    if (this.#hasStrayed && reason === EndReason.removed) return;
     this.#following.end();
     // What the log itself said has been processed: an end that it does not explain is the relay's doing.
     const { status, groupId, restoration } = this.#state.record;
