@@ -125,6 +125,45 @@ describe("join requests", () => {
     expect(alice.all("joinRequest")).toHaveLength(1);
   });
 
+  it("whose refusal the relay does not take, as it has lost the group, are refused once it has that again", async () => {
+    const kv = new MemoryKv();
+    const relay = await startRelay({ storage: new EmbeddedStorage(kv) });
+    let [asked, refused, isLost] = [0, 0, false];
+    let create: Bytes | undefined;
+    const connector = new TamperedConnector({
+      fromClient(frame, bytes) {
+        if (frame.type !== "request") return undefined;
+        if (frame.name === "rejectJoin") asked = frame.id;
+        else if (frame.name === "create" && isLost && refused === 0) create = bytes;
+        else return undefined;
+        // The relay loses the first before it has answered; it has the group again once it has refused the second.
+        return isLost && frame.name === "rejectJoin" ? undefined : [];
+      },
+      fromRelay(frame) {
+        if (frame.type !== "refuse" || frame.id !== asked || frame.code !== "not-a-member") return undefined;
+        refused++;
+        if (create !== undefined) connector.forward(create);
+        return undefined;
+      },
+    });
+    const bobs = new TamperedConnector();
+    const alice = await connected(relay, "alice", { seams: { connector, random: () => 0.1 } });
+    const bob = await connected(relay, "bob", { seams: { connector: bobs, random: () => 0.1 } });
+    const before = new MemoryKv();
+    await before.write(new Map(kv.range("", "\u{ffff}")));
+    await alice.client.createGroup("team", { join: "closed" });
+    const joined = bob.client.joinGroup("team", { timeout: 60_000 });
+    await eventually(() => asked > 0);
+    bobs.isReachable = false;
+    isLost = true;
+    await relay.restart({ storage: new EmbeddedStorage(before) });
+    await alice.event("error", ({ code }) => code === "data-lost");
+    await settle(alice);
+    expect(refused).toBe(1);
+    bobs.isReachable = true;
+    await expect(joined).rejects.toMatchObject({ code: "join-rejected" });
+  });
+
   it("of who was refused, and banned since, are in the box again where only that was lost: nobody takes that for an error", async () => {
     const kv = new MemoryKv();
     const relay = await startRelay({ storage: new EmbeddedStorage(kv) });

@@ -219,10 +219,10 @@ export class JoinRequests {
     this.#attempt(id, this.#consider(id, request, stored));
   }
 
-  /** What cannot be done just now, without a session or without room, is taken up again with the next session. */
+  /** What cannot be done just now is taken up again when the box is next asked for. */
   #attempt(id: string, work: Promise<void>): void {
     const failed = (error: unknown) => {
-      if (isOwnTrouble(error)) this.#shown.delete(id);
+      this.#shown.delete(id);
       // The group has ended meanwhile, or another has taken its place: nobody waits for the answer.
       if (this.conversation.state.record.status !== "ended") throw error;
     };
@@ -382,10 +382,10 @@ export class JoinRequests {
     const rank = others.findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex);
     const refused = (error: unknown) => {
       if (isRefused(error)) return;
+      if (isOwnTrouble(error) || this.conversation.state.record.status !== "active") throw error;
       const retry = () => this.#admitInTurn(requestId, request, Math.min(2 * again, DAY));
-      if (!isOwnTrouble(error) && this.conversation.state.record.status === "active")
-        this.#context.clock.after(again, retry);
-      throw error;
+      this.#context.clock.after(again, retry);
+      this.#context.report(error);
     };
     const admit = () => this.#attempt(toHex(requestId), this.#approve(requestId, request).catch(refused));
     if (rank === 0) admit();
