@@ -54,8 +54,8 @@ export class Device {
   place: Place;
   /** Its disk as it once was. */
   copy: Place | undefined;
-  /** Whether it has been set back to {@link copy}: what it knew since is gone. */
-  setBack = false;
+  /** At which of the world's steps it was set back to {@link copy}: what it knew since then is gone. */
+  setBackAt: number | undefined;
   life: Life | undefined;
   /** Who has the store open. */
   holder: Life | undefined;
@@ -71,6 +71,10 @@ export class Device {
   constructor(user: string, place: Place) {
     this.user = user;
     this.place = place;
+  }
+
+  get setBack(): boolean {
+    return this.setBackAt !== undefined;
   }
 
   notePending(): void {

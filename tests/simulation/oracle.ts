@@ -164,8 +164,9 @@ function directProblems(world: World, history: History, gone: Gone): string[] {
   }
   for (const sends of byPair.values()) {
     const { from, to } = sends[0] as Sent;
-    // What a device knew that was set back, it knows no more.
-    if (world.device(from).setBack || world.device(to as string).setBack) continue;
+    // What a device knew that was set back, it knows no more: only what it is sent from then on is sure.
+    const { setBackAt } = world.device(to as string);
+    if (world.device(from).setBack) continue;
     const got = firstTaken(world.device(to as string)).flatMap((one) =>
       one.group === undefined && one.from === from ? [one.content as string] : [],
     );
@@ -178,6 +179,12 @@ function directProblems(world: World, history: History, gone: Gone): string[] {
     const expected = sends
       .filter((sent) => (sent.id !== undefined && !excused(sent)) || got.includes(sent.text))
       .map(({ text }) => text);
+    if (setBackAt !== undefined) {
+      const later = sends.filter(({ at, text }) => at > setBackAt && expected.includes(text));
+      const missing = later.filter(({ text }) => !got.includes(text)).map(({ text }) => text);
+      if (missing.length > 0) problems.push(`${to}, set back, has not got [${missing}] of ${from}`);
+      continue;
+    }
     const sorted = (texts: readonly string[]) => (isLossy(world) ? [...texts].sort() : texts).join();
     if (sorted(got) !== sorted(expected)) problems.push(`${to} has [${got}] of ${from}, not [${expected}]`);
     for (const { id, text } of sends) {

@@ -272,8 +272,10 @@ async function heal(world: World, users: readonly string[], history: History): P
       if (end !== undefined || life === undefined) continue;
       const to = log.group.direct?.find((other) => other !== user);
       const group = calledBy(world.device(user), log.groupId);
-      if (to !== undefined) history.send(life, { to });
-      else if (group !== undefined) history.send(life, { group });
+      // Who was set back gets what is for it without writing first.
+      if (to !== undefined) {
+        if (!world.device(user).setBack) history.send(life, { to });
+      } else if (group !== undefined) history.send(life, { group });
     }
   }
   await world.settle(HEALING_LIMIT, HEALING, () => isSettled(world, users));

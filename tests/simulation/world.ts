@@ -254,7 +254,7 @@ export class World {
     for (const life of [device.life, ...device.ghosts]) if (life !== undefined) this.kill(life);
     device.place = device.copy;
     device.copy = undefined;
-    device.setBack = true;
+    device.setBackAt = this.steps;
     this.start(device.user);
     return true;
   }
