@@ -290,6 +290,12 @@ export class Contacts {
     return [...this.#byUser.values()];
   }
 
+  /** Whether the user is known here, and the operator has not removed it: then a relay that knows nothing of it has lost it. */
+  isExpected(userId: string): boolean {
+    const contact = this.get(userId);
+    return contact !== undefined && !contact.removed;
+  }
+
   /** Notes whether the relay says that the user was removed; false if that was noted, or nobody knows the user here. */
   async setRemoved(userId: string, removed: boolean): Promise<boolean> {
     const contact = this.#byUser.get(userId);

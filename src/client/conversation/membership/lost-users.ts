@@ -22,8 +22,7 @@ export class LostUsers {
   /** Looks again after a while, if that is why a user cannot be reached: not if nobody knows the user here, or the operator removed it. */
   await(userId: string, { code, message }: SubrosaError): boolean {
     const { contacts, report } = this.#context;
-    const { removed } = contacts.get(userId) ?? { removed: true };
-    if (code !== "data-lost" && (code !== "unknown-user" || removed)) return false;
+    if (code !== "data-lost" && !(code === "unknown-user" && contacts.isExpected(userId))) return false;
     if (this.lookLater(userId))
       report(new SubrosaError("data-lost", `what is for ${userId} waits: ${message}`));
     return true;

@@ -294,8 +294,7 @@ export class Restorer {
   async #hasLostUsers({ bundle }: EntryContent): Promise<boolean> {
     const { relay, contacts } = this.#context;
     for (const { type, userId } of bundle?.access ?? []) {
-      const contact = contacts.get(userId);
-      if (type !== "add" || contact === undefined || contact.removed) continue;
+      if (type !== "add" || !contacts.isExpected(userId)) continue;
       const found = await relay.request("fetchAccount", { userId }).catch((error: unknown) => error);
       if (SubrosaError.is(found) && found.code === "unknown-user") return true;
     }
