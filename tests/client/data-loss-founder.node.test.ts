@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { memoryStore } from "../../src/index.js";
 import { connected, eventually, makeGroup, settledMembers } from "./harness.js";
-import { relayWithBackups } from "./relay-backup.js";
+import { relayWithBackups, sent } from "./relay-backup.js";
 
 /** A relay with backups, and actors that come and go with what they have stored. */
 async function world() {
@@ -55,6 +55,31 @@ it.each(["has left", "was removed", "was invited again", "was invited again and 
     if (what !== "was invited again") expect(alice.texts).toEqual([]);
   },
 );
+
+it("who made a group and left it leaves once more where the others have gone on before the relay had that again", async () => {
+  const { backUp, restore, come } = await world();
+  let [alice, bob, carol] = [await come("alice"), await come("bob"), await come("carol")];
+  await makeGroup("team", [alice, bob, carol]);
+  await alice.client.promote("team", "bob");
+  await bob.event("groupUpdated");
+  await carol.event("groupUpdated");
+  await backUp();
+  await carol.client.close();
+  await alice.client.leaveGroup("team");
+  await eventually(async () => (await bob.client.members("team")).length === 2);
+  await alice.event("groupLeave");
+  for (const { client } of [alice, bob]) await client.close();
+  await restore();
+  carol = await come("carol");
+  // Its first word renews its keys.
+  await carol.client.sendGroupMessage("team", "who is there?");
+  await sent(carol, 1);
+  [alice, bob] = [await come("alice"), await come("bob")];
+  await settledMembers("team", [bob, carol]);
+  await bob.client.sendGroupMessage("team", "only we");
+  await carol.message("only we");
+  expect([...alice.all("invitation"), ...alice.all("groupJoin"), ...alice.texts]).toEqual([]);
+});
 
 it("who was invited again comes in again by that where the relay has lost it, and not how it was removed before", async () => {
   const { backUp, restore, come } = await world();

@@ -1,7 +1,7 @@
 import type { Bytes } from "../../../base/bytes.js";
 import { SubrosaError } from "../../../base/errors.js";
 import { START } from "../../../wire/identifiers.js";
-import { LogKind } from "../../../wire/protocol.js";
+import { EntryKind, LogKind } from "../../../wire/protocol.js";
 import type { Context, Effect } from "../../context.js";
 import { layout } from "../../layout.js";
 import { isOwnTrouble } from "../../own-trouble.js";
@@ -21,17 +21,24 @@ export async function bequest(
 }
 
 /**
- * Puts back how the others came into a group that this device has left, as far as the relay takes it: they know what came
- * after. False if there is nothing that it takes.
+ * Puts back how the others came into a group that this device has left: they know what came after. False if there is nothing
+ * to put back, or the others have gone on in another way.
  */
-export async function putBackForOthers({ store, relay }: Context, groupId: Bytes): Promise<boolean> {
+export async function putBackForOthers(context: Context, groupId: Bytes): Promise<boolean> {
+  const { store, relay } = context;
   const log = { kind: LogKind.group, id: groupId };
-  let after = START;
+  const kept = await keptHandshakes(store, groupId, layout.bequestOf);
+  if (kept.length === 0) return false;
+  // Nothing more is taken from who is leaving.
+  const left = kept.findIndex(({ own, content }) => own && content.kind === EntryKind.leave);
   try {
-    for (const kept of await keptHandshakes(store, groupId, layout.bequestOf))
-      after = await relay.request("append", { log, after, entry: putBack(kept) });
+    let after = START;
+    for (const one of left < 0 ? kept : kept.slice(0, left + 1))
+      after = await relay.request("append", { log, after, entry: putBack(one) });
   } catch (error) {
     if (!SubrosaError.is(error) || isOwnTrouble(error)) throw error;
+    return false;
   }
-  return after !== START;
+  await context.write([{ deletePrefix: layout.bequestOf(groupId) }]);
+  return true;
 }
