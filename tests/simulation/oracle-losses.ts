@@ -1,4 +1,5 @@
 import { toHex } from "../../src/base/encoding.js";
+import { EntryKind } from "../../src/wire/protocol.js";
 import type { Gone } from "./oracle-deletions.js";
 import type { Accepted, LostLog, Membership, Taken } from "./truth.js";
 import type { World } from "./world.js";
@@ -32,7 +33,10 @@ function wasOver({ truth }: World, { log, over }: LostLog, from: string, entry: 
   return mine?.end !== undefined && stays.some(isOver);
 }
 
-/** Everybody whom it was for, and who has not gone before it could come again, has it: what all have its sender forgets. */
+/**
+ * Everybody whom it was for, and who has not gone before it could come again, has it: what all have its sender forgets. Who
+ * has come back since was not there for it.
+ */
 function hasArrived(
   world: World,
   { log }: LostLog,
@@ -42,9 +46,21 @@ function hasArrived(
   id: string,
 ): boolean {
   const { truth } = world;
-  const now = truth.logs.get(log.groupId)?.memberships(truth.creatorOf(log));
-  const hasGone = (user: string) =>
-    now?.some((one) => one.user === user) && !now.some((one) => one.user === user && one.end === undefined);
+  const now = truth.logs.get(log.groupId);
+  const all = now?.memberships(truth.creatorOf(log)) ?? [];
+  const isNew = ({ entryId }: Accepted) => !log.entries.some((one) => one.entryId === entryId);
+  // What its sender had to send again came before anything else that it has said since.
+  const spoke = now?.entries.find((one) => {
+    return one.user === from && one.kind === EntryKind.application && isNew(one);
+  });
+  const hasEnded = ({ until }: Membership) => {
+    const end = now?.entries[until - 1];
+    return end !== undefined && isNew(end) && end.seq < (spoke?.seq ?? Number.POSITIVE_INFINITY);
+  };
+  const hasGone = (user: string) => {
+    const mine = all.filter((one) => one.user === user);
+    return (mine.length > 0 && mine.every(({ end }) => end !== undefined)) || mine.some(hasEnded);
+  };
   return log
     .memberships(truth.creatorOf(log))
     .filter((one) => one.user !== from && one.end === undefined && isFor(one, one.user, entry))
