@@ -115,9 +115,9 @@ export class PackageSupply {
     const { relay, identity } = this.#options;
     if (this.#missing !== "yes") return held;
     this.#missing = "done";
-    for (let taken = 0; taken < Math.min(held, MAX_TAKEN_BACK); taken++) {
-      await relay.request("fetchKeyPackages", { userId: identity.userId });
-    }
+    const { userId } = identity;
+    const count = Math.min(held, MAX_TAKEN_BACK);
+    await Promise.all(Array.from({ length: count }, () => relay.request("fetchKeyPackages", { userId })));
     return Math.max(0, held - MAX_TAKEN_BACK);
   }
 
