@@ -20,7 +20,7 @@ import { layout } from "./layout.js";
 import { Logs } from "./logs.js";
 import { reconcile } from "./reconciliation.js";
 import type { GuardedStore } from "./recovery/guarded-store.js";
-import { beginReplaced } from "./recovery/replaced-conversations.js";
+import { resumeReplaced } from "./recovery/replaced-conversations.js";
 import { ifConnected } from "./reporting.js";
 import { Retry } from "./retry.js";
 import type { Roster } from "./roster.js";
@@ -146,7 +146,7 @@ export class RunningClient {
     for (const conversation of this.registry.all()) context.background(this.recreation.settle(conversation));
     this.starter.flushCreations();
     for (const userId of context.outbox.waitingUsers()) this.starter.flushDirect(userId);
-    context.background(beginReplaced(context, this.registry, this.starter));
+    context.background(resumeReplaced(context, this.registry, this));
     this.invitations.show();
     for (const { state } of this.registry.all()) {
       if (state.group !== undefined) context.background(acquaint(context, state.group));

@@ -22,11 +22,13 @@ export function mayBeStranger(
 }
 
 /**
- * The device's disk was set back to before it came into the group, or came back, and the device that took its place since
- * has not been added: neither knows of it, and the relay does not tell a device of groups that another was in.
+ * The device's disk was set back to before it came into the group, or came back, and there is nobody to let the device in
+ * that took its place since.
  */
-function isForgotten(world: World, log: LogTruth, { setBack, life }: Device): boolean {
-  return setBack && !devicesAfter(world, log, log.entries.length).has(life?.client.deviceId ?? "");
+function isForgotten(world: World, log: LogTruth, { setBack, user, life }: Device): boolean {
+  const devices = devicesAfter(world, log, log.entries.length);
+  const isAlone = [...devices.values()].every((one) => one === user);
+  return setBack && isAlone && !devices.has(life?.client.deviceId ?? "");
 }
 
 /**

@@ -21,7 +21,7 @@ import { layout } from "../../layout.js";
 import type { Action } from "../sending/intent.js";
 import type { Addition } from "../sending/seal.js";
 import { type ConversationState, policyIn } from "../state.js";
-import { presentDevices } from "./duties.js";
+import { presentDevices, stayingLeaves } from "./duties.js";
 import { identityIn, type Leaf, leafHash, leavesOf } from "./leaves.js";
 import { isAdmin } from "./policy.js";
 
@@ -46,7 +46,7 @@ export async function keyPackagesFor(
   if (action.request !== undefined) {
     const { deviceId, replaces } = action.request;
     const replaced = new Set<string>();
-    const others = leavesOf(state.group as GroupState).filter(({ userId }) => userId === action.userId);
+    const others = stayingLeaves(state.group as GroupState).filter(({ userId }) => userId === action.userId);
     const isGone = others.every((leaf) => equalBytes(leaf.deviceId, deviceId));
     if (present.has(toHex(deviceId))) {
       const leaf = await leafToReplace(state.group as GroupState, {

@@ -273,11 +273,13 @@ async function joinNamed(
   const keepsName = isRenamed && registry.isBound(policy.name, pointer.groupId);
   const name = keepsName ? listed : policy.name;
   const missed = asked?.since === undefined ? 0 : Math.max(0, pointer.at.seq - 1 - asked.since);
+  // The relay has brought it back into a group that it had left; else it has been another device's, which came back.
+  const hasLeft = asked?.since !== undefined && known?.state.record.hasLeft;
   const record: NewRecord = {
     status: isWanted ? "active" : "invited",
     subject: { kind: "group", name },
     ...(!isWanted && { inviter: by, ...(missed > 0 && { missed }) }),
-    ...(!isWanted && asked !== undefined && known?.state.record.hasLeft && { hasLeft: true }),
+    ...(!isWanted && hasLeft && { hasLeft }),
   };
   const lost = isWanted && missed > 0 ? context.failures.missed("no-key-package", missed, name) : undefined;
   const changes = [{ delete: layout.join(pointer.groupId) }, ...(lost?.changes ?? [])];
