@@ -1,4 +1,4 @@
-import type { ErrorCode } from "../base/errors.js";
+import { type ErrorCode, SubrosaError } from "../base/errors.js";
 import type { Context } from "./context.js";
 import { DOUBTFUL, type Inbox } from "./conversation/receiving/inbox.js";
 import type { Registry } from "./conversation/registry.js";
@@ -24,6 +24,13 @@ export async function reconcile(
       const isOver = () => known()?.record.status === "ended";
       // START: the device that created it, which no commit has added.
       if (since.seq === 0) {
+        // What this device has made, it had stored before.
+        if (peer === undefined && known() === undefined) {
+          context.outdated(
+            new SubrosaError("store-outdated", "the store does not know a group of this device"),
+          );
+          return true;
+        }
         const isNoMore = peer === undefined && known()?.record.creator === false;
         if ((isOver() || isNoMore) && (await putBackForOthers(context, groupId))) return false;
         if (peer === undefined ? !isOver() : known() !== undefined) return true;

@@ -1,3 +1,4 @@
+import { cp } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { asBytes } from "../../src/base/bytes.js";
 import { JOIN_MODES } from "../../src/client/conversation/membership/policy.js";
@@ -14,6 +15,7 @@ import {
   makeGroup,
   settledMembers,
   startRelay,
+  temporaryFolder,
 } from "./harness.js";
 import { copied, exchange } from "./older-copy.js";
 import { TamperedConnector } from "./tamper.js";
@@ -194,5 +196,25 @@ describe("a group that was joined after a copy of the store was made", () => {
     expect((await bob.client.members("private")).length).toBe(1);
     expect((await bob.client.members("open")).length).toBe(2);
     expect([...alice.errors, ...bob.errors, ...bob.all("joinRequest")]).toEqual([]);
+  });
+
+  it("shows that the copy is one, where the device has made the group and was not opened since", async () => {
+    const relay = await startRelay();
+    const bob = await connected(relay, "bob");
+    const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
+    const first = await connected(relay, "alice", { store: await openStore(original) });
+    // As a snapshot of the disk takes it, while everything runs.
+    await cp(original, copy, { recursive: true, filter: (from) => !from.includes("lock") });
+    await makeGroup("team", [first, bob]);
+    await heard("team", [first, bob], "two");
+    await first.client.close();
+    const alice = makeActor(relay, "alice", { store: await openStore(copy) });
+    await alice.client.connect();
+    await alice.event("storeRecovered", ({ reason }) => reason === "outdated");
+    await (await invitation(alice, "team")).accept();
+    await heard("team", [alice, bob], "three");
+    await exchange(alice, bob, "three");
+    await alice.client.remove("team", "bob");
+    expect([...alice.errors, ...bob.errors]).toEqual([]);
   });
 });
