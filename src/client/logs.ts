@@ -1,3 +1,4 @@
+import { equalBytes } from "../base/bytes.js";
 import { toHex } from "../base/encoding.js";
 import type { LogEntry } from "../wire/entries.js";
 import type { EndReason } from "../wire/frames.js";
@@ -43,7 +44,8 @@ export class Logs {
   entries(log: LogId, entries: readonly LogEntry[]): Promise<void> | undefined {
     switch (log.kind) {
       case LogKind.inbox:
-        return this.#inbox.receive(entries);
+        // What was on its way to a device whose place this one has taken is nothing to it.
+        return equalBytes(log.id, this.#inbox.log.id) ? this.#inbox.receive(entries) : undefined;
       case LogKind.group:
         return this.#registry.get(log.id)?.receive(entries);
       case LogKind.requestBox:

@@ -1,5 +1,6 @@
 import { cp } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
+import type { Bytes } from "../../src/base/bytes.js";
 import { JOIN_MODES } from "../../src/client/conversation/membership/policy.js";
 import { memoryStore } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
@@ -277,6 +278,36 @@ describe("an older copy of a store", () => {
     }
     await exchange(restored, bob, "three");
     expect([restored.client.deviceId, restored.client.state]).toEqual([deviceId, "connected"]);
+  });
+
+  it("takes in nothing that was on its way to the device whose place another has taken", async () => {
+    const relay = await startRelay();
+    const bob = await connected(relay, "bob");
+    const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
+    const first = await connected(relay, "alice", { store: await openStore(original) });
+    await first.client.close();
+    await cp(original, copy, { recursive: true });
+    const late: Bytes[] = [];
+    const seams = {
+      connector: new TamperedConnector({
+        fromRelay(frame, bytes) {
+          if (frame.type === "entries" && frame.log.kind === LogKind.inbox) late.push(bytes);
+          return undefined;
+        },
+      }),
+      random: () => 0.1,
+    };
+    const second = await connected(relay, "alice", { store: await openStore(original), seams });
+    for (const group of ["one", "two"]) await makeGroup(group, [bob, second]);
+    await second.client.close();
+    expect(late).toHaveLength(2);
+    const connector = new TamperedConnector();
+    const store = await openStore(copy);
+    const alice = makeActor(relay, "alice", { store, seams: { connector, random: () => 0.1 } });
+    await alice.client.connect();
+    for (const frame of [...late].reverse()) connector.inject(frame);
+    await exchange(alice, bob, "three");
+    expect(alice.errors).toEqual([]);
   });
 
   it("sends what waited in it, and nothing twice", async () => {
