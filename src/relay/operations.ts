@@ -102,13 +102,16 @@ export async function beginAppend(
   };
 }
 
-/** Where a reader at `cursor` goes on, if the log is as it knows it; it may read what comes after `first`. */
+/**
+ * Where a reader at `cursor` goes on, if the log is as it knows it; it may read what comes after `first`. `acked`: what it
+ * has said that it has.
+ */
 async function placeOf(
   storage: RelayStorage,
   log: LogId,
   cursor: Cursor,
   head: LogHead,
-  [first, last]: readonly [Cursor, Cursor],
+  { first, last, acked }: { readonly first: Cursor; readonly last: Cursor; readonly acked: number },
 ): Promise<Cursor> {
   if (cursor.seq > last.seq) refuse("cursor-mismatch", "the cursor lies behind the log's head");
   const beginning: Cursor = { seq: head.first - 1, digest: head.tail };
@@ -118,7 +121,10 @@ async function placeOf(
     return first.seq > beginning.seq ? first : beginning;
   }
   if (cursor.seq < first.seq) refuse("gap", "the log begins later for this device");
-  if (cursor.seq < beginning.seq) refuse("gap", "the log begins later");
+  if (cursor.seq < beginning.seq) {
+    if (cursor.seq < acked) refuse("store-outdated", "the device has said that it has more");
+    refuse("gap", "the log begins later");
+  }
   const known = cursor.seq === beginning.seq ? beginning : await storage.entry(log, cursor.seq);
   if (known === undefined) refuse("gap", "the log begins later");
   if (!equalBytes(known.digest, cursor.digest)) refuse("cursor-mismatch", "the cursor's digest is another");
@@ -136,6 +142,7 @@ async function subscribe(
   const head = await storage.head(log);
   let first = START;
   let last: Cursor = { seq: head.seq, digest: head.digest };
+  let acked = 0;
   if (log.kind === LogKind.inbox) {
     if (!equalBytes(log.id, sender.deviceId)) refuse("forbidden", "the inbox is another device's");
   } else {
@@ -145,11 +152,12 @@ async function subscribe(
     if (log.kind === LogKind.group) {
       first = access.from;
       last = access.until ?? last;
+      acked = access.acked;
     } else if (access.until !== undefined || access.leavingSince > 0) {
       refuse("not-a-member", "the device has no access to the group");
     }
   }
-  const from = await placeOf(storage, log, cursor, head, [first, last]);
+  const from = await placeOf(storage, log, cursor, head, { first, last, acked });
   context.subscribe(log, from.seq);
   return { head: last, from };
 }

@@ -201,6 +201,8 @@ export interface Access {
   readonly until?: Cursor;
   /** The entry by which it said it leaves; 0 if it has not. */
   readonly leavingSince: number;
+  /** The entry up to which it has said that it has everything. */
+  readonly acked: number;
   /** A device without the right to it has asked for its removal: it goes with the next commit of an admin. */
   readonly removalAsked: boolean;
 }

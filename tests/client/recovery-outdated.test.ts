@@ -1,12 +1,22 @@
 import { cp } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import type { Bytes } from "../../src/base/bytes.js";
+import { asBytes, type Bytes } from "../../src/base/bytes.js";
+import { fromHex } from "../../src/base/encoding.js";
 import { JOIN_MODES } from "../../src/client/conversation/membership/policy.js";
 import { memoryStore } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
+import { openMemoryStorage } from "../../src/relay.js";
 import { LogKind } from "../../src/wire/protocol.js";
 import { codeOf } from "../harness/code-of.js";
-import { connected, makeActor, makeGroup, settledMembers, startRelay, temporaryFolder } from "./harness.js";
+import {
+  connected,
+  eventually,
+  makeActor,
+  makeGroup,
+  settledMembers,
+  startRelay,
+  temporaryFolder,
+} from "./harness.js";
 import { copied, exchange } from "./older-copy.js";
 import { SkipClock } from "./skip-clock.js";
 import { TamperedConnector } from "./tamper.js";
@@ -210,40 +220,62 @@ describe("an older copy of a store", () => {
     expect([back.all("deviceAdded").length, back.all("deviceRemoved").length]).toEqual([1, 1]);
   });
 
-  it("of a run that had met the relay already, which only a log tells from it: it connects as another device", async () => {
-    const relay = await startRelay();
-    const bob = await connected(relay, "bob");
-    const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
-    const first = await connected(relay, "alice", { store: await openStore(original) });
-    await makeGroup("team", [first, bob]);
-    await first.client.sendGroupMessage("team", "one");
-    await bob.message("one");
-    await settledMembers("team", [first, bob]);
-    // As a snapshot of the disk takes it, while everything runs.
-    await cp(original, copy, { recursive: true, filter: (from) => !from.includes("lock") });
-    await first.client.sendGroupMessage("team", "two");
-    await bob.message("two");
-    await bob.client.sendGroupMessage("team", "two and a half");
-    await first.message("two and a half");
-    await first.client.close();
-    // What follows what this state cannot read comes by itself.
-    const connector = new TamperedConnector({
-      fromRelay: (frame) =>
-        frame.type === "entries" && frame.log.kind === LogKind.group
-          ? frame.entries.map((entry) => ({ ...frame, entries: [entry] }))
-          : undefined,
-    });
-    const alice = makeActor(relay, "alice", { store: await openStore(copy), seams: { connector } });
-    await alice.client.connect();
-    await alice.event("storeRecovered", ({ reason }) => reason === "outdated");
-    await alice.client.sendGroupMessage("team", "three");
-    await bob.message("three");
-    await bob.client.sendGroupMessage("team", "four");
-    await alice.message("four");
-    expect(alice.client.state).toBe("connected");
-    expect(alice.all("disconnect")).toMatchObject([{ willReconnect: true }]);
-    expect(alice.errors).toEqual([]);
-  });
+  it.each(["a log", "what it has acknowledged of a log that is gone"])(
+    "of a run that had met the relay already, which only %s tells from it: it connects as another device",
+    async (what) => {
+      const storage = openMemoryStorage();
+      const relay = await startRelay({ storage });
+      const bob = await connected(relay, "bob");
+      const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
+      const first = await connected(relay, "alice", { store: await openStore(original) });
+      await makeGroup("team", [first, bob]);
+      await first.client.sendGroupMessage("team", "one");
+      await bob.message("one");
+      await settledMembers("team", [first, bob]);
+      // As a snapshot of the disk takes it, while everything runs.
+      await cp(original, copy, { recursive: true, filter: (from) => !from.includes("lock") });
+      await first.client.sendGroupMessage("team", "two");
+      await bob.message("two");
+      await bob.client.sendGroupMessage("team", "two and a half");
+      await first.message("two and a half");
+      if (what !== "a log") {
+        // Everybody has acknowledged it.
+        const limits = { retention: 1e12, uploadTimeout: 1e12, maxLogBytes: 1e9, batch: 1000 };
+        const rounds = async () => {
+          while (!(await storage.prune({ now: Date.now(), ...limits })));
+        };
+        const group = [...(await storage.listGroups(asBytes(fromHex(bob.client.deviceId))))].find(
+          ({ peer }) => peer === undefined,
+        );
+        await eventually(async () => {
+          await rounds();
+          const { first: from, seq } = await storage.head({
+            kind: LogKind.group,
+            id: group?.groupId as Bytes,
+          });
+          return from > seq;
+        });
+      }
+      await first.client.close();
+      // What follows what this state cannot read comes by itself.
+      const connector = new TamperedConnector({
+        fromRelay: (frame) =>
+          frame.type === "entries" && frame.log.kind === LogKind.group
+            ? frame.entries.map((entry) => ({ ...frame, entries: [entry] }))
+            : undefined,
+      });
+      const alice = makeActor(relay, "alice", { store: await openStore(copy), seams: { connector } });
+      await alice.client.connect();
+      await alice.event("storeRecovered", ({ reason }) => reason === "outdated");
+      await alice.client.sendGroupMessage("team", "three");
+      await bob.message("three");
+      await bob.client.sendGroupMessage("team", "four");
+      await alice.message("four");
+      expect(alice.client.state).toBe("connected");
+      expect(alice.all("disconnect")).toMatchObject([{ willReconnect: true }]);
+      expect(alice.errors).toEqual([]);
+    },
+  );
 
   it("takes the place of the original, which is told so and never comes back by itself", async () => {
     const relay = await startRelay();

@@ -199,6 +199,10 @@ export class Conversation {
         if (!this.#state.record.repair?.refused) this.#context.report(error);
         return this.#refused(code);
       }
+      case "store-outdated":
+        if (this.#state.record.restoration === undefined) return this.#outdated(error);
+        // It went back for what the relay had lost, before what it had acknowledged.
+        return this.#refused("gap");
       case "not-a-member": // Nothing in the log says so. Whether it is true, the members know.
         return this.#refused(code);
       default:
@@ -330,14 +334,18 @@ export class Conversation {
   /** What the relay sent makes no sense: nothing of it or after it is taken in; the log is read again from the last place. */
   #unreceived(error: unknown, wasSubscribed: boolean): void {
     if (SubrosaError.is(error) && error.code === "store-outdated") {
-      this.#following.end();
-      this.#context.outdated(error);
+      this.#outdated(error);
       return;
     }
     // What comes of a subscription before this device came in anew, or before the last nonsense, says nothing.
     if (!this.#following.isSubscribed) return;
     if (wasSubscribed) this.#context.report(error);
     this.doubt();
+  }
+
+  #outdated(error: SubrosaError): void {
+    this.#following.end();
+    this.#context.outdated(error);
   }
 
   /** What the relay says of the log is not as it is known here: it is read again, soon or now, before anything more is sent. */

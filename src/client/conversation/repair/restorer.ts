@@ -1,5 +1,5 @@
 import { EMPTY, equalBytes } from "../../../base/bytes.js";
-import { SubrosaError } from "../../../base/errors.js";
+import { type ErrorCode, SubrosaError } from "../../../base/errors.js";
 import { dropProposals } from "../../../mls/group/index.js";
 import { type EntryContent, type LogEntry, labelOf } from "../../../wire/entries.js";
 import { type Cursor, isSameCursor, START } from "../../../wire/identifiers.js";
@@ -27,6 +27,9 @@ const RETURN = 15_000;
 
 /** The first entry behind the one with this order. */
 const nextOf = (kept: readonly KeptHandshake[], matched: number) => kept.find(({ order }) => order > matched);
+
+/** What is said of a place that is none of the relay's log. */
+const ELSEWHERE: readonly ErrorCode[] = ["cursor-mismatch", "gap", "store-outdated"];
 
 const isLeave = ({ content }: KeptHandshake) => content.kind === EntryKind.leave;
 
@@ -174,7 +177,7 @@ export class Restorer {
     try {
       return await this.#context.relay.request("subscribe", { log, cursor });
     } catch (error) {
-      if (!SubrosaError.is(error) || (error.code !== "cursor-mismatch" && error.code !== "gap")) throw error;
+      if (!SubrosaError.is(error) || !ELSEWHERE.includes(error.code)) throw error;
       return undefined;
     } finally {
       this.#conversation.heard();
