@@ -8,6 +8,7 @@ import type { Conversation } from "./conversation/conversation.js";
 import { pruneEquivocations } from "./conversation/gossip/equivocations.js";
 import { acquaint, acquaintSenders } from "./conversation/membership/acquaintance.js";
 import type { Invitations } from "./conversation/membership/invitations.js";
+import { isWith } from "./conversation/membership/leaves.js";
 import type { OwnRequests } from "./conversation/membership/own-requests.js";
 import type { Starter } from "./conversation/membership/start.js";
 import type { Inbox } from "./conversation/receiving/inbox.js";
@@ -265,7 +266,7 @@ export class RunningClient {
   async identityAccepted(userId: string): Promise<void> {
     const conversation = this.registry.direct(userId);
     const pinned = this.context.contacts.get(userId)?.pinnedKey;
-    if (conversation !== undefined && !conversation.isWith(userId, pinned)) {
+    if (conversation !== undefined && !isWith(conversation.state.group, userId, pinned)) {
       // What was written to the one must not go to the other.
       await conversation.lose(
         new SubrosaError("identity-changed", "the message was for the identity before"),

@@ -9,7 +9,6 @@ import { LogKind } from "../../wire/protocol.js";
 import type { Context, Effect } from "../context.js";
 import { announceEnd } from "./effects.js";
 import { entering } from "./entering.js";
-import { leavesOf } from "./membership/leaves.js";
 import { oweReceipts } from "./receipts.js";
 import { Following, headFrom } from "./receiving/following.js";
 import { receiveEntries } from "./receiving/receive-log.js";
@@ -86,13 +85,6 @@ export class Conversation {
   /** Whether this device and the log are where the others are: only then is anything sealed. */
   get isCurrent(): boolean {
     return this.#following.isRead && this.#state.record.restoration === undefined;
-  }
-
-  /** Whether a leaf of the user bears this account key. */
-  isWith(userId: string, accountKey: Uint8Array | undefined): boolean {
-    const { group } = this.#state;
-    if (group === undefined || accountKey === undefined) return false;
-    return leavesOf(group).some((leaf) => leaf.userId === userId && equalBytes(leaf.accountKey, accountKey));
   }
 
   /** Intents for this conversation, oldest first. */

@@ -3,7 +3,7 @@ import type { Context } from "../../context.js";
 import type { Conversation } from "../conversation.js";
 import type { Registry } from "../registry.js";
 import { hasFingerprint } from "./join.js";
-import { usersOf } from "./leaves.js";
+import { isWith, usersOf } from "./leaves.js";
 
 export interface InvitationOptions {
   /** Whether those by verified users are accepted by themselves. */
@@ -59,9 +59,7 @@ export class Invitations {
   #isVerified(conversation: Conversation, userId: string): boolean {
     const contact = this.#context.contacts.get(userId);
     const { group } = conversation.state;
-    return (
-      contact?.verified === true && group !== undefined && conversation.isWith(userId, contact.pinnedKey)
-    );
+    return contact?.verified === true && isWith(group, userId, contact.pinnedKey);
   }
 
   /** With `expected`, the inviter must have that fingerprint; throws `identity-mismatch`. */

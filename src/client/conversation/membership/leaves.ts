@@ -75,6 +75,16 @@ export function accountsOf(group: GroupState): ReadonlyMap<string, Leaf> {
   return accounts;
 }
 
+/** Whether a leaf of the user bears this account key. */
+export function isWith(
+  group: GroupState | undefined,
+  userId: string,
+  accountKey: Bytes | undefined,
+): boolean {
+  if (group === undefined || accountKey === undefined) return false;
+  return accountsOf(group).has(accountOf({ userId, accountKey }));
+}
+
 /** Whether a group has somebody, by account, who was not in it before. */
 export function hasGrown(before: GroupState, after: GroupState): boolean {
   const known = accountsOf(before);
