@@ -6,7 +6,6 @@ import { isName } from "../wire/identifiers.js";
 import {
   type Account,
   type Authentication,
-  type CertifiedDevice,
   certificateToBeSigned,
   deviceListToBeSigned,
   sessionToBeSigned,
@@ -48,15 +47,6 @@ async function require(key: Bytes, signature: Bytes, data: Bytes, what: string):
     throw new SubrosaError("invalid-signature", `${what} does not verify`);
 }
 
-/** Throws `invalid-signature` for a device that the account's key has not certified. */
-export function verifyCertificate(
-  { userId, accountKey }: Account,
-  { deviceId, deviceKey, certificate }: CertifiedDevice,
-): Promise<void> {
-  const certified = certificateToBeSigned({ userId, deviceId, deviceKey });
-  return require(accountKey, certificate, certified, "the device certificate");
-}
-
 /**
  * PROTOCOL.md, "A session": the signatures, then the operator's hook. Resolves to the time until which the login
  * holds, `Infinity` without one. Throws `invalid-signature`, `invalid-key` or `unauthorized`, and `internal` where the
@@ -68,7 +58,7 @@ export async function verifyAuthentication(
   hook: AuthenticateHook | undefined,
   now: () => number,
 ): Promise<number> {
-  const { account, deviceId, certificate } = authentication;
+  const { account, deviceId } = authentication;
   const { userId, accountKey } = account;
   const { list, signature } = account.deviceList;
   await require(accountKey, signature, deviceListToBeSigned(list), "the device list");
@@ -76,7 +66,8 @@ export async function verifyAuthentication(
   if (device === undefined)
     throw new SubrosaError("invalid-signature", "the device list does not hold the device");
   const { deviceKey } = device;
-  await verifyCertificate(account, { deviceId, deviceKey, certificate });
+  const certified = certificateToBeSigned({ userId, deviceId, deviceKey });
+  await require(accountKey, authentication.certificate, certified, "the device certificate");
   const { incarnation, incarnationTag } = authentication;
   const claim = sessionToBeSigned({ ...challenge, userId, deviceId, incarnation, incarnationTag });
   await require(deviceKey, authentication.signature, claim, "the session's signature");

@@ -16,7 +16,6 @@ import {
 } from "../wire/requests.js";
 import type { Allowances, Origin } from "./abuse/allowances.js";
 import { guardAppend, guardCreation, guardedKeyPackages, guardNameClaim } from "./abuse/guards.js";
-import { verifyCertificate } from "./authentication.js";
 import type { SessionChannels } from "./channels.js";
 import { directSlot } from "./direct-slot.js";
 import { maxEntryBytes, type RelayLimits } from "./limits.js";
@@ -238,11 +237,10 @@ export const handlers: Omit<Handlers, "append"> = {
     return binding ? { binding } : {};
   },
   async listGroups({ storage, sender }, { of }) {
-    if (of !== undefined) {
-      const account = await storage.account(sender.userId);
-      await verifyCertificate(account ?? refuse("unknown-user", "the user was removed"), of);
-    }
-    return { groups: await storage.listGroups((of ?? sender).deviceId) };
+    const { deviceId } = sender;
+    // Of a device that is none of the account's nothing is to be learned: as if it were in no group.
+    if (of !== undefined && !(await storage.isOwn(deviceId, of))) return { groups: [] };
+    return { groups: await storage.listGroups(of ?? deviceId) };
   },
   async rejectJoin(context, rejection) {
     const { storage, sender, limits } = context;

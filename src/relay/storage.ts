@@ -282,6 +282,8 @@ export interface RelayStorage {
   resolveName(nameHash: Bytes): Promise<Bytes | undefined>;
   resolveDirect(slot: Bytes): Promise<DirectBinding | undefined>;
   listGroups(deviceId: Bytes): Promise<GroupMembership[]>;
+  /** Whether `other` is, or was before it was removed, a device of the account that `deviceId` is now a device of. */
+  isOwn(deviceId: Bytes, other: Bytes): Promise<boolean>;
   /** Every group, closed ones too while anything of them is kept. */
   listAllGroups(page: PageCommand): Promise<Page<GroupInfo>>;
   /** The devices that have access to the group. */

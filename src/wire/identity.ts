@@ -35,25 +35,6 @@ export function certificateToBeSigned(device: DeviceIdentity): Bytes {
   );
 }
 
-/** A device with the account key's signature by which it is one of the account's. */
-export interface CertifiedDevice {
-  readonly deviceId: Bytes;
-  readonly deviceKey: Bytes;
-  readonly certificate: Bytes;
-}
-
-export function encodeCertifiedDevice(writer: Writer, device: CertifiedDevice): void {
-  writer.fixed(device.deviceId).fixed(device.deviceKey).opaque(device.certificate);
-}
-
-export function decodeCertifiedDevice(reader: Reader): CertifiedDevice {
-  return {
-    deviceId: reader.fixed(DEVICE_ID_LENGTH),
-    deviceKey: reader.fixed(PUBLIC_KEY_LENGTH),
-    certificate: reader.opaque(MAX_SIGNATURE_BYTES),
-  };
-}
-
 /** The versioned, hash-chained list of an account's devices. Version 1 has a `previous` of zeros. */
 export interface DeviceList {
   readonly userId: string;

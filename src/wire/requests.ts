@@ -25,14 +25,7 @@ import {
   encodeName,
   type LogId,
 } from "./identifiers.js";
-import {
-  type Account,
-  type CertifiedDevice,
-  decodeAccount,
-  decodeCertifiedDevice,
-  encodeAccount,
-  encodeCertifiedDevice,
-} from "./identity.js";
+import { type Account, decodeAccount, encodeAccount } from "./identity.js";
 import { nothing, type Operation, operation } from "./operation.js";
 import { operatorOperations } from "./operator.js";
 import {
@@ -289,12 +282,12 @@ export const operations = {
       return binding ? { binding } : {};
     },
   }),
-  /** `of`: another device, which has been one of the asking account. */
-  listGroups: operation<{ readonly of?: CertifiedDevice }, { groups: readonly GroupMembership[] }>({
+  /** `of`: another device of the asking account, be it a removed one; of none of its own it is in nothing. */
+  listGroups: operation<{ readonly of?: Bytes }, { groups: readonly GroupMembership[] }>({
     type: 0x1a,
-    encode: (writer, { of }) => void writer.optional(of, encodeCertifiedDevice),
+    encode: (writer, { of }) => void writer.optional(of, (w, deviceId) => w.fixed(deviceId)),
     decode(reader) {
-      const of = reader.optional(decodeCertifiedDevice);
+      const of = reader.optional((r) => r.fixed(DEVICE_ID_LENGTH));
       return of ? { of } : {};
     },
     encodeResult: (writer, result) =>

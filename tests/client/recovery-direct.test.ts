@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
+import type { Bytes } from "../../src/base/bytes.js";
 import { memoryStore, type Store } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
 import type { ResultOf } from "../../src/wire/requests.js";
-import { type Actor, connected, makeActor, startRelay, type TestRelay } from "./harness.js";
+import { makeUser, RawClient } from "../relay/raw-client.js";
+import { type Actor, connected, makeActor, makeGroup, startRelay, type TestRelay } from "./harness.js";
 import { copied, exchange } from "./older-copy.js";
 import { TamperedConnector } from "./tamper.js";
 
@@ -167,4 +169,23 @@ describe("a direct conversation that began after a copy of the store was made", 
     await alice.client.sendDirectMessage("eve", "I may write");
     await Promise.all([alice.message("unwanted"), eve.message("I may write")]);
   });
+});
+
+it("lets no stranger, and nobody who has taken a freed user id, learn with whom somebody's devices speak", async () => {
+  const relay = await startRelay();
+  const [alice, bob] = [await connected(relay, "alice"), await connected(relay, "bob")];
+  await makeGroup("team", [alice, bob]);
+  await exchange(alice, bob, "one");
+  const mallory = await RawClient.connect(relay.url, await makeUser("mallory"));
+  const of: Bytes[] = [];
+  for (const userId of ["alice", "bob"]) {
+    const { deviceList } = await mallory.request("fetchAccount", { userId });
+    of.push(...deviceList.list.devices.map(({ deviceId }) => deviceId));
+  }
+  expect(of).toHaveLength(2);
+  for (const asked of of) expect(await mallory.request("listGroups", { of: asked })).toEqual({ groups: [] });
+  await alice.client.close();
+  await relay.running.removeUser("alice");
+  const heir = await RawClient.connect(relay.url, await makeUser("alice"));
+  for (const asked of of) expect(await heir.request("listGroups", { of: asked })).toEqual({ groups: [] });
 });

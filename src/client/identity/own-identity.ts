@@ -14,17 +14,14 @@ import {
 import type { Change, StoreSession } from "../../stores/store.js";
 import {
   type Account,
-  type CertifiedDevice,
   certificateToBeSigned,
   type DeviceList,
   decodeAccount,
-  decodeCertifiedDevice,
   deviceListToBeSigned,
   encodeAccount,
-  encodeCertifiedDevice,
   encodeSignedDeviceList,
 } from "../../wire/identity.js";
-import { DEVICE_ID_LENGTH, DIGEST_LENGTH } from "../../wire/protocol.js";
+import { DEVICE_ID_LENGTH, DIGEST_LENGTH, PUBLIC_KEY_LENGTH } from "../../wire/protocol.js";
 import { layout } from "../layout.js";
 import { credentialIdentity } from "./credential.js";
 import { replacedChange } from "./replaced-devices.js";
@@ -47,19 +44,27 @@ const RECORD = layout.identity;
 const ACCOUNT_KEY = layout.accountKey;
 const DEVICE_KEY = layout.deviceKey;
 
-interface IdentityRecord extends CertifiedDevice {
+interface IdentityRecord {
   readonly account: Account;
+  readonly deviceId: Bytes;
+  readonly deviceKey: Bytes;
+  readonly certificate: Bytes;
 }
 
 function encodeRecord(writer: Writer, record: IdentityRecord): void {
   writer.u8(1);
   encodeAccount(writer, record.account);
-  encodeCertifiedDevice(writer, record);
+  writer.fixed(record.deviceId).fixed(record.deviceKey).opaque(record.certificate);
 }
 
 function decodeRecord(reader: Reader): IdentityRecord {
   if (reader.u8() !== 1) reader.fail("unknown version of identity");
-  return { account: decodeAccount(reader), ...decodeCertifiedDevice(reader) };
+  return {
+    account: decodeAccount(reader),
+    deviceId: reader.fixed(DEVICE_ID_LENGTH),
+    deviceKey: reader.fixed(PUBLIC_KEY_LENGTH),
+    certificate: reader.opaque(),
+  };
 }
 
 /** The identity in the store, made on first use. Throws `store-damaged` when a part of it is missing. */
@@ -133,7 +138,7 @@ export async function replaceDevice(
           previous: await sha256(encode(encodeSignedDeviceList, known.deviceList)),
         };
   const changes = await newDevice({ userId, privateKey, publicKey }, deviceId, next);
-  return before === undefined ? changes : [...changes, await replacedChange(store, before)];
+  return before === undefined ? changes : [...changes, await replacedChange(store, before.deviceId)];
 }
 
 function readRecord(record: Uint8Array): IdentityRecord | undefined {

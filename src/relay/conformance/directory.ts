@@ -85,6 +85,55 @@ export function directoryCases(it: Define, world: World): void {
     ).rejects.toEqual(refused("conflict"));
   });
 
+  it("directory: knows for an account's own what it listed first, removed or not, by user id and account key", async () => {
+    const as = async (userId: string, key: number, list: Bytes[], version = 1, replaces?: number) => {
+      const deviceId = list[0] as Bytes;
+      const account = { ...accountOf(userId, list, version), accountKey: new Uint8Array(65).fill(key) };
+      const session = {
+        deviceId,
+        incarnation: 1,
+        incarnationTag: new Uint8Array(16).fill(version),
+        now: NOW,
+      };
+      const before = replaces === undefined ? {} : { replaces: new Uint8Array(65).fill(replaces) };
+      await world.storage.admit({ account, ...session, ...before });
+    };
+    const isOwn = (device: Bytes, other: Bytes) => world.storage.isOwn(device, other);
+    const [old, one, two] = [randomBytes(16), randomBytes(16), randomBytes(16)];
+    const [other, heir, third, back] = [randomBytes(16), randomBytes(16), randomBytes(16), randomBytes(16)];
+    await as("alice", 7, [old]);
+    await as("alice", 7, [one, two], 2);
+    // The same key under another name is another account.
+    await as("bob", 7, [other]);
+    for (const known of [old, one, two]) {
+      expect(await isOwn(one, known)).toBe(true);
+      // A device that was removed has no say.
+      expect(await isOwn(old, known)).toBe(false);
+      for (const stranger of [other, randomBytes(16)]) {
+        expect(await isOwn(stranger, known)).toBe(false);
+        expect(await isOwn(one, stranger)).toBe(false);
+      }
+    }
+    // Another key takes the place of alice's, and the user id becomes free and is taken by one more.
+    await as("alice", 8, [heir], 1, 7);
+    for (const known of [old, one, two]) {
+      expect(await isOwn(heir, known)).toBe(false);
+      expect(await isOwn(one, known)).toBe(false);
+    }
+    await world.storage.removeUser("alice");
+    await as("alice", 9, [third]);
+    for (const known of [old, one, two, heir]) expect(await isOwn(third, known)).toBe(false);
+    // Who comes back by the account of before finds what was its own.
+    await world.storage.removeUser("alice");
+    await as("alice", 7, [back], 3);
+    expect(await Promise.all([old, one, heir, third].map((known) => isOwn(back, known)))).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ]);
+  });
+
   it("directory: refuses an older incarnation, and another copy of the same", async () => {
     const deviceId = randomBytes(16);
     const account = accountOf("alice", [deviceId]);

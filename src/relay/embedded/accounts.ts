@@ -7,7 +7,7 @@ import type { KeyPackageUpload } from "../../wire/requests.js";
 import type { AdmitCommand, PublishCommand } from "../storage.js";
 import { forgetBlocks } from "./blocks.js";
 import { after, bytesOf, keys } from "./keys.js";
-import { deviceRecord, keyPackageRecord, type RecordType } from "./records.js";
+import { type DeviceRecord, deviceRecord, keyPackageRecord, type RecordType } from "./records.js";
 import { type Records, refuse, type Transaction } from "./transaction.js";
 
 export const accountRecord: RecordType<Account> = {
@@ -51,6 +51,7 @@ export function admitDevice(
     if (device === undefined) {
       const fresh = {
         userId: account.userId,
+        accountKey: account.accountKey,
         removed: false,
         incarnation: 0,
         incarnationTag: new Uint8Array(0),
@@ -58,7 +59,7 @@ export function admitDevice(
       transaction.put(deviceRecord, keys.device(listed.deviceId), fresh);
     } else if (device.removed && device.userId === account.userId && bound === undefined) {
       refuse("user-removed", "the operator removed the user with its devices");
-    } else if (device.removed || device.userId !== account.userId) {
+    } else if (device.removed || !isOf(device, account)) {
       refuse("conflict", "a device id of the list is taken");
     }
   }
@@ -87,6 +88,16 @@ export function removeAccount(transaction: Transaction, userId: string): boolean
   for (const { deviceId } of account.deviceList.list.devices) removeDevice(transaction, deviceId);
   forgetBlocks(transaction, userId);
   return true;
+}
+
+/** Whether it is by this account key, too, that the user has the device: a freed user id can be another person's. */
+function isOf(device: DeviceRecord, { userId, accountKey }: Pick<Account, "userId" | "accountKey">): boolean {
+  return device.userId === userId && equalBytes(device.accountKey, accountKey);
+}
+
+/** See `RelayStorage.isOwn`. */
+export function isOwnDevice(device: DeviceRecord | undefined, other: DeviceRecord | undefined): boolean {
+  return device !== undefined && other !== undefined && !device.removed && isOf(other, device);
 }
 
 /** Whether the account's device list holds the device. */

@@ -24,7 +24,14 @@ import type {
   Sender,
   StoredEntry,
 } from "../storage.js";
-import { accountRecord, admitDevice, publishPackages, removeAccount, takePackages } from "./accounts.js";
+import {
+  accountRecord,
+  admitDevice,
+  isOwnDevice,
+  publishPackages,
+  removeAccount,
+  takePackages,
+} from "./accounts.js";
 import { blockedBy, setBlocked } from "./blocks.js";
 import { EmbeddedBlobs } from "./embedded-blobs.js";
 import { GroupCommit } from "./group-commit.js";
@@ -35,7 +42,14 @@ import { listAllGroups, listUsers, membersOf } from "./listing.js";
 import { headOf } from "./logs.js";
 import { claimName, releaseName } from "./names.js";
 import { closeByOperator, depositInto } from "./operator.js";
-import { accessRecord, directRecord, entryRecord, groupIdRecord, groupRecord } from "./records.js";
+import {
+  accessRecord,
+  deviceRecord,
+  directRecord,
+  entryRecord,
+  groupIdRecord,
+  groupRecord,
+} from "./records.js";
 import { appendRequest, rejectRequest } from "./requests.js";
 import { acknowledge, pruneLogs } from "./retention.js";
 import { Records, refuse, type Transaction } from "./transaction.js";
@@ -157,6 +171,11 @@ export class EmbeddedStorage implements RelayStorage {
 
   async resolveDirect(slot: Bytes): Promise<DirectBinding | undefined> {
     return this.#records.get(directRecord, keys.direct(slot));
+  }
+
+  async isOwn(deviceId: Bytes, other: Bytes): Promise<boolean> {
+    const [own, asked] = [deviceId, other].map((id) => this.#records.get(deviceRecord, keys.device(id)));
+    return isOwnDevice(own, asked);
   }
 
   async listGroups(deviceId: Bytes): Promise<GroupMembership[]> {

@@ -15,6 +15,7 @@ import {
   DIGEST_LENGTH,
   ENTRY_ID_LENGTH,
   GROUP_ID_LENGTH,
+  PUBLIC_KEY_LENGTH,
   type Role,
 } from "../../wire/protocol.js";
 import type { DirectBinding, KeyPackageUpload } from "../../wire/requests.js";
@@ -185,6 +186,8 @@ export const groupRecord = record<GroupRecord>(
 /** A device id and whose it is. It stays taken when its user is removed. */
 export interface DeviceRecord {
   readonly userId: string;
+  /** The account's that first listed it. */
+  readonly accountKey: Bytes;
   readonly removed: boolean;
   readonly incarnation: number;
   /** Empty before the device's first session. */
@@ -194,10 +197,15 @@ export interface DeviceRecord {
 export const deviceRecord = record<DeviceRecord>(
   (writer, device) => {
     encodeName(writer, device.userId);
-    writer.u8(flag(device.removed)).uint53(device.incarnation).opaque(device.incarnationTag);
+    writer
+      .fixed(device.accountKey)
+      .u8(flag(device.removed))
+      .uint53(device.incarnation)
+      .opaque(device.incarnationTag);
   },
   (reader) => ({
     userId: decodeName(reader),
+    accountKey: reader.fixed(PUBLIC_KEY_LENGTH),
     removed: reader.u8() === 1,
     incarnation: reader.uint53(),
     incarnationTag: reader.opaque(),

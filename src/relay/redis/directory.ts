@@ -2,9 +2,9 @@ import type { Bytes } from "../../base/bytes.js";
 import { equalBytes } from "../../base/bytes.js";
 import { SubrosaError } from "../../base/errors.js";
 import type { Account } from "../../wire/identity.js";
-import { accountRecord, admitDevice, removeAccount } from "../embedded/accounts.js";
+import { accountRecord, admitDevice, isOwnDevice, removeAccount } from "../embedded/accounts.js";
 import { keys } from "../embedded/keys.js";
-import { keyPackageRecord } from "../embedded/records.js";
+import { deviceRecord, keyPackageRecord } from "../embedded/records.js";
 import { refuse, Transaction } from "../embedded/transaction.js";
 import type { AdmitCommand, PublishCommand } from "../storage.js";
 import { deviceTag, placeOf } from "./places.js";
@@ -113,6 +113,12 @@ export class Directory {
   async account(userId: string): Promise<Account | undefined> {
     const bytes = await this.#records.get(keys.account(userId));
     return bytes && accountRecord.decode(bytes);
+  }
+
+  async isOwn(deviceId: Bytes, other: Bytes): Promise<boolean> {
+    const found = [deviceId, other].map((id) => this.#records.get(keys.device(id)));
+    const [own, asked] = (await Promise.all(found)).map((bytes) => bytes && deviceRecord.decode(bytes));
+    return isOwnDevice(own, asked);
   }
 
   async publish(command: PublishCommand): Promise<number> {

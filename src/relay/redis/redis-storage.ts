@@ -273,6 +273,10 @@ export class RedisStorage implements RelayStorage {
     return value && directRecord.decode(value);
   }
 
+  isOwn(deviceId: Bytes, other: Bytes): Promise<boolean> {
+    return this.#directory.isOwn(deviceId, other);
+  }
+
   async listGroups(deviceId: Bytes): Promise<GroupMembership[]> {
     const pairs = await this.#records.range(keys.memberships(deviceId));
     const found = await Promise.all(
