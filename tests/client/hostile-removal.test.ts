@@ -6,6 +6,7 @@ import type { Proposal } from "../../src/mls/structs/proposal.js";
 import type { AccessChange } from "../../src/wire/entries.js";
 import { EntryKind } from "../../src/wire/protocol.js";
 import { codeOf } from "../harness/code-of.js";
+import { makeUser, RawClient } from "../relay/raw-client.js";
 import { type Actor, connectAll, connected, eventually, makeGroup, startRelay } from "./harness.js";
 import { type RawEntry, RawMember } from "./raw-member.js";
 
@@ -23,7 +24,7 @@ async function world() {
   await alice.client.promote("team", "carol");
   await Promise.all([bob, carol, dave].map((one) => one.event("groupUpdated")));
   await mallory.follow();
-  return { comeBack, alice, bob, carol, dave, mallory };
+  return { relay, comeBack, alice, bob, carol, dave, mallory };
 }
 
 /** Each of them says something that all others read. */
@@ -76,6 +77,38 @@ it("who asks the relay to remove others removes nobody, and members take it back
   }
   expect(await bob.client.members("team")).toHaveLength(5);
 });
+
+it.each(["has blocked the others", "has another device by now", "was removed by the operator"])(
+  "nobody is held up by one whom a member asked the relay to remove, and who %s",
+  async (how) => {
+    const { relay, alice, bob, carol, dave, mallory } = await world();
+    const others = [alice, bob, carol, dave];
+    const mike = await RawMember.connect(relay, "mike");
+    await alice.client.invite("team", "mike");
+    await mike.join();
+    if (how === "has blocked the others") {
+      for (const { userId } of others) await mike.client.request("setBlocked", { userId, blocked: true });
+    } else if (how === "was removed by the operator") await relay.running.removeUser("mike");
+    else await RawClient.connect(relay.url, await makeUser("mike", mike.user.account), { version: 2 });
+    await append(mallory, async () => {
+      const { deviceId } = leafAt(mallory.group, mallory.leaf("mike") as never);
+      return mallory.commit({
+        access: () => [{ type: "remove", userId: "mike", deviceId }],
+        consistent: true,
+      });
+    });
+    // No message may go before this is committed.
+    const leave = { kind: "remove", removed: mallory.group.ownLeafIndex } as Proposal;
+    await append(mallory, async () => ({ kind: EntryKind.leave, payload: await mallory.proposal(leave) }));
+    await speak("we go on", others);
+    await alice.client.setJoinMode("team", "closed");
+    await carol.client.remove("team", "mike");
+    for (const one of others) {
+      await eventually(async () => (await one.client.members("team")).length === 4);
+      expect(one.all("receipt").filter(({ state }) => state === "failed")).toEqual([]);
+    }
+  },
+);
 
 it("who leaves as if another put it back stalls no group, and loses its access to the next commit of an admin", async () => {
   const { comeBack, alice, bob, carol, dave, mallory } = await world();

@@ -469,7 +469,9 @@ describe("blocking", () => {
     await expect(fetch(m)).rejects.toEqual(refused("no-key-package"));
     await expect(direct(m)).rejects.toEqual(refused("quota-exceeded"));
     await expect(direct(m, false)).rejects.toEqual(refused("quota-exceeded"));
-    await expect(m.append(log, at, commit([add(carol), add(bob)]))).rejects.toEqual(
+    const other = groupLog(randomBytes(32));
+    await m.request("create", { groupId: other.id });
+    await expect(m.append(other, START, commit([add(carol), add(bob)]))).rejects.toEqual(
       refused("quota-exceeded"),
     );
     await expect(
@@ -482,11 +484,14 @@ describe("blocking", () => {
     await direct(c);
     await b.subscribe(inboxOf(bob));
     expect(await b.untilEntries(inboxOf(bob), 2)).toHaveLength(2);
+    // Who is in the group may have to be added anew.
+    await m.append(log, at, commit([add(bob)]));
+    expect(await b.untilEntries(inboxOf(bob), 3)).toHaveLength(3);
 
     await b.request("setBlocked", { userId: "mallory", blocked: false });
     await fetch(m);
     await direct(m);
-    expect(await b.untilEntries(inboxOf(bob), 3)).toHaveLength(3);
+    expect(await b.untilEntries(inboxOf(bob), 4)).toHaveLength(4);
   });
 
   it("outlives the session, is bounded, and ends with the user", async () => {

@@ -90,7 +90,7 @@ export async function guardAppend(context: GuardContext, log: LogId, entry: Entr
     }
     if (asks) allowances.spend("joinRequestsPerHour", origin);
     if (!adds || adds.every((userId) => userId === origin.userId)) return;
-    await refuseBlocked(context, adds);
+    await refuseBlocked(context, await usersNew(context, log.id, bundle?.access ?? []));
     const strangers = await strangersAmong(context, log.id, bundle?.access ?? [], undefined);
     allowances.spend("invitationsPerHour", origin, strangers);
   } catch (refusal) {
@@ -100,6 +100,16 @@ export async function guardAppend(context: GuardContext, log: LogId, entry: Entr
 
 function usersAdded(changes: readonly AccessChange[]): string[] {
   return [...new Set(changes.filter(({ type }) => type === "add").map(({ userId }) => userId))];
+}
+
+/** The users of whom a device is added that never had access to the group. */
+async function usersNew(
+  { storage }: GuardContext,
+  groupId: LogId["id"],
+  changes: readonly AccessChange[],
+): Promise<string[]> {
+  const known = await Promise.all(changes.map(({ deviceId }) => storage.access(groupId, deviceId)));
+  return usersAdded(changes.filter((_, i) => known[i] === undefined));
 }
 
 async function refuseBlocked({ storage, origin }: GuardContext, users: readonly string[]): Promise<void> {

@@ -1,11 +1,26 @@
+import { equalBytes } from "../../base/bytes.js";
+import { randomBytes } from "../../crypto/random.js";
 import { START } from "../../wire/identifiers.js";
 import { EntryKind } from "../../wire/protocol.js";
 import { expect, refused } from "./expectations.js";
-import { add, application, commit, type Define, plain, remove, setRole, type World } from "./world.js";
+import {
+  add,
+  application,
+  box,
+  commit,
+  type Define,
+  inbox,
+  plain,
+  quotas,
+  remove,
+  requestOf,
+  setRole,
+  type World,
+} from "./world.js";
 
 /** Who may change what in a group. */
 export function accessCases(it: Define, world: World): void {
-  const { admit, append, create } = world;
+  const { admit, admitDevice, append, create } = world;
   it("access: let members add members and remove who leaves, admins do everything", async () => {
     const [alice, bob, carol, dave] = [
       await admit("alice"),
@@ -124,6 +139,68 @@ export function accessCases(it: Define, world: World): void {
     at = await append(dave, log, at, await commit([]));
     expect(await accessOf(alice)).toMatchObject({ removalAsked: false, role: 2 });
     expect((await accessOf(alice))?.until).toBeUndefined();
+  });
+
+  it("access: take that devices are added anew which nobody has any more, or whose user has blocked the sender", async () => {
+    const [alice, bob, carol, dave] = [
+      await admit("alice"),
+      await admit("bob"),
+      await admit("carol"),
+      await admit("dave"),
+    ];
+    const { log } = await create(alice);
+    let at = await append(alice, log, START, await commit([add(bob), add(carol), add(dave)]));
+    const accessOf = ({ deviceId }: typeof alice) => world.storage.access(log.id, deviceId);
+    const block = { userId: "carol", other: "alice", maxBlocked: 9 };
+    await world.storage.setBlocked({ ...block, blocked: true });
+    await admitDevice("bob", randomBytes(16), 2);
+    await world.storage.removeUser("dave");
+    const all = [add(bob), add(carol), add(dave)];
+    at = await append(alice, log, at, await commit(all));
+    // Who has access gets what everybody gets that is added anew.
+    for (const one of [bob, carol, dave]) expect(await accessOf(one)).toMatchObject({ since: at });
+    const removed = await append(alice, log, at, await commit([remove(bob), remove(carol), remove(dave)]));
+    at = await append(alice, log, removed, await commit(all));
+    for (const one of [bob, carol, dave]) {
+      expect((await accessOf(one))?.until).toEqual(removed);
+      expect(await world.storage.listGroups(one.deviceId)).toEqual([]);
+    }
+    // Who has never been in is refused as ever.
+    const stranger = { userId: "bob", deviceId: randomBytes(16) };
+    await expect(append(alice, log, at, await commit([add(stranger)]))).rejects.toEqual(
+      refused("unknown-user"),
+    );
+    // It can be had by whom the user has not blocked, and by who asks to be let in.
+    await world.storage.setBlocked({ ...block, blocked: false });
+    at = await append(alice, log, at, await commit([add(carol)]));
+    expect((await accessOf(carol))?.until).toBeUndefined();
+    await world.storage.setBlocked({ ...block, blocked: true });
+    at = await append(carol, log, at, await plain(EntryKind.leave));
+    at = await append(alice, log, at, await commit([add(carol)]));
+    expect((await accessOf(carol))?.leavingSince).toBeGreaterThan(0);
+    at = await append(alice, log, at, await commit([remove(carol)]));
+    await append(carol, box(log.id), START, await requestOf(carol, log.id));
+    await append(alice, log, at, await commit([add(carol)]));
+    expect((await accessOf(carol))?.until).toBeUndefined();
+  });
+
+  it("access: let no full inbox keep a device from being added anew", async () => {
+    const [alice, bob] = [await admit("alice"), await admit("bob")];
+    const { log } = await create(alice);
+    const pointers = inbox(bob.deviceId);
+    let at = await append(alice, log, START, await commit([add(bob)]));
+    const read = await world.chained(pointers);
+    await world.storage.ack(pointers, bob.deviceId, read);
+    const carol = await admit("carol");
+    for (let i = 0; i < quotas.maxInboxEntries; i++)
+      await create(i > 2 ? alice : carol, await commit([add(bob)]));
+    const full = await world.chained(pointers, read);
+    at = await append(alice, log, at, await commit([add(bob)]));
+    at = await append(alice, log, at, await commit([remove(bob)]));
+    at = await append(alice, log, at, await commit([add(bob)]));
+    expect(await world.chained(pointers, read)).toEqual(full);
+    const listed = await world.storage.listGroups(bob.deviceId);
+    expect(listed.find(({ groupId }) => equalBytes(groupId, log.id))).toMatchObject({ since: at });
   });
 
   it("access: give a member no rights by asking that all admins are removed", async () => {

@@ -7,7 +7,6 @@ import { EntryKind } from "../../wire/protocol.js";
 import type { Sender } from "../storage.js";
 import { expect, refused } from "./expectations.js";
 import {
-  accountOf,
   add,
   application,
   commit,
@@ -215,13 +214,7 @@ export function groupLogCases(it: Define, world: World): void {
     const renewed = { userId: "alice", deviceId: device };
     const changes: AccessChange[] = [add(renewed, 2), remove(alice)];
     await expect(append(bob, log, at, await commit(changes))).rejects.toEqual(refused("unknown-user"));
-    await world.storage.admit({
-      account: accountOf("alice", [device], 2),
-      deviceId: device,
-      incarnation: 1,
-      incarnationTag: new Uint8Array(16),
-      now: NOW,
-    });
+    await world.admitDevice("alice", device, 2);
     const next = await append(bob, log, at, await commit(changes));
     expect(await world.storage.access(log.id, device)).toMatchObject({ role: 2, since: next });
     expect((await world.storage.access(log.id, alice.deviceId))?.until).toEqual(next);

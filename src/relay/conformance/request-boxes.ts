@@ -1,8 +1,7 @@
 import type { Bytes } from "../../base/bytes.js";
 import { decode } from "../../codec/reader.js";
-import { encode } from "../../codec/writer.js";
 import { randomBytes } from "../../crypto/random.js";
-import { decodeRejection, encodeJoinRequest } from "../../wire/entries.js";
+import { decodeRejection } from "../../wire/entries.js";
 import { START } from "../../wire/identifiers.js";
 import { EntryKind, RejectionReason } from "../../wire/protocol.js";
 import type { Sender } from "../storage.js";
@@ -13,12 +12,12 @@ import {
   box,
   commit,
   type Define,
-  entry,
   inbox,
   NOW,
   plain,
   quotas,
   remove,
+  requestOf,
   type World,
 } from "./world.js";
 
@@ -31,21 +30,6 @@ export function requestBoxCases(it: Define, world: World): void {
     named: Partial<{ userId: string; groupId: Bytes }> = {},
   ) {
     return append(sender, box(groupId), START, await requestOf(sender, groupId, named));
-  }
-  function requestOf(
-    sender: Sender,
-    groupId: Bytes,
-    named: Partial<{ userId: string; groupId: Bytes }> = {},
-  ) {
-    const payload = encode(encodeJoinRequest, {
-      groupId: named.groupId ?? groupId,
-      userId: named.userId ?? sender.userId,
-      deviceId: sender.deviceId,
-      accountKey: new Uint8Array(65).fill(sender.userId.length),
-      keyPackage: randomBytes(100),
-      signature: randomBytes(70),
-    });
-    return entry({ kind: EntryKind.joinRequest, entryId: randomBytes(16), payload });
   }
 
   it("request boxes: keep the newest request of each device and leave the digests of the others", async () => {

@@ -1,4 +1,5 @@
 import type { Bytes } from "../../base/bytes.js";
+import { encode } from "../../codec/writer.js";
 import { sha256 } from "../../crypto/hash.js";
 import { randomBytes } from "../../crypto/random.js";
 import {
@@ -6,6 +7,7 @@ import {
   chainDigestInput,
   contentDigestInput,
   type EntryContent,
+  encodeJoinRequest,
 } from "../../wire/entries.js";
 import { type Cursor, type LogId, START } from "../../wire/identifiers.js";
 import type { Account } from "../../wire/identity.js";
@@ -55,6 +57,23 @@ export async function commit(
   );
 }
 
+/** A join request, with what it names in place of its sender or its group. */
+export function requestOf(
+  sender: Sender,
+  groupId: Bytes,
+  named: Partial<{ userId: string; groupId: Bytes }> = {},
+): Promise<EntryInput> {
+  const payload = encode(encodeJoinRequest, {
+    groupId: named.groupId ?? groupId,
+    userId: named.userId ?? sender.userId,
+    deviceId: sender.deviceId,
+    accountKey: new Uint8Array(65).fill(sender.userId.length),
+    keyPackage: randomBytes(100),
+    signature: randomBytes(70),
+  });
+  return entry({ kind: EntryKind.joinRequest, entryId: randomBytes(16), payload });
+}
+
 export function accountOf(userId: string, devices: readonly Bytes[], version = 1): Account {
   const list = {
     userId,
@@ -87,9 +106,11 @@ export class World {
     return storage !== undefined;
   }
 
-  readonly admit = async (userId: string): Promise<Sender> => {
-    const deviceId = randomBytes(16);
-    const account = accountOf(userId, [deviceId]);
+  readonly admit = (userId: string): Promise<Sender> => this.admitDevice(userId, randomBytes(16));
+
+  /** The user's only device, from that version of its list on. */
+  readonly admitDevice = async (userId: string, deviceId: Bytes, version = 1): Promise<Sender> => {
+    const account = accountOf(userId, [deviceId], version);
     const session = { deviceId, incarnation: 1, incarnationTag: randomBytes(16), now: NOW };
     await this.storage.admit({ account, ...session });
     return { userId, deviceId };

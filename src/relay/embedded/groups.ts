@@ -173,8 +173,11 @@ function applyChanges(
     }
     switch (change.type) {
       case "add": {
-        if (!isListed(records, change.userId, change.deviceId)) {
-          refuse("unknown-user", "an added device is not in the named user's list");
+        if (entry.now === undefined || (entry.before?.leavingSince ?? 0) > 0) {
+          const listed = isListed(records, change.userId, change.deviceId);
+          // Who had access and may get none holds nobody up: others had to add it, as the group says that it is in.
+          if (entry.before !== undefined && (!listed || isBlocked(records, command, change))) break;
+          if (!listed) refuse("unknown-user", "an added device is not in the named user's list");
         }
         // Only for members: the lookup reads every access of the group.
         if (
@@ -223,6 +226,15 @@ function removalsAskedIn(records: Records, groupId: Bytes): Pick<AccessChange, "
   );
 }
 
+/** Whether the user of an added device has blocked who adds it, and has not asked to be added. */
+function isBlocked(
+  records: Records,
+  { log, sender }: AppendCommand,
+  { userId, deviceId }: AccessChange,
+): boolean {
+  return records.has(keys.block(userId, sender.userId)) && !records.has(keys.request(log.id, deviceId));
+}
+
 /** Whether the device is in the user's present list. */
 function isListed(records: Records, userId: string, deviceId: Bytes): boolean {
   const { devices } = records.get(accountRecord, keys.account(userId))?.deviceList.list ?? { devices: [] };
@@ -265,7 +277,8 @@ function writeAccess(
     const { role, removalAsked } = now;
     // Only who may make any change gives roles, and thereby vouches for the device.
     if (before !== undefined) {
-      transaction.put(accessRecord, key, { ...before, role, removalAsked, byMember: false });
+      const stays = byMember && before.byMember;
+      transaction.put(accessRecord, key, { ...before, role, removalAsked, byMember: stays });
     }
     // For the members it is out: it is not to find the group as one that it is in.
     if (removalAsked) transaction.delete(keys.membership(deviceId, groupId));
@@ -286,7 +299,7 @@ function writeAccess(
     const made = kept && equalBytes(creator, deviceId);
     transaction.put(membershipRecord, keys.membership(deviceId, groupId), { seq: cursor.seq, made });
     dropRequest(transaction, groupId, deviceId);
-    appendPointer(transaction, command, cursor, deviceId);
+    appendPointer(transaction, command, cursor, deviceId, before !== undefined);
   }
 }
 

@@ -15,19 +15,23 @@ import { refuse, type Transaction } from "./transaction.js";
 /** Replaced pointers leave digests behind; none is replaced where an inbox holds more than this many times its limit. */
 const HOLLOW_FACTOR = 16;
 
-/** Tells a device of the commit that added it; refuses when its inbox is full of what it has not read. */
+/**
+ * Tells a device of the commit that added it. An inbox that is full of what it has not read refuses it, unless the
+ * device had access before: members may have to add that one anew, and it finds the group in its list.
+ */
 export function appendPointer(
   transaction: Transaction,
   { log, now, quotas }: { readonly log: LogId; readonly now: number; readonly quotas: Quotas },
   at: Cursor,
   deviceId: Bytes,
+  hadAccess: boolean,
 ): void {
-  const inbox: LogId = { kind: LogKind.inbox, id: deviceId };
-  const replaces = transaction.has(keys.pointer(deviceId, log.id));
-  dropPointer(transaction, deviceId, log.id);
-  const head = headOf(transaction, inbox);
-  const full = head.count >= quotas.maxInboxEntries || head.bytes >= quotas.maxInboxBytes;
-  if (full || (replaces && head.seq - head.first >= HOLLOW_FACTOR * quotas.maxInboxEntries)) {
+  const head = headOf(transaction, { kind: LogKind.inbox, id: deviceId });
+  const full = transaction.has(keys.pointer(deviceId, log.id))
+    ? head.seq - head.first >= HOLLOW_FACTOR * quotas.maxInboxEntries
+    : head.count >= quotas.maxInboxEntries || head.bytes >= quotas.maxInboxBytes;
+  if (full) {
+    if (hadAccess) return;
     refuse("quota-exceeded", "the inbox of an added device is full");
   }
   const id = sha256Now(
