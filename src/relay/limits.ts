@@ -38,7 +38,7 @@ export interface RelayLimits {
   /** Entries and bytes that may wait in one device's inbox. */
   readonly maxInboxEntries: number;
   readonly maxInboxBytes: number;
-  /** Join requests that may wait for one group, and the size of each in bytes. */
+  /** Join requests that may wait for one group, beside those of its own devices, and the size of each in bytes. */
   readonly maxRequests: number;
   readonly maxRequestBytes: number;
   /** One-time key packages of one device, and the size of each in bytes. */

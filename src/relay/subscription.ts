@@ -144,7 +144,9 @@ export class Subscription {
     this.#leavingSince = standing.leavingSince;
     this.#removalAsked = standing.removalAsked;
     if (standing.first > this.#position + 1 && this.#position < standing.last) {
-      this.#reader.close(CloseCode.slowReader, "entries were dropped before they were read");
+      // What a box drops nobody needs any more.
+      if (this.log.kind === LogKind.requestBox) this.#position = standing.first - 1;
+      else this.#reader.close(CloseCode.slowReader, "entries were dropped before they were read");
       return;
     }
     const allowed = entries.filter(({ seq }) => seq <= standing.last);

@@ -91,6 +91,55 @@ export function requestBoxCases(it: Define, world: World): void {
     await expect(ask(bob, log.id)).rejects.toEqual(refused("quota-exceeded"));
   });
 
+  it("request boxes: shut for nobody by what was replaced, and lose nothing that waits", async () => {
+    const [alice, bob, carol, eve] = [
+      await admit("alice"),
+      await admit("bob"),
+      await admit("carol"),
+      await admit("eve"),
+    ];
+    const { log } = await create(alice);
+    const waiting = await requestOf(carol, log.id);
+    await append(carol, box(log.id), START, waiting);
+    const most = 16 * quotas.maxRequests;
+    const seqs: number[] = [];
+    for (let i = 0; i < 2 * most; i++) seqs.push((await ask(eve, log.id)).seq);
+    const { first, tail, seq } = await world.storage.head(box(log.id));
+    expect(first > most).toBe(true);
+    expect(seqs.at(-1)).toBe(seq);
+    const kept = await readAll(box(log.id), first - 1);
+    // What stands at the beginning has made room as well: nothing is kept but so many, and the two that wait.
+    expect(kept.length <= most + 3).toBe(true);
+    await chained(box(log.id), { seq: first - 1, digest: tail });
+    const full = kept.filter(({ content }) => content !== undefined);
+    expect(full.map(({ sender }) => sender)).toEqual([carol.deviceId, eve.deviceId]);
+    expect(full[0]?.content).toEqual(waiting.content);
+    const again = await append(carol, box(log.id), START, waiting);
+    expect(again).toEqual({ seq: full[0]?.seq as number, digest: full[0]?.digest as Bytes });
+    expect((await world.storage.head(box(log.id))).seq).toBe(seq);
+    await ask(bob, log.id);
+    const requestId = waiting.content.entryId;
+    const reason = RejectionReason.refused;
+    await world.storage.rejectJoin({ groupId: log.id, requestId, reason, sender: alice, now: NOW, quotas });
+    expect(await readAll(inbox(carol.deviceId))).toHaveLength(1);
+    expect(await world.storage.hasRequest(log.id, carol.deviceId)).toBe(false);
+    await append(alice, log, START, await commit([add(bob), add(eve)]));
+    expect((await readAll(box(log.id), first - 1)).every(({ content }) => content === undefined)).toBe(true);
+  });
+
+  it("request boxes: are full for strangers before they are for who is in the group", async () => {
+    const [alice, bob, carol] = [await admit("alice"), await admit("bob"), await admit("carol")];
+    const { log, at } = await create(alice, await commit([add(carol)]));
+    for (const name of ["c", "d", "e"]) await ask(await admit(name), log.id);
+    await expect(ask(bob, log.id)).rejects.toEqual(refused("quota-exceeded"));
+    await ask(carol, log.id);
+    await ask(alice, log.id);
+    await ask(carol, log.id);
+    await expect(ask(bob, log.id)).rejects.toEqual(refused("quota-exceeded"));
+    await append(carol, log, at, await plain(EntryKind.leave));
+    await expect(ask(carol, log.id)).rejects.toEqual(refused("quota-exceeded"));
+  });
+
   it("request boxes: drop a rejected request and tell who asked", async () => {
     const [alice, bob, carol] = [await admit("alice"), await admit("bob"), await admit("carol")];
     const { log } = await create(alice, await commit([add(carol)]));

@@ -1,20 +1,20 @@
-import { equalBytes } from "../../base/bytes.js";
+import { type Bytes, equalBytes } from "../../base/bytes.js";
 import { toUtf8 } from "../../base/encoding.js";
 import { decode } from "../../codec/reader.js";
 import { encode } from "../../codec/writer.js";
 import { sha256Now } from "../../crypto/node-hash.js";
 import { decodeJoinRequest, encodeRejection } from "../../wire/entries.js";
-import type { Cursor } from "../../wire/identifiers.js";
+import type { Cursor, LogId } from "../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH, EntryKind, Role } from "../../wire/protocol.js";
 import type { AppendCommand, RejectCommand } from "../storage.js";
 import { accountRecord } from "./accounts.js";
 import { dropRequest, groupLog, inboxLog, memberAccess, requestBox } from "./groups.js";
 import { keys } from "./keys.js";
-import { answerBefore, appendEntry, appendOwn, headOf } from "./logs.js";
-import { entryIdRecord, entryRecord, seqRecord } from "./records.js";
+import { answerBefore, appendEntry, appendOwn, dropEntries, headOf, type NewLogEntry } from "./logs.js";
+import { accessRecord, entryIdRecord, entryRecord, seqRecord } from "./records.js";
 import { refuse, type Transaction } from "./transaction.js";
 
-/** Answered requests leave digests behind until retention; no box holds more than this many times its limit. */
+/** Requests that were answered or replaced leave digests behind; of more than so many times a box's limit the oldest go. */
 const HOLLOW_FACTOR = 16;
 
 /** PROTOCOL.md, "Append", request box. */
@@ -38,18 +38,38 @@ export function appendRequest(transaction: Transaction, command: AppendCommand):
     equalBytes(request.accountKey, account.accountKey);
   if (!own) refuse("forbidden", "a join request must name its sender and its group");
   dropRequest(transaction, log.id, sender.deviceId);
-  const head = headOf(transaction, log);
-  if (head.count >= quotas.maxRequests || head.seq - head.first >= HOLLOW_FACTOR * quotas.maxRequests) {
+  // Who is in the group asks to be added anew: strangers do not keep it from that.
+  if (headOf(transaction, log).count >= quotas.maxRequests && !isIn(transaction, log.id, sender.deviceId)) {
     refuse("quota-exceeded", "too many join requests are waiting");
   }
-  const cursor = appendEntry(transaction, log, {
-    content,
-    contentDigest,
-    sender: sender.deviceId,
-    now,
-  });
-  transaction.put(seqRecord, keys.request(log.id, sender.deviceId), cursor.seq);
+  dropAnswered(transaction, log, HOLLOW_FACTOR * quotas.maxRequests);
+  return putRequest(transaction, log, { content, contentDigest, sender: sender.deviceId, now });
+}
+
+function isIn(transaction: Transaction, groupId: Bytes, deviceId: Bytes): boolean {
+  const access = transaction.get(accessRecord, keys.access(groupId, deviceId));
+  return access !== undefined && access.until === undefined && access.leavingSince === 0;
+}
+
+function putRequest(transaction: Transaction, log: LogId, entry: NewLogEntry): Cursor {
+  const cursor = appendEntry(transaction, log, entry);
+  transaction.put(seqRecord, keys.request(log.id, entry.sender), cursor.seq);
   return cursor;
+}
+
+/** Drops the oldest of what is left of requests, over `most`. A request that waits before it goes to the box's end. */
+function dropAnswered(transaction: Transaction, log: LogId, most: number): void {
+  for (;;) {
+    const { first, seq, count } = headOf(transaction, log);
+    const excess = seq - first + 1 - count - most;
+    if (excess <= 0) return;
+    if (dropEntries(transaction, log, ({ content }) => content === undefined, excess) > 0) continue;
+    const waiting = transaction.get(entryRecord, keys.entry(log, first));
+    if (waiting?.content === undefined) return;
+    const { content, contentDigest, sender, time } = waiting;
+    dropEntries(transaction, log, () => true, 1);
+    putRequest(transaction, log, { content, contentDigest, sender, now: time });
+  }
 }
 
 /** Drops a join request and tells the device that sent it. */

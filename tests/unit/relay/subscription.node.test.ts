@@ -1,14 +1,24 @@
 import { describe, expect, it } from "vitest";
 import type { Bytes } from "../../../src/base/bytes.js";
 import { toHex } from "../../../src/base/encoding.js";
+import { encode } from "../../../src/codec/writer.js";
 import { sha256 } from "../../../src/crypto/hash.js";
 import { randomBytes } from "../../../src/crypto/random.js";
-import { add, application, commit, remove, World } from "../../../src/relay/conformance/world.js";
+import {
+  accountOf,
+  add,
+  application,
+  box,
+  commit,
+  entry,
+  remove,
+  World,
+} from "../../../src/relay/conformance/world.js";
 import { openMemoryStorage } from "../../../src/relay/embedded/open.js";
 import { Run } from "../../../src/relay/run.js";
 import type { Appended, Sender, StoredEntry } from "../../../src/relay/storage.js";
 import { type Reader, Subscription } from "../../../src/relay/subscription.js";
-import { contentDigestInput } from "../../../src/wire/entries.js";
+import { contentDigestInput, encodeJoinRequest } from "../../../src/wire/entries.js";
 import { decodeRelayFrame, EndReason } from "../../../src/wire/frames.js";
 import { type LogId, START } from "../../../src/wire/identifiers.js";
 import { EntryKind, LogKind } from "../../../src/wire/protocol.js";
@@ -180,6 +190,52 @@ it("gives a slow reader nothing from between its removal and its coming back", a
   drain();
   await ended;
   expect(sent).toEqual([EndReason.removed]);
+});
+
+it("goes on in a request box where that has dropped what was not read", async () => {
+  const world = new World({ storage: openMemoryStorage(), dispose: async () => {} });
+  const [alice, eve] = [await world.admit("alice"), await world.admit("eve")];
+  const { log } = await world.create(alice);
+  const requests = box(log.id);
+  const ask = async () => {
+    const { userId, deviceId } = eve;
+    const made = { keyPackage: randomBytes(9), signature: randomBytes(9) };
+    const asked = {
+      groupId: log.id,
+      userId,
+      deviceId,
+      accountKey: accountOf(userId, []).accountKey,
+      ...made,
+    };
+    const payload = encode(encodeJoinRequest, asked);
+    const content = { kind: EntryKind.joinRequest, entryId: randomBytes(16), payload };
+    return world.append(eve, requests, START, await entry(content));
+  };
+  await ask();
+  let drain = () => {};
+  const drained = new Promise<void>((resolve) => {
+    drain = resolve;
+  });
+  const seqs: number[] = [];
+  const reader: Reader = {
+    deviceId: alice.deviceId,
+    turns: { batchBytes: 10_000, crowded: false, take: (read) => drained.then(read) },
+    send(bytes) {
+      const frame = decodeRelayFrame(bytes);
+      if (frame.type === "entries") seqs.push(...frame.entries.map(({ seq }) => seq));
+    },
+    close: (code, reason) => expect.unreachable(`${code} ${reason}`),
+    fail: (error) => expect.unreachable(String(error)),
+    claimOwn: () => false,
+    subscriptionEnded: () => expect.unreachable("it has access"),
+  };
+  new Subscription(reader, world.storage, requests, 0).refresh();
+  for (let i = 0; i < 100; i++) await ask();
+  drain();
+  await settle();
+  const { first, seq } = await world.storage.head(requests);
+  expect(first).toBeGreaterThan(1);
+  expect(seqs).toEqual(Array.from({ length: seq - first + 1 }, (_, i) => first + i));
 });
 
 describe("Run", () => {
