@@ -40,7 +40,9 @@ export async function reconcile(
       // Another has begun since, or will.
       if (peer !== undefined && isOver()) return true;
       // One that has ended is joined again only at a later epoch than its last.
-      if (!isOver() && (known()?.place.cursor.seq ?? -1) >= since.seq) return true;
+      // Where the log has shown that this device was added anew, the keys are still to come.
+      const isAwaited = known()?.record.repair?.readded === true;
+      if (!isOver() && !isAwaited && (known()?.place.cursor.seq ?? -1) >= since.seq) return true;
       const result = await inbox.recover({ groupId, at: since });
       if (result.type !== "failed") return result.type !== "held";
       const { code } = result.error;

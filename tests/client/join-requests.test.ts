@@ -15,7 +15,7 @@ import { MemoryKv } from "../../src/relay/embedded/memory-kv.js";
 import { openMemoryStorage } from "../../src/relay.js";
 import { encodeJoinRequest, joinRequestToBeSigned, type LogEntry } from "../../src/wire/entries.js";
 import type { RelayFrame } from "../../src/wire/frames.js";
-import { START } from "../../src/wire/identifiers.js";
+import { type LogId, START } from "../../src/wire/identifiers.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
 import { codeOf } from "../harness/code-of.js";
 import { inboxOf } from "../relay/raw-client.js";
@@ -125,25 +125,16 @@ describe("join requests", () => {
     expect(alice.all("joinRequest")).toHaveLength(1);
   });
 
-  it("whose refusal the relay does not take, as it has lost the group, are refused once it has that again", async () => {
+  it("whose refusal the relay has lost with the group are refused once it has that again", async () => {
     const kv = new MemoryKv();
     const relay = await startRelay({ storage: new EmbeddedStorage(kv) });
-    let [asked, refused, isLost] = [0, 0, false];
-    let create: Bytes | undefined;
+    let [asked, isLost] = [0, false];
     const connector = new TamperedConnector({
-      fromClient(frame, bytes) {
-        if (frame.type !== "request") return undefined;
-        if (frame.name === "rejectJoin") asked = frame.id;
-        else if (frame.name === "create" && isLost && refused === 0) create = bytes;
-        else return undefined;
-        // The relay loses the first before it has answered; it has the group again once it has refused the second.
-        return isLost && frame.name === "rejectJoin" ? undefined : [];
-      },
-      fromRelay(frame) {
-        if (frame.type !== "refuse" || frame.id !== asked || frame.code !== "not-a-member") return undefined;
-        refused++;
-        if (create !== undefined) connector.forward(create);
-        return undefined;
+      fromClient(frame) {
+        if (frame.type !== "request" || frame.name !== "rejectJoin") return undefined;
+        asked++;
+        // The relay loses it before it has answered.
+        return isLost ? undefined : [];
       },
     });
     const bobs = new TamperedConnector();
@@ -159,7 +150,6 @@ describe("join requests", () => {
     await relay.restart({ storage: new EmbeddedStorage(before) });
     await alice.event("error", ({ code }) => code === "data-lost");
     await settle(alice);
-    expect(refused).toBe(1);
     bobs.isReachable = true;
     await expect(joined).rejects.toMatchObject({ code: "join-rejected" });
   });
@@ -228,31 +218,76 @@ describe("join requests", () => {
     expect((await keys()).filter((key) => key.startsWith(layout.joins))).toEqual([]);
   });
 
-  it("that another has granted meanwhile let nobody in a second time, who was removed since", async () => {
+  it.each(["log", "box"])(
+    "that another has granted meanwhile let nobody in a second time, who was removed since, as the %s shows",
+    async (where) => {
+      const relay = await startRelay();
+      const connector = new TamperedConnector();
+      const alice = await connected(relay, "alice");
+      const carol = await connected(relay, "carol", { seams: { connector, random: () => 0.1 } });
+      await makeGroup("team", [alice, carol]);
+      await alice.client.promote("team", "carol");
+      await eventually(async () => (await carol.client.groups())[0]?.admin === true);
+      const bob = await connected(relay, "bob");
+      const joined = bob.client.joinGroup("team");
+      const requests = await Promise.all([alice.event("joinRequest"), carol.event("joinRequest")]);
+      connector.isReachable = false;
+      connector.inject(new Uint8Array(0));
+      await carol.event("disconnect");
+      const approved = codeOf(requests[1].approve());
+      await requests[0].approve();
+      await joined;
+      await alice.client.remove("team", "bob");
+      await bob.event("groupLeave");
+      if (where === "log") {
+        connector.tamper = {
+          fromRelay: (frame) =>
+            frame.type === "entries" && frame.log.kind === LogKind.requestBox ? [] : undefined,
+        };
+      }
+      connector.isReachable = true;
+      expect(["done", "not-a-member"]).toContain(await approved);
+      await settledMembers("team", [alice, carol]);
+      await settle(alice, carol, bob);
+      expect(bob.all("invitation")).toEqual([]);
+      expect(alice.all("memberJoin").filter(({ userId }) => userId === "bob")).toHaveLength(1);
+    },
+  );
+
+  it("that a relay says once somebody has answered can be answered when it shows them again", async () => {
     const relay = await startRelay();
-    const connector = new TamperedConnector();
-    const alice = await connected(relay, "alice");
-    const carol = await connected(relay, "carol", { seams: { connector, random: () => 0.1 } });
-    await makeGroup("team", [alice, carol]);
-    await alice.client.promote("team", "carol");
-    await eventually(async () => (await carol.client.groups())[0]?.admin === true);
+    let [box, entryId]: [LogId | undefined, Bytes | undefined] = [undefined, undefined];
+    const connector = new TamperedConnector({
+      fromRelay(frame) {
+        if (frame.type !== "entries" || frame.log.kind !== LogKind.requestBox) return undefined;
+        box = structuredClone(frame.log);
+        const [entry] = frame.entries;
+        if (entry?.form === "full") entryId = entry.content.entryId.slice();
+        return undefined;
+      },
+    });
+    const alice = await connected(relay, "alice", { seams: { connector, random: () => 0.1 } });
+    await alice.client.createGroup("team");
     const bob = await connected(relay, "bob");
-    const joined = bob.client.joinGroup("team");
-    const requests = await Promise.all([alice.event("joinRequest"), carol.event("joinRequest")]);
-    connector.isReachable = false;
+    const joined = bob.client.joinGroup("team", { timeout: 60_000 });
+    const request = await alice.event("joinRequest");
+    const short = {
+      form: "short",
+      seq: 9,
+      kind: EntryKind.joinRequest,
+      contentDigest: randomBytes(32),
+    } as const;
+    connector.inject({
+      type: "entries",
+      log: box as unknown as LogId,
+      entries: [{ ...short, entryId: entryId as unknown as Bytes }],
+    });
+    await settle(alice);
+    expect(await codeOf(request.approve())).toBe("not-a-member");
     connector.inject(new Uint8Array(0));
-    await carol.event("disconnect");
-    const approved = requests[1].approve();
-    await requests[0].approve();
+    await (await alice.event("joinRequest", (one) => one !== request)).approve();
     await joined;
-    await alice.client.remove("team", "bob");
-    await bob.event("groupLeave");
-    connector.isReachable = true;
-    await approved;
-    await settledMembers("team", [alice, carol]);
-    await settle(alice, carol, bob);
-    expect(bob.all("invitation")).toEqual([]);
-    expect(alice.all("memberJoin").filter(({ userId }) => userId === "bob")).toHaveLength(1);
+    await settledMembers("team", [alice, bob]);
   });
 
   it.each(["to join", "to be added anew, of who was removed,"])(

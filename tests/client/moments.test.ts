@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Bytes } from "../../src/base/bytes.js";
+import { leafAt } from "../../src/client/conversation/membership/leaves.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { type Change, memoryStore, type Store } from "../../src/index.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
@@ -306,4 +307,52 @@ it("who was removed and invited again while it was away comes in by the invitati
   // The commit that removed it, of which it knows no more than that something was there.
   expect(bob.all("undecryptable")).toEqual([{ group: "team", reason: "gap", missed: 1 }]);
   expect(bob.all("groupLeave")).toEqual([{ group: "team", reason: "lost" }]);
+});
+
+it("who was added anew by nothing that it can read, and starts again before it may ask once more, is added anew", async () => {
+  const relay = await startRelay();
+  const clock = new SkipClock();
+  const [store, alices] = [memoryStore(), memoryStore()];
+  let asked = 0;
+  const come = (userId: string, own: Store) => {
+    const connector = new TamperedConnector({
+      fromClient(frame) {
+        const isAppend = frame.type === "request" && frame.name === "append";
+        if (isAppend && frame.body.log.kind === LogKind.requestBox) asked++;
+        return undefined;
+      },
+    });
+    return connected(relay, userId, { store: own, seams: { random: () => 0.1, clock, connector } });
+  };
+  let alice = await come("alice", alices);
+  const bob = await connected(relay, "bob");
+  await makeGroup("team", [alice, bob]);
+  const mallory = await RawMember.connect(relay, "mallory");
+  await alice.client.invite("team", "mallory");
+  await mallory.join();
+  let carol = await come("carol", store);
+  await alice.client.invite("team", "carol");
+  await (await carol.event("invitation")).accept();
+  await settle(alice, carol);
+  await mallory.follow();
+  for (const { client } of [alice, bob]) await client.close();
+  // Carol's leaf stands beside mallory's: the lowest node of the path has one ciphertext, which is hers.
+  const sender = { state: mallory.group, signer: mallory.user.device } as never;
+  const payload = await sendCommit(sender, [], { updatePath: unreadablePath((level) => level === 0) });
+  const none = new Uint8Array(0);
+  await mallory.append({ kind: EntryKind.commit, payload, bundle: { access: [], welcome: none } });
+  await eventually(() => asked === 1, "she asks to be added anew");
+  await settle(carol);
+  await mallory.follow();
+  const { deviceId } = leafAt(mallory.group, mallory.leaf("carol") as never);
+  const access = [{ type: "add", userId: "carol", deviceId, role: 1 }] as const;
+  const bundle = { access, welcome: none };
+  await mallory.append({ kind: EntryKind.commit, payload: randomBytes(300), bundle });
+  await carol.event("error", ({ code }) => code === "protocol-error");
+  await settle(carol);
+  await carol.client.close();
+  [carol, alice] = [await come("carol", store), await come("alice", alices)];
+  await clock.skip(120_000, () => settle(alice, carol));
+  await carol.client.sendGroupMessage("team", "here again");
+  await alice.message("here again");
 });

@@ -1,11 +1,10 @@
-import { type Bytes, EMPTY, equalBytes } from "../../../base/bytes.js";
+import { type Bytes, equalBytes } from "../../../base/bytes.js";
 import { toHex } from "../../../base/encoding.js";
 import { SubrosaError } from "../../../base/errors.js";
 import { decode } from "../../../codec/reader.js";
 import { verify } from "../../../crypto/signature.js";
 import { type GroupState, readKeyPackage } from "../../../mls/group/index.js";
 import type { LeafNode } from "../../../mls/structs/leaf-node.js";
-import type { Change } from "../../../stores/store.js";
 import {
   decodeJoinRequest,
   type EntryContent,
@@ -24,9 +23,12 @@ import { type ConversationState, policyIn } from "../state.js";
 import { presentDevices, stayingLeaves } from "./duties.js";
 import { identityIn, type Leaf, leafHash, leavesOf } from "./leaves.js";
 import { isAdmin } from "./policy.js";
+import { readStoredRequest } from "./stored-requests.js";
 
 /** The rule by which a device is not added whose place another has taken: its account says so, in a list that it signed. */
 export const REPLACED_DEVICE = "a device of the account's list";
+/** The rule by which nothing is granted that the request box does not show. */
+export const STANDING = "a request that stands";
 /** The rule by which nothing is put in the place of a leaf that is gone: who asked has left since, or was removed. */
 export const GONE_LEAF = "a leaf to be replaced";
 
@@ -64,9 +66,14 @@ export async function keyPackagesFor(
     const account = await context.relay.request("fetchAccount", { userId: action.userId });
     await context.contacts.checkAccount(account, action.userId, action.expected);
     // Granted by another, its device has come in, and may have gone since.
-    const asked = await context.store.get(layout.request(groupId, action.request.id));
-    if (asked?.length === 0)
+    const stored = await context.store.get(layout.request(groupId, action.request.id));
+    const asked = stored && readStoredRequest(stored);
+    if (stored && asked === undefined)
       throw new SubrosaError("already-a-member", `the request of ${action.userId} was answered`);
+    if (asked?.isWithdrawn)
+      throw new SubrosaError("not-a-member", `the request of ${action.userId} is not there any more`, {
+        rule: STANDING,
+      });
     if (!account.deviceList.list.devices.some((listed) => equalBytes(listed.deviceId, deviceId)))
       throw new SubrosaError(
         "unknown-user",
@@ -110,11 +117,6 @@ export async function checkedRequest(
   if (!fits || !(await verify(accountKey, request.signature, signed)))
     throw new SubrosaError("invalid-signature", "a join request is not by the account it names");
   return request;
-}
-
-/** What is written of a request that was answered: its id stays, without it. */
-export function answered(groupId: Bytes, requestId: Uint8Array): Change {
-  return { put: layout.request(groupId, requestId), value: EMPTY };
 }
 
 /** What a request names that asks for repair of a leaf which its device has never seen. */

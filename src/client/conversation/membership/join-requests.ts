@@ -1,19 +1,12 @@
-import { type Bytes, equalBytes } from "../../../base/bytes.js";
+import { type Bytes, EMPTY, equalBytes } from "../../../base/bytes.js";
 import { fromHex, toHex } from "../../../base/encoding.js";
 import { SubrosaError } from "../../../base/errors.js";
 import { SerialQueue } from "../../../base/serial-queue.js";
 import { decode } from "../../../codec/reader.js";
-import { encode } from "../../../codec/writer.js";
 import type { Change } from "../../../stores/store.js";
-import {
-  decodeJoinRequest,
-  encodeJoinRequest,
-  type JoinRequest,
-  type LogEntry,
-  labelOf,
-} from "../../../wire/entries.js";
+import { decodeJoinRequest, type JoinRequest, type LogEntry, labelOf } from "../../../wire/entries.js";
 import { type LogId, START } from "../../../wire/identifiers.js";
-import { EntryKind, LogKind, RejectionReason } from "../../../wire/protocol.js";
+import { EntryKind, LogKind } from "../../../wire/protocol.js";
 import type { Context } from "../../context.js";
 import type { RaisedEvents } from "../../events.js";
 import { assertFingerprint, fingerprintOf } from "../../identity/safety-number.js";
@@ -24,17 +17,12 @@ import type { Conversation } from "../conversation.js";
 import { contentDigests, nextCursor } from "../receiving/log-digest.js";
 import { isMember } from "../registry.js";
 import { policyIn } from "../state.js";
-import {
-  answered,
-  checkedRequest,
-  GONE_LEAF,
-  leafToReplace,
-  mayAdmitAgain,
-  REPLACED_DEVICE,
-} from "./additions.js";
+import { checkedRequest, leafToReplace, mayAdmitAgain } from "./additions.js";
 import { presentDevices } from "./duties.js";
 import { type Leaf, leavesOf } from "./leaves.js";
 import { isAdmin, isBanned } from "./policy.js";
+import { isRefused, isWithdrawn, refuseRequest } from "./request-answers.js";
+import { answered, readStoredRequest, storedRequest } from "./stored-requests.js";
 
 /** How long members leave each other to admit someone whom any of them may admit, times their rank. */
 const TURN = 500;
@@ -42,11 +30,6 @@ const TURN = 500;
 const MAX_AHEAD = 100;
 /** How often a member adds one device anew at most, in milliseconds. */
 const REPAIR_INTERVAL = 60_000;
-
-/** Who was banned meanwhile is refused, and so is a device whose place another has taken, or nobody: not by the relay's word. */
-const isRefused = (error: unknown): boolean =>
-  SubrosaError.is(error) &&
-  (error.code === "banned" || error.rule === REPLACED_DEVICE || error.rule === GONE_LEAF);
 
 /**
  * The request box of one group. Every member follows it, since any of them can add a member's device anew; what else is
@@ -69,6 +52,9 @@ export class JoinRequests {
   readonly #kept = new Map<string, string>();
   /** When this member added devices anew last, or is to, by device. */
   readonly #repairs = new Map<string, number>();
+  /** What is stored and has not been seen in the box since it is read again, which ends here. */
+  readonly #unseen = new Map<string, JoinRequest>();
+  #end = Number.POSITIVE_INFINITY;
   #cursor = START;
   /** Whether the box is followed, and as somebody who may admit. */
   #following: "answering" | "repairing" | undefined;
@@ -118,18 +104,31 @@ export class JoinRequests {
     // What still stands in the box is unanswered, or the relay has lost that it was: it drops a request with the commit that
     // adds its device. So the box, which holds few, is read from its beginning.
     this.#early.clear();
+    this.#end = Number.POSITIVE_INFINITY;
     this.#cursor = START;
-    const prefix = layout.request(this.#groupId, new Uint8Array(0));
+    const prefix = layout.request(this.#groupId, EMPTY);
+    this.#unseen.clear();
     for (const [key, value] of await this.#context.store.list(prefix)) {
-      if (value.length === 0) continue;
-      const request = decode(decodeJoinRequest, value);
-      if (following === "repairing") this.#kept.set(this.#asker(request), key);
-      this.#show(key.slice(prefix.length), request, true);
+      const known = readStoredRequest(value);
+      if (known === undefined) continue;
+      if (following === "repairing") this.#kept.set(this.#asker(known.request), key);
+      if (!known.isWithdrawn) this.#unseen.set(key.slice(prefix.length), known.request);
     }
     await this.#context.relay.request("subscribe", { log: this.log, cursor: START }).then(
-      () => this.#retry.reset(),
+      ({ head }) => {
+        this.#retry.reset();
+        this.#end = head.seq;
+        this.#showUnseen();
+      },
       (error: unknown) => this.#refused(error),
     );
+  }
+
+  /** What the box does not know the relay has lost. */
+  #showUnseen(): void {
+    if (this.#cursor.seq < this.#end) return;
+    for (const [id, request] of this.#unseen) this.#show(id, request);
+    this.#unseen.clear();
   }
 
   #refused(error: unknown): void {
@@ -169,16 +168,23 @@ export class JoinRequests {
       try {
         const name = layout.request(this.#groupId, labelOf(entry).entryId);
         // Signed with its id, so that what the relay says again is known by it, answered or not.
-        const known = await this.#context.store.get(name);
+        const stored = await this.#context.store.get(name);
+        const known = stored && readStoredRequest(stored);
+        const id = toHex(labelOf(entry).entryId);
+        this.#unseen.delete(id);
         if (entry.form !== "full") {
-          // Somebody has answered it, or its device has asked for something else.
-          if (known !== undefined) changes.push(answered(this.#groupId, entry.entryId));
-          this.#ahead.delete(toHex(entry.entryId));
+          if (known) changes.push({ put: name, value: storedRequest(known.request, true) });
+          this.#ahead.delete(id);
+          this.#shown.delete(id);
           continue;
         }
-        if (known !== undefined) {
+        if (stored && known === undefined) {
           // The relay has lost the answer, or the request that it answers and that has been sent again.
-          if (known.length === 0 && this.#following === "answering") again.push(entry.content);
+          if (this.#following === "answering") again.push(entry.content);
+          continue;
+        }
+        if (known?.isWithdrawn === false) {
+          taken.push({ id, request: known.request });
           continue;
         }
         const request = await checkedRequest(entry.content, this.#groupId);
@@ -192,8 +198,8 @@ export class JoinRequests {
           if (earlier && left?.length !== 0) changes.push({ delete: earlier });
           this.#kept.set(asker, name);
         }
-        taken.push({ id: toHex(entry.content.entryId), request });
-        changes.push({ put: name, value: encode(encodeJoinRequest, request) });
+        taken.push({ id, request });
+        changes.push({ put: name, value: storedRequest(request) });
       } catch (error) {
         if (!SubrosaError.is(error) || isOwnTrouble(error)) throw error;
       }
@@ -202,6 +208,7 @@ export class JoinRequests {
     this.#cursor = cursor;
     this.#context.relay.ack(this.log, cursor);
     for (const { id, request } of taken) this.#show(id, request);
+    this.#showUnseen();
     for (const { entryId, payload } of again) this.#context.background(this.#refuseAgain(entryId, payload));
   }
 
@@ -214,9 +221,8 @@ export class JoinRequests {
     if (!present.has(toHex(request.deviceId))) await this.#reject(requestId, request);
   }
 
-  /** `stored`: it was there before this process began. */
-  #show(id: string, request: JoinRequest, stored = false): void {
-    this.#attempt(id, this.#consider(id, request, stored));
+  #show(id: string, request: JoinRequest): void {
+    this.#attempt(id, this.#consider(id, request));
   }
 
   /** What cannot be done just now is taken up again when the box is next asked for. */
@@ -229,7 +235,7 @@ export class JoinRequests {
     this.#context.background(work.catch(failed));
   }
 
-  async #consider(id: string, request: JoinRequest, stored: boolean): Promise<void> {
+  async #consider(id: string, request: JoinRequest): Promise<void> {
     const { state } = this.conversation;
     if (state.group === undefined || state.record.status !== "active") return;
     const requestId = fromHex(id);
@@ -244,7 +250,7 @@ export class JoinRequests {
     if (present.has(toHex(request.deviceId))) {
       if (request.replaces !== undefined && this.#ahead.size < MAX_AHEAD)
         return void this.#ahead.set(id, request);
-      if (this.#shown.has(id) || stored) return this.#forget(requestId);
+      if (this.#shown.has(id)) return this.#forget(requestId);
       // Answered by another; or by one who is about to leave, as the log will show.
       this.#early.add(toHex(request.deviceId));
       return this.#context.write([{ delete: layout.request(this.#groupId, requestId) }]);
@@ -359,15 +365,7 @@ export class JoinRequests {
   async #reject(requestId: Uint8Array, { userId }: JoinRequest): Promise<void> {
     const { group } = this.conversation.state;
     const banned = group !== undefined && isBanned(policyIn(group), userId);
-    const reason = banned ? RejectionReason.banned : RejectionReason.refused;
-    try {
-      const asked = { groupId: this.#groupId, requestId: requestId.slice() };
-      await this.#context.relay.request("rejectJoin", { ...asked, reason });
-    } catch (error) {
-      // Answered by another, or before and for another reason; or it is for an admin to say no.
-      const codes = ["unknown-entry", "conflict", "not-an-admin"];
-      if (!SubrosaError.is(error) || !codes.includes(error.code)) throw error;
-    }
+    await refuseRequest(this.#context, this.#groupId, requestId, banned);
     await this.#forget(requestId);
   }
 
@@ -381,7 +379,7 @@ export class JoinRequests {
     const others = leavesOf(group).filter(({ deviceId }) => !equalBytes(deviceId, request.deviceId));
     const rank = others.findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex);
     const refused = (error: unknown) => {
-      if (isRefused(error)) return;
+      if (isRefused(error) || isWithdrawn(error)) return;
       if (isOwnTrouble(error) || this.conversation.state.record.status !== "active") throw error;
       const retry = () => this.#admitInTurn(requestId, request, Math.min(2 * again, DAY));
       this.#context.clock.after(again, retry);

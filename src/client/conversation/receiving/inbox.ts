@@ -256,10 +256,12 @@ export class Inbox {
     const key = toHex(pointer.groupId);
     if (this.#joining.has(key) || !this.#context.relay.isReady) return;
     this.#joining.add(key);
+    // What is held because the log has not ended yet is tried again once it has.
+    const mayAsk = this.#isRepairing(pointer);
     try {
       const result = await joinByPointer(this.#context, this.#registry, pointer);
       if (result.type === "held") {
-        this.#askToo(pointer);
+        if (mayAsk) this.#askToo(pointer);
         return result.incomplete ? this.#awaitWelcome(pointer) : this.#rejoin.later();
       }
       if (isUnopened(result)) await this.#handler.unopened(pointer.groupId, result.error);
@@ -271,7 +273,7 @@ export class Inbox {
       // Nothing is wrong with the pointer: it is followed again with the next session, if not sooner.
       if (isOwnTrouble(error)) throw error;
       if (SubrosaError.is(error) && this.#mayComeTrue(pointer, error)) {
-        this.#askToo(pointer);
+        if (mayAsk) this.#askToo(pointer);
         return this.#rejoin.later();
       }
       await this.#drop(pointer, whyDropped(error));
@@ -289,10 +291,13 @@ export class Inbox {
 
   /** A pointer does not lead into a group that waits for repair, or not just now: the members are asked all the same. */
   #askToo(pointer: Pointer): void {
-    const status = this.#registry.get(pointer.groupId)?.state.record.status;
-    if (status !== "repairing" || this.#barred.has(pointer)) return;
+    if (!this.#isRepairing(pointer) || this.#barred.has(pointer)) return;
     this.#barred.add(pointer);
     this.#context.repair(pointer.groupId);
+  }
+
+  #isRepairing({ groupId }: Pointer): boolean {
+    return this.#registry.get(groupId)?.state.record.status === "repairing";
   }
 
   /** Whoever has the welcome completes the commit, if it is there; else the members are asked to make another. */

@@ -23,6 +23,7 @@ import { checkCommit, pendingLeaves } from "../membership/commit-rules.js";
 import { authenticate, hasGrown, leafAt, usersOf } from "../membership/leaves.js";
 import { isAdmin } from "../membership/policy.js";
 import { rebind } from "../membership/renaming.js";
+import { granted } from "../membership/stored-requests.js";
 import { noteReceipts } from "../receipts.js";
 import { bequest } from "../repair/bequest.js";
 import { adds, loseKeys } from "../repair/repair.js";
@@ -200,6 +201,8 @@ async function receiveCommit(
     return "processed";
   }
   mergeCommit(context, step, group, result.staged, false);
+  if (step.group !== undefined)
+    step.change(...(await granted(context, step.record.groupId, group, step.group)));
   return "processed";
 }
 

@@ -1,9 +1,7 @@
 import { type Bytes, EMPTY, equalBytes } from "../../../base/bytes.js";
 import { toHex } from "../../../base/encoding.js";
 import { type ErrorCode, SubrosaError } from "../../../base/errors.js";
-import { decode } from "../../../codec/reader.js";
 import type { GroupState } from "../../../mls/group/index.js";
-import { decodeJoinRequest } from "../../../wire/entries.js";
 import { ENTRY_ID_LENGTH, EntryKind } from "../../../wire/protocol.js";
 import type { Context } from "../../context.js";
 import { DAY, layout } from "../../layout.js";
@@ -13,6 +11,7 @@ import { isSameDevice, type Leaf, leavesOf, usersOf } from "../membership/leaves
 import type { OwnRequests } from "../membership/own-requests.js";
 import { isAdmin, isSamePolicy } from "../membership/policy.js";
 import type { Starter } from "../membership/start.js";
+import { readStoredRequest } from "../membership/stored-requests.js";
 import type { Registry } from "../registry.js";
 import { isWish } from "../sending/intent.js";
 import { type ConversationState, policyIn } from "../state.js";
@@ -145,9 +144,8 @@ export class Recreation {
     const silent = new Set(usersOf(group));
     silent.delete(this.#context.identity.userId);
     for (const [, value] of await this.#context.store.list(layout.request(record.groupId, EMPTY))) {
-      // An answered one is only its id.
-      if (value.length === 0) continue;
-      const request = decode(decodeJoinRequest, value);
+      const request = readStoredRequest(value)?.request;
+      if (request === undefined) continue;
       const leaf = await leafToReplace(group, request);
       if (leaf !== undefined && equalBytes(leaf.accountKey, request.accountKey)) silent.delete(leaf.userId);
     }

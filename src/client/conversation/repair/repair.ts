@@ -91,6 +91,8 @@ export function askOthers(context: Context, step: Step, conversation: Conversati
   if (repair === undefined) return;
   // The leaf that is there now came with that welcome.
   step.setRecord({ repair: { ...repair, readded: false }, leafHash });
+  // It has been answered: the relay shows nobody what is asked by it again.
+  step.change({ delete: layout.join(groupId) });
   step.after(() => {
     // What has come since then was left to the new keys.
     conversation.doubt(true);
