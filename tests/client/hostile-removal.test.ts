@@ -3,11 +3,14 @@ import { leafAt } from "../../src/client/conversation/membership/leaves.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { memoryStore } from "../../src/index.js";
 import type { Proposal } from "../../src/mls/structs/proposal.js";
+import { openStore } from "../../src/node.js";
+import { openMemoryStorage } from "../../src/relay.js";
 import type { AccessChange } from "../../src/wire/entries.js";
 import { EntryKind } from "../../src/wire/protocol.js";
 import { codeOf } from "../harness/code-of.js";
 import { makeUser, RawClient } from "../relay/raw-client.js";
 import { type Actor, connectAll, connected, eventually, makeGroup, startRelay } from "./harness.js";
+import { copied, exchange } from "./older-copy.js";
 import { type RawEntry, RawMember } from "./raw-member.js";
 
 /** Alice and carol, who are admins, bob, dave and the hostile mallory in one group. */
@@ -45,15 +48,20 @@ async function append(mallory: RawMember, make: () => Promise<RawEntry>): Promis
   await mallory.follow();
 }
 
+/** Of the relay only: no member takes the commit. */
+async function askToRemove(mallory: RawMember, ...users: string[]): Promise<void> {
+  const removal = (userId: string): AccessChange => {
+    const { deviceId } = leafAt(mallory.group, mallory.leaf(userId) as never);
+    return { type: "remove", userId, deviceId };
+  };
+  await append(mallory, () => mallory.commit({ access: () => users.map(removal), consistent: true }));
+}
+
 it("who asks the relay to remove others removes nobody, and members take it back, be an admin there or not", async () => {
   const { comeBack, mallory, bob, dave, ...admins } = await world();
   let { alice, carol } = admins;
   const ask = async (...users: string[]) => {
-    const removals = users.map((userId): AccessChange => {
-      const { deviceId } = leafAt(mallory.group, mallory.leaf(userId) as never);
-      return { type: "remove", userId, deviceId };
-    });
-    await append(mallory, () => mallory.commit({ access: () => removals, consistent: true }));
+    await askToRemove(mallory, ...users);
     await eventually(async () => {
       await mallory.follow();
       return mallory.access.size === 5;
@@ -90,13 +98,7 @@ it.each(["has blocked the others", "has another device by now", "was removed by 
       for (const { userId } of others) await mike.client.request("setBlocked", { userId, blocked: true });
     } else if (how === "was removed by the operator") await relay.running.removeUser("mike");
     else await RawClient.connect(relay.url, await makeUser("mike", mike.user.account), { version: 2 });
-    await append(mallory, async () => {
-      const { deviceId } = leafAt(mallory.group, mallory.leaf("mike") as never);
-      return mallory.commit({
-        access: () => [{ type: "remove", userId: "mike", deviceId }],
-        consistent: true,
-      });
-    });
+    await askToRemove(mallory, "mike");
     // No message may go before this is committed.
     const leave = { kind: "remove", removed: mallory.group.ownLeafIndex } as Proposal;
     await append(mallory, async () => ({ kind: EntryKind.leave, payload: await mallory.proposal(leave) }));
@@ -129,4 +131,33 @@ it("who leaves as if another put it back stalls no group, and loses its access t
   await again.client.setJoinMode("team", "closed");
   await eventually(async () => (await codeOf(mallory.append(garbage))) === "not-a-member");
   await speak("alice is back", [again, bob, dave]);
+});
+
+it("no member takes the access of an admin whose new device members let in, nor anybody's then", async () => {
+  const storage = openMemoryStorage();
+  const relay = await startRelay({ storage });
+  const [bob, carol] = await connectAll(relay, ["bob", "carol"]);
+  const mallory = await RawMember.connect(relay, "mallory");
+  const { copy } = await copied(
+    relay,
+    async (alice) => {
+      await makeGroup("team", [alice, bob, carol]);
+      await alice.client.invite("team", "mallory");
+      await mallory.join();
+    },
+    (alice) => exchange(alice, bob, "two"),
+  );
+  const alice = await connected(relay, "alice", { store: await openStore(copy) });
+  await alice.event("storeRecovered");
+  // What is said before she is in again is nothing to her keys.
+  await alice.client.sendGroupMessage("team", "alice is back");
+  await Promise.all([bob, carol].map((one) => one.message("alice is back")));
+  await mallory.follow();
+  const { deviceId } = leafAt(mallory.group, mallory.leaf("alice") as never);
+  await askToRemove(mallory, "alice");
+  expect((await storage.access(mallory.log.id, deviceId))?.until).toBeUndefined();
+  await askToRemove(mallory, "bob", "carol");
+  await alice.client.ban("team", "mallory");
+  await speak("mallory is gone", [alice, bob, carol]);
+  for (const one of [alice, bob, carol]) expect(one.all("groupLeave")).toEqual([]);
 });

@@ -292,7 +292,8 @@ function writeAccess(
       from: kept ? before.from : cursor,
       leavingSince: 0,
       acked: kept ? before.acked : cursor.seq - 1,
-      byMember: byMember && (!kept || before.byMember),
+      // It became admin as its user is one: no member takes that away, nor the group its last admin.
+      byMember: byMember && now.role === Role.member && (!kept || before.byMember),
       removalAsked: now.removalAsked,
     });
     // Not after it has left: others would use up what it may make by adding it anew.

@@ -122,7 +122,7 @@ export const entryIdRecord = record<EntryIdRecord>(
 /** A device's access with what it acked. */
 export interface AccessRecord extends Access {
   readonly acked: number;
-  /** A device without role `admin` added it, so that any member may remove it. */
+  /** A device without role `admin` added it, and as no admin, so that any member may remove it. */
   readonly byMember: boolean;
 }
 
