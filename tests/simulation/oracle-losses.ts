@@ -67,3 +67,13 @@ function hasArrived(
     .filter(({ user }) => !hasGone(user))
     .every(({ user }) => truth.received.has(`${user} ${id}`) || gone.mayMiss(user, id));
 }
+
+/** A device knows a message that it got in a stay which it has left, as the relay has lost: put back, it does not come again. */
+export function wasHidden(world: World, user: string, id: string): boolean {
+  const { truth } = world;
+  return truth.lost.some(({ log }) => {
+    const entry = log.entries.find(({ entryId }) => messageIn(world, entryId) === id);
+    const stays = log.memberships(truth.creatorOf(log));
+    return entry !== undefined && stays.some((one) => one.end === "left" && isFor(one, user, entry));
+  });
+}

@@ -16,7 +16,7 @@ import type { Call, Device } from "./device.js";
 import { type History, LEGITIMATE, type Sent } from "./history.js";
 import { failedReceipts, firstTaken, isLossy } from "./oracle-common.js";
 import { deletionProblems, Gone } from "./oracle-deletions.js";
-import { isFor, mayStayLost } from "./oracle-losses.js";
+import { isFor, mayStayLost, wasHidden } from "./oracle-losses.js";
 import { nameProblems, policyProblems } from "./oracle-policy.js";
 import { receiptProblems } from "./oracle-receipts.js";
 import { mayBeStranger } from "./oracle-strangers.js";
@@ -255,7 +255,8 @@ function groupProblems(world: World, history: History, gone: Gone): string[] {
         const hasLeft = lossy && (wasLeaving(world, log, one) || wasRemoved(world, log, one));
         const gaps = hasLeft || one.end === "left" || (cameBack && one.end === "removed");
         const shown = { ...one, from: lossy ? shownFrom(world, log, one) : one.from };
-        const found = receptionProblems(device, log, shown, accepted, order, textOf, lossy, gaps, gone);
+        const mayMiss = (id: string) => gone.mayMiss(device.user, id) || wasHidden(world, device.user, id);
+        const found = receptionProblems(device, log, shown, accepted, order, textOf, lossy, gaps, mayMiss);
         problems.push(...found);
       }
     }
@@ -328,7 +329,7 @@ function receptionProblems(
   textOf: ReadonlyMap<string, string>,
   lossy: boolean,
   tolerant: boolean,
-  gone: Gone,
+  mayMiss: (id: string) => boolean,
 ): string[] {
   const problems: string[] = [];
   const bySender = new Map<string, { id: string; seq: number }[]>();
@@ -336,7 +337,7 @@ function receptionProblems(
     // If it came again, it was known by then.
     const place = places.find((place) => place.log === log && isFor(one, device.user, place.entry));
     if (place === undefined || place.entry.user === device.user) continue;
-    if (order.get(id) === undefined && gone.mayMiss(device.user, id)) continue;
+    if (order.get(id) === undefined && mayMiss(id)) continue;
     const { user, seq } = place.entry;
     bySender.set(user, [...(bySender.get(user) ?? []), { id, seq }]);
   }
