@@ -161,3 +161,71 @@ it("no member takes the access of an admin whose new device members let in, nor 
   await speak("mallory is gone", [alice, bob, carol]);
   for (const one of [alice, bob, carol]) expect(one.all("groupLeave")).toEqual([]);
 });
+
+it.each(["at once", "once they are back"])(
+  "whom a member let in, and another has the relay remove, the members let in again %s",
+  async (when) => {
+    const storage = openMemoryStorage();
+    const relay = await startRelay({ storage });
+    const store = memoryStore();
+    let alice = await connected(relay, "alice", { store });
+    const [dave, bob] = await connectAll(relay, ["dave", "bob"]);
+    const mallory = await RawMember.connect(relay, "mallory");
+    await makeGroup("team", [alice, dave]);
+    await alice.client.setJoinMode("team", "open");
+    await dave.event("groupUpdated");
+    await dave.client.invite("team", "bob");
+    await (await bob.event("invitation")).accept();
+    await alice.client.invite("team", "mallory");
+    await mallory.join();
+    await speak("all are here", [alice, bob, dave]);
+    if (when === "once they are back") {
+      await alice.client.close();
+      await dave.client.close();
+    }
+    const { deviceId } = leafAt(mallory.group, mallory.leaf("bob") as never);
+    await askToRemove(mallory, "bob");
+    if (when === "once they are back") {
+      expect((await storage.access(mallory.log.id, deviceId))?.until).toBeDefined();
+      await eventually(
+        async () => await storage.hasRequest(mallory.log.id, deviceId),
+        "bob asks to be let in",
+      );
+      alice = await connected(relay, "alice", { store });
+    }
+    // What is said before he is in again is nothing to his keys.
+    await bob.client.sendGroupMessage("team", "bob is in");
+    await alice.message("bob is in");
+    await speak("all can speak", [alice, bob]);
+    expect(bob.all("groupLeave")).toEqual([]);
+  },
+);
+
+it("who was removed behind what the relay lets it read learns that from the members", async () => {
+  const storage = openMemoryStorage();
+  const relay = await startRelay({ storage });
+  const stores = { alice: memoryStore(), bob: memoryStore() };
+  const [alice, bob] = await Promise.all([
+    connected(relay, "alice", { store: stores.alice }),
+    connected(relay, "bob", { store: stores.bob }),
+  ]);
+  const mallory = await RawMember.connect(relay, "mallory");
+  await makeGroup("team", [alice, bob]);
+  await alice.client.invite("team", "mallory");
+  await mallory.join();
+  await alice.client.promote("team", "mallory");
+  await bob.event("groupUpdated");
+  await alice.client.close();
+  await bob.client.close();
+  await mallory.follow();
+  const { deviceId } = leafAt(mallory.group, mallory.leaf("bob") as never);
+  await askToRemove(mallory, "bob");
+  const removal = { kind: "remove", removed: mallory.leaf("bob") } as Proposal;
+  await append(mallory, () => mallory.commit({ proposals: [removal], merge: true }));
+  const again = await connected(relay, "bob", { store: stores.bob });
+  await eventually(() => storage.hasRequest(mallory.log.id, deviceId), "bob asks to be let in");
+  expect(again.all("groupLeave")).toEqual([]);
+  await connected(relay, "alice", { store: stores.alice });
+  await again.event("groupLeave");
+  expect(await again.client.groups()).toEqual([]);
+});

@@ -314,6 +314,10 @@ export class Conversation {
       this.#endDoubted = true;
       return this.subscribe();
     }
+    // Somebody asked for that who may not: the members, for whom it is void, let this device in again.
+    const { group, access } = this.#state;
+    const isIn = group === undefined || access.has(toHex(this.#context.identity.deviceId));
+    if (!isIn && reason === EndReason.removed && status !== "leaving") return this.#refused("not-a-member");
     if (status === "repairing" && reason === EndReason.closed)
       return this.#context.closedWhileRepairing(groupId);
     // What ended it may not be to be read here any more: the log is being put back, or passed by until somebody repairs this.

@@ -90,7 +90,6 @@ export class Following {
     this.#subscribed = true;
     this.isRefused = false;
     this.#head = Math.max(this.#head, head);
-    this.#refusedDelay = REFUSED_DELAY;
   }
 
   /** Entries up to this one have come. */
@@ -104,6 +103,7 @@ export class Following {
   /** The log makes sense as far as it has been read. */
   readOn(): void {
     this.#rereadDelay = REREAD_DELAY;
+    this.#refusedDelay = REFUSED_DELAY;
   }
 
   /** Tells the relay before long how far the log has been processed. */
