@@ -17,6 +17,7 @@ import {
   startRelay,
 } from "../client/harness.js";
 import { numbered } from "../client/relay-backup.js";
+import { settle } from "../client/skip-clock.js";
 import { TamperedConnector } from "../client/tamper.js";
 
 const DAY = 86_400_000;
@@ -94,40 +95,41 @@ describe("C4 a commit that was missed", () => {
 });
 
 describe("C9 a repair that the relay does not take now", () => {
-  it("because strangers fill the box, is asked for again: the group is not given up", async () => {
-    const { relay, forget } = await forgetfulRelay();
-    await relay.restart({ limits: { maxRequests: 1 } });
-    const [alice, carol, dave] = await connectAll(relay, ["alice", "carol", "dave"]);
-    const store = memoryStore();
-    const first = await connected(relay, "bob", { store });
-    await makeGroup("team", [alice, first]);
-    await first.client.close();
-    await alice.client.sendGroupMessage("team", "never seen by bob");
-    await alice.client.invite("team", "carol");
-    await (await carol.event("invitation")).accept();
-    await alice.client.remove("team", "carol");
-    await forget();
-    const asked = dave.client.joinGroup("team").catch((error: { code: string }) => error.code);
-    const request = await alice.event("joinRequest");
-    const connector = new TamperedConnector();
-    let refused = false;
-    connector.tamper = {
-      fromRelay: (frame) => {
-        refused ||= frame.type === "refuse" && frame.code === "quota-exceeded";
-        return undefined;
-      },
-    };
-    const second = makeActor(relay, "bob", { store, seams: { connector, random: () => 0.1 } });
-    await second.client.connect();
-    await eventually(() => refused);
-    await second.client.close();
-    await request.reject();
-    expect(await asked).toBe("join-rejected");
-    const bob = await connected(relay, "bob", { store });
-    await bob.event("undecryptable", ({ missed }) => (missed ?? 0) > 0);
-    await goesOn(alice, bob);
-    expect(second.all("groupLeave").concat(bob.all("groupLeave"))).toEqual([]);
-  });
+  it.each(["quota-exceeded", "rate-limited"] as const)(
+    "(%s) is asked for again: the group is not given up",
+    async (code) => {
+      const { relay, forget } = await forgetfulRelay();
+      const [alice, carol] = await connectAll(relay, ["alice", "carol"]);
+      const store = memoryStore();
+      const first = await connected(relay, "bob", { store });
+      await makeGroup("team", [alice, first]);
+      await first.client.close();
+      await alice.client.sendGroupMessage("team", "never seen by bob");
+      await alice.client.invite("team", "carol");
+      await (await carol.event("invitation")).accept();
+      await alice.client.remove("team", "carol");
+      await forget();
+      let refused = 0;
+      const connector = new TamperedConnector({
+        fromClient(frame) {
+          const isAppend = frame.type === "request" && frame.name === "append";
+          if (!isAppend || frame.body.log.kind !== LogKind.requestBox) return undefined;
+          refused++;
+          setImmediate(() => connector.inject({ type: "refuse", id: frame.id, code, reason: "" }));
+          return [];
+        },
+      });
+      const second = makeActor(relay, "bob", { store, seams: { connector, random: () => 0.1 } });
+      await second.client.connect();
+      await eventually(() => refused > 0);
+      await settle(second);
+      await second.client.close();
+      const bob = await connected(relay, "bob", { store });
+      await bob.event("undecryptable", ({ missed }) => (missed ?? 0) > 0);
+      await goesOn(alice, bob);
+      expect(second.all("groupLeave").concat(bob.all("groupLeave"))).toEqual([]);
+    },
+  );
 });
 
 describe("C8 an orphan welcome", () => {
