@@ -249,6 +249,7 @@ export class RunningClient {
   /** A conversation is over: a pointer to it may have waited for that, and messages to its user need another. */
   conversationEnded(conversation: Conversation): void {
     this.context.signals.changed(conversation);
+    this.ownRequests.ended(conversation);
     this.#inbox.retry();
     // What was written for it while it ended goes where the rest went.
     conversation.flush();

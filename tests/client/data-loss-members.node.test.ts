@@ -1,11 +1,12 @@
 import { expect, it } from "vitest";
+import type { Bytes } from "../../src/base/bytes.js";
 import { toHex } from "../../src/base/encoding.js";
 import { decodeConversationRecord } from "../../src/client/conversation/record.js";
 import { layout } from "../../src/client/layout.js";
 import { decode } from "../../src/codec/reader.js";
 import { randomBytes } from "../../src/crypto/random.js";
-import { Client, memoryStore } from "../../src/index.js";
-import { EntryKind } from "../../src/wire/protocol.js";
+import { Client, memoryStore, type Store } from "../../src/index.js";
+import { EntryKind, LogKind } from "../../src/wire/protocol.js";
 import { codeOf } from "../harness/code-of.js";
 import { RawClient } from "../relay/raw-client.js";
 import {
@@ -29,7 +30,7 @@ async function world() {
     stores.set(userId, store);
     return connected(relay, userId, { store, ...(seams && { seams }) });
   };
-  return { relay, backUp, restore, come };
+  return { relay, stores, backUp, restore, come };
 }
 
 /** Comes again with what is stored until that says that all conversations are over. */
@@ -198,6 +199,41 @@ it.each(["gets", "has other keys by then, and is told of,"])(
     expect(bob.all("undecryptable")).toEqual(missed);
   },
 );
+
+it("who asked to be added anew before its way in was put back, and is removed behind that, asks no more", async () => {
+  const { relay, stores, backUp, restore, come } = await world();
+  let [alice, bob] = [await come("alice"), await come("bob")];
+  await makeGroup("team", [alice]);
+  await backUp();
+  await alice.client.invite("team", "bob");
+  await (await bob.event("invitation")).accept();
+  await settledMembers("team", [alice, bob]);
+  for (const { client } of [alice, bob]) await client.close();
+  await restore();
+  let asked = 0;
+  const held: Bytes[] = [];
+  const connector = new TamperedConnector({
+    fromClient(frame, bytes) {
+      if (frame.type !== "request") return undefined;
+      if (frame.name === "append" && frame.body.log.kind === LogKind.requestBox) asked++;
+      if (frame.name !== "fetchBundle") return undefined;
+      held.push(bytes);
+      return [];
+    },
+  });
+  bob = await come("bob", { connector, random: () => 0.1 });
+  await eventually(() => asked > 0);
+  alice = await come("alice");
+  await eventually(() => held.length > 0);
+  await alice.client.remove("team", "bob");
+  connector.tamper = {};
+  for (const bytes of held) connector.forward(bytes);
+  await bob.event("groupLeave");
+  await bob.client.close();
+  const session = await (stores.get("bob") as Store).open(`${new URL(relay.url).href} bob`);
+  expect(await session.list(layout.joins)).toEqual([]);
+  await session.close();
+});
 
 it("who has left, and is in again because the relay and all others know nothing of it, leaves by itself", async () => {
   const { backUp, restore, come } = await world();

@@ -9,6 +9,7 @@ import { LogKind } from "../../wire/protocol.js";
 import type { Context, Effect } from "../context.js";
 import { announceEnd } from "./effects.js";
 import { entering } from "./entering.js";
+import { endOfStay } from "./membership/own-request.js";
 import { oweReceipts } from "./receipts.js";
 import { Following, headFrom } from "./receiving/following.js";
 import { receiveEntries } from "./receiving/receive-log.js";
@@ -106,6 +107,7 @@ export class Conversation {
         this.#endIntents(step);
         await sendAgain(this.#context, step, this.#state.group);
         await this.#restorer.lost.ended(step);
+        step.change(...(await endOfStay(this.#context.store, step.record.groupId)));
       }
       this.#state = await step.commit();
       step.runEffects();

@@ -1,7 +1,10 @@
-import type { Reader } from "../../../codec/reader.js";
+import { decode, type Reader } from "../../../codec/reader.js";
 import type { Writer } from "../../../codec/writer.js";
+import type { Change, StoreSession } from "../../../stores/store.js";
+import { decodeJoinRequest } from "../../../wire/entries.js";
 import { decodeName, encodeName } from "../../../wire/identifiers.js";
 import { ENTRY_ID_LENGTH } from "../../../wire/protocol.js";
+import { layout } from "../../layout.js";
 
 /** A request of ours to join a group, until it is answered. */
 export interface OwnRequest {
@@ -41,4 +44,16 @@ export function decodeOwnRequest(reader: Reader): OwnRequest {
     ...(since !== undefined && { since }),
     ...(answers !== undefined && { answers }),
   };
+}
+
+/** Whether it asks to go on in a stay that there was, so that it ends with that. */
+export function isOfStay({ payload }: OwnRequest): boolean {
+  return decode(decodeJoinRequest, payload).replaces !== undefined;
+}
+
+/** What is written of a request of this device where the stay ends that it was to go on in. */
+export async function endOfStay(store: StoreSession, groupId: Uint8Array): Promise<Change[]> {
+  const key = layout.join(groupId);
+  const stored = await store.get(key);
+  return stored !== undefined && isOfStay(decode(decodeOwnRequest, stored)) ? [{ delete: key }] : [];
 }

@@ -22,7 +22,7 @@ import type { ConversationRecord } from "../record.js";
 import { isMember, type Registry } from "../registry.js";
 import { UNKNOWN_LEAF } from "./additions.js";
 import { nameHash } from "./directory-names.js";
-import { decodeOwnRequest, encodeOwnRequest, type OwnRequest } from "./own-request.js";
+import { decodeOwnRequest, encodeOwnRequest, isOfStay, type OwnRequest } from "./own-request.js";
 
 /** How long to wait between two requests for repair of a group, in milliseconds. */
 const REPAIR_INTERVAL = 60_000;
@@ -273,6 +273,12 @@ export class OwnRequests {
     const isRenamed = state.record.status === "invited";
     const error = new SubrosaError("unknown-group", "the group has another name by now: see the invitation");
     this.#settle(key, isRenamed ? error : undefined);
+  }
+
+  /** The stay is over, and what was asked to go on in it. */
+  ended({ key }: Conversation): void {
+    const request = this.#requests.get(key);
+    if (request !== undefined && isOfStay(request)) this.#requests.delete(key);
   }
 
   /** Whether this device has asked to be let in, or is to be added anew. */
