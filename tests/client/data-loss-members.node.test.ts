@@ -1,12 +1,11 @@
 import { expect, it } from "vitest";
-import type { Bytes } from "../../src/base/bytes.js";
 import { toHex } from "../../src/base/encoding.js";
 import { decodeConversationRecord } from "../../src/client/conversation/record.js";
 import { layout } from "../../src/client/layout.js";
 import { decode } from "../../src/codec/reader.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { Client, memoryStore, type Store } from "../../src/index.js";
-import { EntryKind, LogKind } from "../../src/wire/protocol.js";
+import { EntryKind } from "../../src/wire/protocol.js";
 import { codeOf } from "../harness/code-of.js";
 import { RawClient } from "../relay/raw-client.js";
 import {
@@ -19,7 +18,7 @@ import {
 } from "./harness.js";
 import { RawMember } from "./raw-member.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
-import { TamperedConnector } from "./tamper.js";
+import { TamperedConnector, withheldWelcomes } from "./tamper.js";
 
 /** A relay with backups, and actors that come and go with what they have stored. */
 async function world() {
@@ -210,24 +209,13 @@ it("who asked to be added anew before its way in was put back, and is removed be
   await settledMembers("team", [alice, bob]);
   for (const { client } of [alice, bob]) await client.close();
   await restore();
-  let asked = 0;
-  const held: Bytes[] = [];
-  const connector = new TamperedConnector({
-    fromClient(frame, bytes) {
-      if (frame.type !== "request") return undefined;
-      if (frame.name === "append" && frame.body.log.kind === LogKind.requestBox) asked++;
-      if (frame.name !== "fetchBundle") return undefined;
-      held.push(bytes);
-      return [];
-    },
-  });
+  const { connector, held, counts, release } = withheldWelcomes();
   bob = await come("bob", { connector, random: () => 0.1 });
-  await eventually(() => asked > 0);
+  await eventually(() => counts.asked > 0);
   alice = await come("alice");
   await eventually(() => held.length > 0);
   await alice.client.remove("team", "bob");
-  connector.tamper = {};
-  for (const bytes of held) connector.forward(bytes);
+  release();
   await bob.event("groupLeave");
   await bob.client.close();
   const session = await (stores.get("bob") as Store).open(`${new URL(relay.url).href} bob`);

@@ -23,7 +23,7 @@ import { damageableMemory } from "./damaged-store.js";
 import { connected, eventually, makeGroup, settledMembers, startRelay } from "./harness.js";
 import { keyPackageOf, RawMember } from "./raw-member.js";
 import { settle } from "./skip-clock.js";
-import { TamperedConnector } from "./tamper.js";
+import { TamperedConnector, withheldWelcomes } from "./tamper.js";
 
 /** What stands between a client and an honest relay and says old join requests again, before each new one. */
 class ReplayingConnector extends TamperedConnector {
@@ -188,14 +188,7 @@ describe("join requests", () => {
     const storage = openMemoryStorage();
     const relay = await startRelay({ storage });
     const { store, keys } = damageableMemory();
-    const held: Bytes[] = [];
-    const connector = new TamperedConnector({
-      fromClient(frame, bytes) {
-        if (frame.type !== "request" || frame.name !== "fetchBundle") return undefined;
-        held.push(bytes);
-        return [];
-      },
-    });
+    const { connector, held, release } = withheldWelcomes();
     const alice = await connected(relay, "alice");
     await alice.client.createGroup("team");
     const bob = await connected(relay, "bob", { store, seams: { connector, random: () => 0.1 } });
@@ -207,8 +200,7 @@ describe("join requests", () => {
     // The commit that let it in is gone, the one that removed it is there.
     const limits = { retention: 1e9, uploadTimeout: 1e9, maxLogBytes: 1_000, batch: 1000 };
     while (!(await storage.prune({ now: Date.now(), ...limits })));
-    connector.tamper = {};
-    for (const bytes of held) connector.forward(bytes);
+    release();
     await expect(joined).rejects.toMatchObject({ code: "not-a-member" });
     connector.inject(new Uint8Array(0));
     await bob.until(() => bob.all("connect").length === 2);

@@ -8,7 +8,7 @@ import { sendCommit, unreadablePath } from "../rejects/builder.js";
 import { connectAll, connected, eventually, makeGroup, settledMembers, startRelay } from "./harness.js";
 import { RawMember } from "./raw-member.js";
 import { SkipClock, settle } from "./skip-clock.js";
-import { TamperedConnector } from "./tamper.js";
+import { TamperedConnector, withheldWelcomes } from "./tamper.js";
 
 /** A store whose writes, from the first that fits on, wait until they are let through. */
 class HeldStore implements Store {
@@ -278,17 +278,7 @@ it("who was removed and invited again while it was away comes in by the invitati
   const relay = await startRelay();
   const store = memoryStore();
   const alice = await connected(relay, "alice");
-  const held: Bytes[] = [];
-  let asked = 0;
-  const connector = new TamperedConnector({
-    fromClient(frame, bytes) {
-      if (frame.type !== "request") return undefined;
-      if (frame.name === "append" && frame.body.log.kind === LogKind.requestBox) asked++;
-      if (frame.name !== "fetchBundle") return undefined;
-      held.push(bytes);
-      return [];
-    },
-  });
+  const { connector, held, counts, release } = withheldWelcomes();
   const first = await connected(relay, "bob", { store });
   await makeGroup("team", [alice, first]);
   await first.client.close();
@@ -299,11 +289,10 @@ it("who was removed and invited again while it was away comes in by the invitati
   await bob.event("error", ({ code }) => code === "gap");
   await eventually(() => held.length > 0);
   await settle(bob, alice);
-  connector.tamper = {};
-  for (const bytes of held) connector.forward(bytes);
+  release();
   await (await bob.event("invitation")).accept();
   await bob.message("are you there?");
-  expect(asked).toBe(0);
+  expect(counts.asked).toBe(0);
   // The commit that removed it, of which it knows no more than that something was there.
   expect(bob.all("undecryptable")).toEqual([{ group: "team", reason: "gap", missed: 1 }]);
   expect(bob.all("groupLeave")).toEqual([{ group: "team", reason: "lost" }]);

@@ -11,6 +11,7 @@ import {
   encodeResult,
   type RelayFrame,
 } from "../../src/wire/frames.js";
+import { LogKind } from "../../src/wire/protocol.js";
 import type { BodyOf, OperationName, ResultOf } from "../../src/wire/requests.js";
 
 /** What stands between a client and an honest relay: a hostile relay, as far as the client can tell. */
@@ -26,6 +27,26 @@ export interface Tamper {
       body: BodyOf<Name>,
     ) => ResultOf<Name> | Bytes | undefined;
   };
+}
+
+/** A connector by which a client gets no welcome until they are let through; counts what it asks of request boxes. */
+export function withheldWelcomes() {
+  const held: Bytes[] = [];
+  const connector = new TamperedConnector({
+    fromClient(frame, bytes) {
+      if (frame.type !== "request") return undefined;
+      if (frame.name === "append" && frame.body.log.kind === LogKind.requestBox) counts.asked++;
+      if (frame.name !== "fetchBundle") return undefined;
+      held.push(bytes);
+      return [];
+    },
+  });
+  const counts = { asked: 0 };
+  const release = () => {
+    connector.tamper = {};
+    for (const bytes of held) connector.forward(bytes);
+  };
+  return { connector, held, counts, release };
 }
 
 /** A connector through which `tamper` sees and changes everything; also says something of its own. */

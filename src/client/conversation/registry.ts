@@ -90,6 +90,11 @@ export class Registry {
     return group === undefined ? item : { ...item, group };
   }
 
+  /** Whether this device waits to be repaired in a group. */
+  isRepairing(groupId: Uint8Array): boolean {
+    return this.get(groupId)?.state.record.status === "repairing";
+  }
+
   /** The group of a name in which this device waits to be repaired. */
   stranded(name: string): Conversation | undefined {
     return this.all().find(({ state: { record } }) => {

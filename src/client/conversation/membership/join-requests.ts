@@ -164,13 +164,14 @@ export class JoinRequests {
       if (entry.seq <= cursor.seq) continue;
       const digest = digests[index] as NonNullable<(typeof digests)[number]>;
       cursor = await nextCursor(this.log, { ...cursor, seq: entry.seq - 1 }, digest);
-      if (labelOf(entry).kind !== EntryKind.joinRequest) continue;
+      const { kind, entryId } = labelOf(entry);
+      if (kind !== EntryKind.joinRequest) continue;
       try {
-        const name = layout.request(this.#groupId, labelOf(entry).entryId);
+        const name = layout.request(this.#groupId, entryId);
         // Signed with its id, so that what the relay says again is known by it, answered or not.
         const stored = await this.#context.store.get(name);
         const known = stored && readStoredRequest(stored);
-        const id = toHex(labelOf(entry).entryId);
+        const id = toHex(entryId);
         this.#unseen.delete(id);
         if (entry.form !== "full") {
           if (known) changes.push({ put: name, value: storedRequest(known.request, true) });

@@ -155,9 +155,9 @@ export class OwnRequests {
   ): Promise<void> {
     const key = toHex(groupId);
     const standing = this.#requests.get(key);
-    const asked = standing && decode(decodeJoinRequest, standing.payload).replaces;
+    const isAsked = standing !== undefined && isOfStay(standing);
     // What was asked before the commit, that has answered; what was asked for it stands.
-    if (asked !== undefined && (since === undefined || (standing?.answers ?? -1) >= since)) return;
+    if (isAsked && (since === undefined || (standing.answers ?? -1) >= since)) return;
     // Of groups that this device knows nothing of, a relay can list as many as it likes.
     if (standing === undefined && record.leafHash === undefined && this.#requests.size >= MAX_UNKNOWN) return;
     const { name, expected, since: first = since } = standing ?? {};
@@ -213,9 +213,7 @@ export class OwnRequests {
 
   /** A session has begun: the relay may not have got what was asked in an earlier one. */
   async resume(): Promise<void> {
-    const isRepairing = (key: string) =>
-      this.#registry.get(fromHex(key))?.state.record.status === "repairing";
-    const others = [...this.#requests].filter(([key]) => !isRepairing(key));
+    const others = [...this.#requests].filter(([key]) => !this.#registry.isRepairing(fromHex(key)));
     await Promise.all(others.map(([key, request]) => this.#send(key, request)));
   }
 
@@ -283,9 +281,7 @@ export class OwnRequests {
 
   /** Whether this device has asked to be let in, or is to be added anew. */
   isAwaited(groupId: Uint8Array): boolean {
-    return (
-      this.#requests.has(toHex(groupId)) || this.#registry.get(groupId)?.state.record.status === "repairing"
-    );
+    return this.#requests.has(toHex(groupId)) || this.#registry.isRepairing(groupId);
   }
 
   /** Nothing can come of the commit that a pointer leads to; it has answered what was asked before. */

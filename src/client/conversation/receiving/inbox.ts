@@ -257,7 +257,7 @@ export class Inbox {
     if (this.#joining.has(key) || !this.#context.relay.isReady) return;
     this.#joining.add(key);
     // What is held because the log has not ended yet is tried again once it has.
-    const mayAsk = this.#isRepairing(pointer);
+    const mayAsk = this.#registry.isRepairing(pointer.groupId);
     try {
       const result = await joinByPointer(this.#context, this.#registry, pointer);
       if (result.type === "held") {
@@ -291,13 +291,9 @@ export class Inbox {
 
   /** A pointer does not lead into a group that waits for repair, or not just now: the members are asked all the same. */
   #askToo(pointer: Pointer): void {
-    if (!this.#isRepairing(pointer) || this.#barred.has(pointer)) return;
+    if (!this.#registry.isRepairing(pointer.groupId) || this.#barred.has(pointer)) return;
     this.#barred.add(pointer);
     this.#context.repair(pointer.groupId);
-  }
-
-  #isRepairing({ groupId }: Pointer): boolean {
-    return this.#registry.get(groupId)?.state.record.status === "repairing";
   }
 
   /** Whoever has the welcome completes the commit, if it is there; else the members are asked to make another. */
