@@ -95,7 +95,13 @@ export class Groups {
   async answerInvitation(conversation, accepted) {
     const session = this.#session;
     const { invitation } = conversation;
-    await (accepted ? invitation.accept() : invitation.reject());
+    try {
+      await (accepted ? invitation.accept() : invitation.reject());
+    } catch (error) {
+      if (error.code !== "not-a-member") throw error;
+      this.ended(conversation, "The invitation was withdrawn.");
+      return session.changed();
+    }
     if (accepted) {
       this.joined(conversation);
       await session.loadPage(conversation);

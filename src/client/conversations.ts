@@ -176,7 +176,8 @@ export class Conversations {
     const isInvited = () => this.running.registry.named(name)?.state.record.status === "invited";
     for (;;) {
       const invited = this.running.registry.named(name);
-      if (invited !== undefined && isInvited()) return this.running.invitations.accept(invited, expected);
+      if (invited !== undefined && isInvited() && (await this.running.invitations.accept(invited, expected)))
+        return;
       await this.running.connected();
       try {
         return await this.running.ownRequests.ask(name, expected);

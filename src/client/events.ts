@@ -56,6 +56,7 @@ export interface InvitationEvent {
   readonly group: string;
   readonly from: string;
   readonly members: readonly string[];
+  /** Throws `not-a-member` where the invitation has been withdrawn, or this user's device replaced, for which it comes again. */
   accept(): Promise<void>;
   /** Leaves the group. */
   reject(): Promise<void>;
@@ -188,7 +189,7 @@ export interface ClientEvents {
 /** Events as they are raised inside: what can be answered comes with what tells it from others, also after a restart. */
 export interface RaisedEvents extends ClientEvents {
   joinRequest: JoinRequestEvent & { readonly id: string };
-  invitation: InvitationEvent & { readonly id: string };
+  invitation: InvitationEvent & { readonly id: string; isOpen(): boolean };
 }
 
 export const EVENT_NAMES: Names<ClientEvents> = {

@@ -200,6 +200,24 @@ describe("join requests and invitations", () => {
     await world.pass(5_000);
     expect(last.all("joinRequest")).toEqual([]);
   });
+
+  it("are not shown to a tab that comes later than an invitation was withdrawn, and refused in the others", async () => {
+    const { other, bob } = await scene();
+    await world.result(bob.client.createGroup("team"));
+    await world.result(bob.client.invite("team", "alice"));
+    await world.until(() => other.all("invitation").length === 1);
+    await world.result(bob.client.remove("team", "alice"));
+    await world.pass(5_000);
+    const late = world.tab("alice");
+    await world.result(late.client.connect());
+    await world.pass(5_000);
+    expect(late.all("invitation")).toEqual([]);
+    expect(await codeOf((other.all("invitation")[0] as InvitationEvent).accept())).toBe("not-a-member");
+    await world.result(bob.client.invite("team", "alice"));
+    await world.until(() => [other, late].every((tab) => tab.all("invitation").length > 0));
+    await world.result((late.all("invitation")[0] as InvitationEvent).accept());
+    expect(await groupsOf(other)).toEqual(["team"]);
+  });
 });
 
 describe("where the page may not use IndexedDB", () => {

@@ -1,4 +1,5 @@
 import { assertOptions } from "../../base/arguments.js";
+import { SubrosaError } from "../../base/errors.js";
 import type { ClientEvents, EventName, RaisedEvents } from "../events.js";
 import { assertFingerprint } from "../identity/safety-number.js";
 import type { Calls, EventData, EventDataName } from "./core.js";
@@ -11,6 +12,8 @@ interface Open {
   readonly name: "joinRequest" | "invitation";
   readonly data: EventData["joinRequest"] | EventData["invitation"];
   readonly answer: (accept: boolean, fingerprint: string | undefined) => Promise<void>;
+  /** Whether there is still something to answer. */
+  readonly isOpen?: () => boolean;
 }
 
 /**
@@ -34,9 +37,9 @@ export class Handles {
         return data as unknown as EventData[Name];
       }
       case "invitation": {
-        const { accept: take, reject, id, ...rest } = event as RaisedEvents["invitation"];
+        const { accept: take, reject, isOpen, id, ...rest } = event as RaisedEvents["invitation"];
         const data = { handle: `${name} ${id}`, ...rest };
-        this.#add({ name, data, answer: (accept) => (accept ? take() : reject()) });
+        this.#add({ name, data, isOpen, answer: (accept) => (accept ? take() : reject()) });
         return data as unknown as EventData[Name];
       }
       case "memberJoin": {
@@ -90,7 +93,20 @@ export class Handles {
 
   /** What was shown and waits for an answer. */
   open(): Open[] {
-    return [...this.#open.values()];
+    return [...this.#open.values()].filter(({ isOpen }) => isOpen?.() !== false);
+  }
+
+  /** Another device has taken the place of the one that has shown all this: what still stands, it shows again. */
+  renew(): void {
+    for (const [handle, open] of this.#open) {
+      const answer = async () => {
+        throw new SubrosaError(
+          "not-a-member",
+          "this device has taken the place of another since: wait for the next event",
+        );
+      };
+      this.#open.set(handle, { ...open, answer, isOpen: () => false });
+    }
   }
 
   /** Answers; what is not open was answered before, which does nothing. */

@@ -131,6 +131,7 @@ export class LocalCore implements Core {
   async #renew(error: SubrosaError): Promise<void> {
     const { deviceId } = this;
     this.#running.context.delivery.remove(this.#consumer);
+    this.handles.renew();
     this.#running = await this.#running.renew();
     this.#conversations = new Conversations(this.#running, this.#options.limits ?? {});
     this.#calls = this.#makeCalls();

@@ -77,7 +77,7 @@ export async function answer(
     const end = clock.now() + LOOK_FOR;
     await pause(clock, () => core.handles.has(handle) || clock.now() >= end);
   }
-  await core.handles.answer(handle, accept, fingerprint);
+  await core.call("answer", handle, accept, fingerprint);
 }
 
 async function unless(

@@ -1,7 +1,7 @@
 import { SubrosaError } from "../../../base/errors.js";
 import type { Context } from "../../context.js";
 import type { Conversation } from "../conversation.js";
-import type { Registry } from "../registry.js";
+import { isMember, type Registry } from "../registry.js";
 import { hasFingerprint } from "./join.js";
 import { isWith, usersOf } from "./leaves.js";
 
@@ -33,8 +33,9 @@ export class Invitations {
       const { record, group } = conversation.state;
       const { subject, status, inviter } = record;
       if (status !== "invited" || subject.kind !== "group" || group === undefined) continue;
-      if (this.#shown.get(conversation) === conversation.entered) continue;
-      this.#shown.set(conversation, conversation.entered);
+      const { entered } = conversation;
+      if (this.#shown.get(conversation) === entered) continue;
+      this.#shown.set(conversation, entered);
       const from = inviter ?? "";
       if (record.hasLeft) {
         this.#context.background(this.reject(conversation));
@@ -49,8 +50,12 @@ export class Invitations {
         group: subject.name,
         from,
         members: usersOf(group),
-        accept: () => this.accept(conversation),
+        accept: async () => {
+          if (await this.accept(conversation)) return;
+          throw new SubrosaError("not-a-member", "the invitation has been withdrawn");
+        },
         reject: () => this.reject(conversation),
+        isOpen: () => conversation.state.record.status === "invited" && conversation.entered === entered,
       });
     }
   }
@@ -62,8 +67,11 @@ export class Invitations {
     return contact?.verified === true && isWith(group, userId, contact.pinnedKey);
   }
 
-  /** With `expected`, the inviter must have that fingerprint; throws `identity-mismatch`. */
-  async accept(conversation: Conversation, expected?: string): Promise<void> {
+  /**
+   * With `expected`, the inviter must have that fingerprint; throws `identity-mismatch`. False where this user is not in
+   * the group any more.
+   */
+  async accept(conversation: Conversation, expected?: string): Promise<boolean> {
     const { group, record } = conversation.state;
     if (
       expected !== undefined &&
@@ -74,7 +82,7 @@ export class Invitations {
     }
     const accepted = await conversation.step((step) => {
       const { subject, status, missed = 0 } = step.record;
-      if (status !== "invited" || step.group === undefined) return false;
+      if (status !== "invited" || step.group === undefined) return isMember(step.record);
       step.setRecord({ status: "active", inviter: undefined, missed: 0 });
       step.tellMissed("no-key-package", missed);
       const members = usersOf(step.group);
@@ -83,9 +91,11 @@ export class Invitations {
       }
       return true;
     });
-    if (!accepted) return;
-    this.#context.delivery.release(conversation.key);
-    conversation.flush();
+    if (accepted) {
+      this.#context.delivery.release(conversation.key);
+      conversation.flush();
+    }
+    return accepted;
   }
 
   async reject(conversation: Conversation): Promise<void> {
