@@ -9,6 +9,7 @@ import {
   eventually,
   makeActor,
   makeGroup,
+  settledMembers,
   startRelay,
   type TestRelay,
 } from "./harness.js";
@@ -248,5 +249,37 @@ describe("groups and pins", () => {
     const { offered } = await alice.event("identityChanged");
     await alice.client.acceptIdentity("bob", offered);
     await alice.message("hello");
+  });
+
+  it("a member who begins anew takes its own place once an admin invites it, and is none of the admins", async () => {
+    const storage = openMemoryStorage();
+    const relay = await startRelay({ storage });
+    const [alice, bob, carol] = await connectAll(relay, ["alice", "bob", "carol"]);
+    await makeGroup("team", [alice, bob, carol]);
+    await alice.client.setJoinMode("team", "open");
+    await alice.client.promote("team", "bob");
+    for (const one of [alice, carol]) await one.client.sendDirectMessage("bob", "to the first bob");
+    await bob.count(2);
+    await bob.client.close();
+    const second = await reRegistered(relay, storage);
+    // Whom a member has not accepted it does not invite; and it puts nobody in the place of another.
+    expect(await codeOf(alice.client.invite("team", "bob"))).toBe("identity-changed");
+    expect(await codeOf(carol.client.invite("team", "bob"))).toBe("identity-changed");
+    const { offered } = await carol.event("identityChanged");
+    await carol.client.acceptIdentity("bob", offered);
+    expect(await codeOf(carol.client.invite("team", "bob"))).toBe("not-an-admin");
+    expect(second.all("invitation")).toEqual([]);
+    await alice.client.acceptIdentity("bob", offered);
+    await alice.client.invite("team", "bob");
+    await (await second.event("invitation")).accept();
+    await settledMembers("team", [alice, second, carol]);
+    for (const [from, to] of [[alice, second] as const, [second, carol] as const, [carol, alice] as const]) {
+      await from.client.sendGroupMessage("team", `from ${from.userId}`);
+      await to.message(`from ${from.userId}`);
+    }
+    const admins = (await carol.client.members("team")).filter(({ admin }) => admin);
+    expect(admins.map(({ userId }) => userId)).toEqual(["alice"]);
+    expect(await codeOf(alice.client.invite("team", "bob"))).toBe("already-a-member");
+    expect([...alice.errors, ...second.errors, ...carol.errors]).toEqual([]);
   });
 });

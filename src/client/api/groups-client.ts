@@ -41,7 +41,11 @@ export abstract class GroupsClient extends MessagingClient {
     await this.wait((core) => core.call("joinGroup", group, fingerprint), waiting);
   }
 
-  /** Adds a user to a group, who then gets an `invitation`. Throws `not-an-admin`, `unknown-user`, `already-a-member`, `banned`, … */
+  /**
+   * Adds a user to a group, who then gets an `invitation`; one that is a member under an identity which it has no more
+   * comes in its place, if an admin asks for it. Throws `not-an-admin`, `unknown-user`, `already-a-member`, `banned`,
+   * `identity-changed`, …
+   */
   async invite(group: string, userId: string, options: SendOptions & WaitOptions = {}): Promise<void> {
     assertName(group, "group");
     assertName(userId, "userId");

@@ -35,7 +35,7 @@ export const GONE_LEAF = "a leaf to be replaced";
 /**
  * The key packages that an `add` commits: the one of a join request, else one for each device of the user. Throws
  * `already-a-member`, `not-a-member` (a device that asked to be added anew is gone), `identity-changed`,
- * `identity-mismatch`, `unknown-user` (the device that asked is that of nobody any more), and what the directory answers.
+ * `identity-mismatch`, `not-an-admin` (the user is there under another account), `unknown-user` (the device that asked is that of nobody any more), and what the directory answers.
  */
 export async function keyPackagesFor(
   context: Context,
@@ -80,11 +80,8 @@ export async function keyPackagesFor(
         `another device of ${action.userId} has replaced the one that asked`,
         { rule: REPLACED_DEVICE },
       );
-    // Others than admins put one device in the place of another only where no admin can.
-    if (mayAdmitAgain(state.group as GroupState, context.identity.userId, action.userId)) {
-      for (const leaf of orphanedLeaves(state.group as GroupState, account))
-        replaced.add(toHex(leaf.deviceId));
-    }
+    for (const device of orphanedDevices(state.group as GroupState, context.identity.userId, account))
+      replaced.add(device);
     return { keyPackages: [checkedKeyPackage(account, action.request)], replaced };
   }
   const found = await context.relay.request("fetchKeyPackages", { userId: action.userId });
@@ -96,7 +93,25 @@ export async function keyPackagesFor(
     .filter((device) => !present.has(toHex(device.deviceId)))
     .map((device) => checkedKeyPackage(found.account, device));
   if (keyPackages.length === 0) throw new SubrosaError("already-a-member", `${action.userId} is a member`);
-  return { keyPackages };
+  const replaced = new Set(
+    orphanedDevices(state.group as GroupState, context.identity.userId, found.account),
+  );
+  return { keyPackages, replaced };
+}
+
+/** The devices of a user whose places are taken with what `self` adds. Throws `not-an-admin`. */
+function orphanedDevices(group: GroupState, self: string, account: Account): string[] {
+  const leaves = orphanedLeaves(group, account);
+  const isOther = leaves.some(({ accountKey }) => !equalBytes(accountKey, account.accountKey));
+  if (isOther && !isAdmin(policyIn(group), self)) {
+    throw new SubrosaError(
+      "not-an-admin",
+      `only an admin puts the identity that ${account.userId} has now in the place of the one before`,
+    );
+  }
+  // Others than admins put one device in the place of another only where no admin can.
+  const may = mayAdmitAgain(group, self, account.userId);
+  return may ? leaves.map(({ deviceId }) => toHex(deviceId)) : [];
 }
 
 /** A join request, if its signature and key package are the requesting account's, and it is to this group. Throws otherwise. */
@@ -155,11 +170,13 @@ export function mayAdmitAgain(group: GroupState, self: string, userId: string): 
   return isAdmin(policy, self) || (policy.kind === "group" && policy.admins.every((one) => one === userId));
 }
 
-/** The leaves of a user whose devices the user's own list does not name any more. */
-export function orphanedLeaves(group: GroupState, account: Account): Leaf[] {
+/** The leaves of a user whose devices the user's own list does not name any more, or that are of another account. */
+function orphanedLeaves(group: GroupState, account: Account): Leaf[] {
   const listed = new Set(account.deviceList.list.devices.map(({ deviceId }) => toHex(deviceId)));
   return leavesOf(group).filter(
-    ({ userId, deviceId }) => userId === account.userId && !listed.has(toHex(deviceId)),
+    ({ userId, deviceId, accountKey }) =>
+      userId === account.userId &&
+      !(listed.has(toHex(deviceId)) && equalBytes(accountKey, account.accountKey)),
   );
 }
 

@@ -1,4 +1,4 @@
-import type { Bytes } from "../../../base/bytes.js";
+import { type Bytes, equalBytes } from "../../../base/bytes.js";
 import { toHex } from "../../../base/encoding.js";
 import { SubrosaError } from "../../../base/errors.js";
 import { sha256 } from "../../../crypto/hash.js";
@@ -15,6 +15,7 @@ import type { KeyPackage } from "../../../mls/structs/key-package.js";
 import type { Proposal } from "../../../mls/structs/proposal.js";
 import { ENTRY_ID_LENGTH, EntryKind } from "../../../wire/protocol.js";
 import type { Context } from "../../context.js";
+import type { DeviceCredential } from "../../identity/credential.js";
 import { contentBytes } from "../content.js";
 import {
   accessChanges,
@@ -181,6 +182,12 @@ function planCommit(group: GroupState, action: Action, addition: Addition, self:
   }
   for (const keyPackage of keyPackages) proposals.push({ kind: "add", keyPackage });
   const after = [...staying, ...added];
+  // It was an account that was made an admin: another of the same name has to be made one anew.
+  const isOther = ({ userId, accountKey }: DeviceCredential) =>
+    leaves.some((leaf) => leaf.userId === userId && !equalBytes(leaf.accountKey, accountKey));
+  const others = new Set(added.filter(isOther).map(({ userId }) => userId));
+  if (changed.kind === "group" && others.size > 0)
+    changed = { ...changed, admins: changed.admins.filter((admin) => !others.has(admin)) };
   const policyAfter = successor(changed, after);
   if (!isSamePolicy(policyAfter, policy)) {
     proposals.push({ kind: "groupContextExtensions", extensions: [policyExtension(policyAfter)] });
