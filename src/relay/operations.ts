@@ -18,6 +18,7 @@ import type { Allowances, Origin } from "./abuse/allowances.js";
 import { guardAppend, guardCreation, guardedKeyPackages, guardNameClaim } from "./abuse/guards.js";
 import type { SessionChannels } from "./channels.js";
 import { directSlot } from "./direct-slot.js";
+import { isForsaken } from "./forsaken.js";
 import { maxEntryBytes, type RelayLimits } from "./limits.js";
 import type { BlobCommand, EntryInput, LogHead, Quotas, RelayStorage, Sender } from "./storage.js";
 
@@ -96,6 +97,10 @@ export async function beginAppend(
   const { storage, sender, limits } = context;
   const { log, after } = body;
   await guardAppend(context, log, entry);
+  if (log.kind === LogKind.requestBox && (await isForsaken(storage, log.id, sender))) {
+    await storage.closeGroup(log.id, context.now());
+    refuse("unknown-group", "nobody is in the group any more");
+  }
   return {
     answer: storage.append({ log, sender, after, entry, now: context.now(), quotas: quotasOf(limits) }),
   };

@@ -7,6 +7,7 @@ import { openStore } from "../../src/node.js";
 import { encodeResult } from "../../src/wire/frames.js";
 import { LogKind } from "../../src/wire/protocol.js";
 import type { ResultOf } from "../../src/wire/requests.js";
+import { codeOf } from "../harness/code-of.js";
 import {
   type Actor,
   connected,
@@ -18,6 +19,7 @@ import {
   temporaryFolder,
 } from "./harness.js";
 import { copied, exchange } from "./older-copy.js";
+import { SkipClock } from "./skip-clock.js";
 import { TamperedConnector } from "./tamper.js";
 
 type Groups = ResultOf<"listGroups">["groups"];
@@ -215,6 +217,42 @@ describe("a group that was joined after a copy of the store was made", () => {
     await heard("team", [alice, bob], "three");
     await exchange(alice, bob, "three");
     await alice.client.remove("team", "bob");
+    expect([...alice.errors, ...bob.errors]).toEqual([]);
+  });
+});
+
+describe("a group that nobody else is in, of a device whose place another takes", () => {
+  it.each(["is known to", "was made after"])("%s the copy: it ends, and its name is free", async (how) => {
+    const relay = await startRelay();
+    const bob = await connected(relay, "bob");
+    const createGroup = async (alice: Actor) => void (await alice.client.createGroup("team"));
+    const isKnown = how === "is known to";
+    const { copy } = await copied(
+      relay,
+      async (alice) => {
+        await exchange(alice, bob, "one");
+        if (isKnown) await createGroup(alice);
+      },
+      async (alice) => {
+        await exchange(alice, bob, "two");
+        if (!isKnown) await createGroup(alice);
+      },
+    );
+    const clock = new SkipClock();
+    const store = await openStore(copy);
+    const alice = makeActor(relay, "alice", { store, seams: { clock, random: () => 0.1 } });
+    const ids = isKnown ? [await alice.client.sendGroupMessage("team", "to nobody")] : [];
+    await alice.client.connect();
+    await alice.event("storeRecovered");
+    for (let skips = 0; isKnown && skips < 10 && alice.all("groupLeave").length === 0; skips++)
+      await clock.skip(120_000, () => alice.client.blocked());
+    await eventually(async () => (await codeOf(alice.client.createGroup("team"))) === "done");
+    expect(alice.all("groupLeave")).toEqual(isKnown ? [{ group: "team", reason: "lost" }] : []);
+    const failed = alice.all("receipt").filter(({ state }) => state === "failed");
+    expect(failed.flatMap((receipt) => receipt.ids)).toEqual(ids);
+    await alice.client.invite("team", "bob");
+    await (await invitation(bob, "team")).accept();
+    await heard("team", [alice, bob], "three");
     expect([...alice.errors, ...bob.errors]).toEqual([]);
   });
 });

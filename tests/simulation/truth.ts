@@ -58,6 +58,10 @@ export interface Membership {
   end: MembershipEnd;
 }
 
+/** A member has deleted the group; or the relay has closed it, as nobody was left who could come back. */
+const isEnd = ({ kind }: Pick<Accepted, "kind">) =>
+  kind === EntryKind.close || kind === EntryKind.operatorClose;
+
 /** A group's log as it really was, and what follows from it. */
 export class LogTruth {
   readonly groupId: string;
@@ -71,7 +75,7 @@ export class LogTruth {
   }
 
   get isClosed(): boolean {
-    return this.entries.some(({ kind }) => kind === EntryKind.close);
+    return this.entries.some(isEnd);
   }
 
   /** Every membership there was, with users in the order in which they came. `creator` made the group. */
@@ -85,7 +89,7 @@ export class LogTruth {
     };
     for (const { seq, kind, user, access } of this.entries) {
       if (kind === EntryKind.leave) finish(user, seq, "left");
-      if (kind === EntryKind.close) for (const one of [...all]) finish(one.user, seq + 1, "closed");
+      if (isEnd({ kind })) for (const one of [...all]) finish(one.user, seq + 1, "closed");
       for (const change of access) {
         if (change.type === "remove") devices.delete(toHex(change.deviceId));
         if (change.type !== "add") continue;
@@ -325,7 +329,7 @@ export class Truth {
               : action.content.type
             : action?.type;
         const changes = access.map(({ type, userId }) => `${type} ${userId}`);
-        return `  ${seq} ${["", "message", "commit", "leave", "close"][kind]} of ${user}: ${what} ${changes}`;
+        return `  ${seq} ${["", "message", "commit", "leave", "close", "operatorClose"][kind]} of ${user}: ${what} ${changes}`;
       }),
     ]);
   }
