@@ -15,7 +15,7 @@ const GONE: readonly ErrorCode[] = ["no-key-package", "gap"];
 export async function reconcile(
   context: Context,
   registry: Registry,
-  inbox: Pick<Inbox, "recover" | "unopened">,
+  inbox: Pick<Inbox, "recover" | "unopened" | "isCut">,
 ): Promise<boolean> {
   const { groups } = await context.relay.request("listGroups", {});
   const isSettled = await Promise.all(
@@ -46,6 +46,13 @@ export async function reconcile(
       const result = await inbox.recover({ groupId, at: since });
       if (result.type !== "failed") return result.type !== "held";
       const { code } = result.error;
+      // The pointer has been acknowledged, and the key package is later than this store.
+      if (code === "no-key-package" && inbox.isCut) {
+        context.outdated(
+          new SubrosaError("store-outdated", "the store lacks what this device has acknowledged"),
+        );
+        return true;
+      }
       const isGone = peer === undefined ? !DOUBTFUL.includes(code) : GONE.includes(code);
       if (isGone && (isOver() || known() === undefined)) await inbox.unopened(groupId);
       return false;

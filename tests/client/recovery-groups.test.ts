@@ -219,6 +219,40 @@ describe("a group that was joined after a copy of the store was made", () => {
     await alice.client.remove("team", "bob");
     expect([...alice.errors, ...bob.errors]).toEqual([]);
   });
+
+  it.each(["asked to join", "was invited"])(
+    "shows that the copy is one, where the device %s and was not opened since",
+    async (how) => {
+      const relay = await startRelay();
+      const [bob, carol] = [await connected(relay, "bob"), await connected(relay, "carol")];
+      await bob.client.createGroup("team", { join: "open" });
+      const [original, copy] = [await temporaryFolder(), await temporaryFolder()];
+      const first = await connected(relay, "alice", { store: await openStore(original) });
+      // As a snapshot of the disk takes it, while everything runs.
+      await cp(original, copy, { recursive: true, filter: (from) => !from.includes("lock") });
+      if (how === "asked to join") await first.client.joinGroup("team");
+      else {
+        await bob.client.invite("team", "alice");
+        await (await invitation(first, "team")).accept();
+      }
+      // By its own commit the members know that the device had the keys.
+      await first.client.invite("team", "carol");
+      await (await invitation(carol, "team")).accept();
+      await settledMembers("team", [first, bob, carol]);
+      await first.client.close();
+      const alice = makeActor(relay, "alice", { store: await openStore(copy) });
+      await alice.client.connect();
+      await alice.event("storeRecovered", ({ reason }) => reason === "outdated");
+      // What it has shown before it noticed is taken back.
+      await eventually(async () => {
+        const last = alice.all("invitation").at(-1);
+        return last !== undefined && (await codeOf(last.accept())) === "done";
+      });
+      await heard("team", [alice, bob, carol], "three");
+      await exchange(alice, bob, "three");
+      expect([...alice.errors, ...bob.errors, ...carol.errors]).toEqual([]);
+    },
+  );
 });
 
 describe("a group that nobody else is in, of a device whose place another takes", () => {

@@ -79,6 +79,11 @@ export class Inbox {
   /** Where the relay said that the inbox ends, and who waits for it to be read so far. */
   #end = 0;
   #isRead: Deferred<void> | undefined;
+  /**
+   * The relay has dropped entries that this store has not: either they were too old, or a later state of this device has
+   * acknowledged them.
+   */
+  isCut = false;
   /** The inbox itself, when the relay sent something senseless or refused it; and what is left to join. */
   readonly #reread: Retry;
   readonly #rejoin: Retry;
@@ -143,6 +148,7 @@ export class Inbox {
     try {
       const { head, from } = await this.#context.relay.request("subscribe", { log: this.log, cursor });
       this.#end = head.seq;
+      if (from.seq > this.#cursor.seq) this.isCut = true;
       // From its start the inbox goes on with the oldest entry kept.
       if (cursor.seq === 0) this.#cursor = from;
     } catch (error) {
