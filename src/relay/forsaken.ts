@@ -7,11 +7,13 @@ import type { RelayStorage, Sender } from "./storage.js";
  * lost data may have lost their newer lists.
  */
 export async function isForsaken(storage: RelayStorage, groupId: Bytes, sender: Sender): Promise<boolean> {
+  const list = (await storage.account(sender.userId))?.deviceList.list;
+  // Whose list is the first has no former devices: nothing is read of the group for it.
+  if (list === undefined || list.version === 1) return false;
   const members = await storage.members(groupId);
   if (members.length === 0 || members.some(({ userId }) => userId !== sender.userId)) return false;
-  const listed = (await storage.account(sender.userId))?.deviceList.list.devices ?? [];
   for (const { deviceId } of members) {
-    if (listed.some((device) => equalBytes(device.deviceId, deviceId))) return false;
+    if (list.devices.some((device) => equalBytes(device.deviceId, deviceId))) return false;
     if (!(await storage.isOwn(sender.deviceId, deviceId))) return false;
   }
   return true;
