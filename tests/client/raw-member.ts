@@ -95,7 +95,7 @@ export interface CommitChange {
  */
 export class RawMember {
   readonly user: TestUser;
-  readonly client: RawClient;
+  client: RawClient;
   readonly #bundles: KeyPackageBundle[] = [];
   readonly #own = new Map<string, RawEntry>();
   group!: GroupState;
@@ -123,6 +123,11 @@ export class RawMember {
     const member = new RawMember(user, await RawClient.connect(relay.url, user));
     await member.publish(bundles ?? [await keyPackageOf(user)]);
     return member;
+  }
+
+  /** On a new connection, with what it knows. */
+  async reconnect({ url }: { url: string }): Promise<void> {
+    this.client = await RawClient.connect(url, this.user);
   }
 
   async publish(bundles: readonly KeyPackageBundle[]): Promise<void> {

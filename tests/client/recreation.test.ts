@@ -23,14 +23,15 @@ import { sendCommit, unreadablePath } from "../rejects/builder.js";
 import { makeUser, type TestUser } from "../relay/raw-client.js";
 import {
   type Actor,
-  connectAll,
   connected,
   eventually,
   makeGroup,
   settledMembers,
   startRelay,
+  type TestRelay,
 } from "./harness.js";
 import { keyPackageOf, RawMember } from "./raw-member.js";
+import { relayWithBackups } from "./relay-backup.js";
 
 /** The machine's clock, which can be put forward: timers that are due by it then go off. */
 class ForwardClock implements Clock {
@@ -72,18 +73,20 @@ class ForwardClock implements Clock {
   }
 }
 
-async function world(carolsStore = memoryStore()) {
+async function world(carolsStore = memoryStore(), onRelay?: TestRelay) {
   const clock = new ForwardClock();
-  const relay = await startRelay();
+  const relay = onRelay ?? (await startRelay());
   const seams = { clock, random: () => 0.1 };
-  const [alice, bob] = await connectAll(relay, ["alice", "bob"], { seams });
-  const carol = await connected(relay, "carol", { seams, store: carolsStore });
-  const actors = [alice, bob, carol];
+  const stores = { alice: memoryStore(), bob: memoryStore(), carol: carolsStore };
+  const connect = (userId: keyof typeof stores) => connected(relay, userId, { seams, store: stores[userId] });
+  const connectAgain = () => Promise.all([connect("alice"), connect("bob"), connect("carol")]);
+  const actors = await connectAgain();
+  const [alice, bob, carol] = actors;
   const mallory = await RawMember.connect(relay, "mallory");
   await makeGroup("team", actors);
   await alice.client.invite("team", "mallory");
   await mallory.join();
-  return { clock, relay, actors, alice, bob, carol, mallory };
+  return { clock, relay, actors, alice, bob, carol, mallory, connectAgain };
 }
 
 /** A commit with garbage in its path for everybody, or those whom `strands` chooses by level and place. */
@@ -201,6 +204,44 @@ describe("a group in which only the maker of a commit can read it", () => {
     await alice.event("error", ({ code }) => code === "no-key-package");
     const members = async () => (await alice.client.members("team")).map(({ userId }) => userId);
     await eventually(async () => (await members()).sort().join() === "alice,bob,carol");
+  });
+});
+
+describe("a group whose log a relay has lost the end of", () => {
+  it("is begun anew after a day, where a member has put what nobody can read in its place, with what was lost", async () => {
+    const { relay, backUp, restore } = await relayWithBackups();
+    const { clock, actors, alice, bob, carol, mallory, connectAgain } = await world(memoryStore(), relay);
+    await mallory.follow();
+    await backUp();
+    await alice.client.setJoinMode("team", "closed");
+    for (const actor of actors) await actor.event("groupUpdated");
+    await carol.client.close();
+    await alice.client.sendGroupMessage("team", "alice before");
+    await bob.message("alice before");
+    for (const { client } of [alice, bob]) await client.close();
+    await restore();
+    await mallory.reconnect(relay);
+    const bundle = { access: [], welcome: new Uint8Array(0) };
+    await mallory.append({ kind: EntryKind.commit, payload: randomBytes(200), bundle });
+    const again = await connectAgain();
+    for (const { client, userId } of again) await client.sendGroupMessage("team", `${userId} meanwhile`);
+    await clock.forward(150_000, 500);
+    for (const { texts } of again) expect(texts).toEqual([]);
+    await clock.forward(86_400_000, 86_400_000);
+    const areMembers = async () => (await again[0].client.members("team")).length === 3;
+    await eventually(async () => {
+      await clock.forward(500, 500);
+      return areMembers();
+    });
+    for (const [index, actor] of again.entries()) {
+      await actor.count(index === 2 ? 3 : 2);
+      const others = ["alice", "bob", "carol"].filter((userId) => userId !== actor.userId);
+      const meanwhile = others.map((userId) => `${userId} meanwhile`);
+      expect([...actor.texts].sort()).toEqual([...(index === 2 ? ["alice before"] : []), ...meanwhile]);
+    }
+    await settledMembers("team", again);
+    for (const actor of again)
+      expect(actor.all("groupLeave").concat(actor.all("invitation") as never)).toEqual([]);
   });
 });
 

@@ -15,12 +15,13 @@ import { readStoredRequest } from "../membership/stored-requests.js";
 import type { Registry } from "../registry.js";
 import { isWish } from "../sending/intent.js";
 import { type ConversationState, policyIn } from "../state.js";
+import { forgetMessage, keptMessages } from "./journal.js";
 
 /** How long an admin's request to be added anew stands unanswered, while connected, before it begins the group anew. */
 const PATIENCE = 120_000;
 /** How much later each further admin does, by the order of their leaves. */
 const TURN = 60_000;
-/** How long it waits while several members have not said that they are stranded too: they may only be away. */
+/** How long it waits while others than the maker of that commit have not said that they are stranded too: they may only be away. */
 const LONG_PATIENCE = DAY;
 /** How long a member waits for what takes the place of a group that was closed while it was stranded. */
 const MOURNING = 60_000;
@@ -32,8 +33,8 @@ const PASSING: readonly ErrorCode[] = ["connection-failed", "closed", "store-fai
 
 /**
  * Whether a group takes the place of one of the same name that this device is stranded in: an admin of that one made it,
- * and nobody is in it who was not in that one. What only a relay says strands nobody: the last commit must have been
- * unreadable.
+ * and nobody is in it who was not in that one. What only a relay answers strands nobody: the last commit must have been
+ * unreadable, or another than the one that this device knows.
  */
 export function isSuccessor(before: ConversationState, signer: Leaf, group: GroupState): boolean {
   if (!isStranded(before)) return false;
@@ -52,20 +53,22 @@ export function isSuccessor(before: ConversationState, signer: Leaf, group: Grou
 
 type Stranded = ConversationState & { readonly group: GroupState };
 
-/** The last commit could not be read, and nobody has added this device anew yet. */
+/** The log goes on with a commit that this device cannot read, and nobody has added it anew yet. */
 function isStranded(state: ConversationState): state is Stranded {
   const { status, repair } = state.record;
+  const isCut = repair?.reason === "cursor-mismatch" && !repair.refused;
   return (
     status === "repairing" &&
-    repair?.reason === "decryption-failed" &&
+    (repair?.reason === "decryption-failed" || isCut) &&
     !repair.readded &&
     state.group !== undefined
   );
 }
 
 /**
- * A commit that nobody but its maker can read leaves nobody else to add the others anew. If its maker does not, an
- * admin closes the group and begins one of the same name, with the same members and admins, in its place.
+ * A commit that nobody but its maker can read leaves nobody else to add the others anew; nor does one in the place of what
+ * a relay has lost, or nothing but noise. If its maker does not, an admin closes the group and begins one of the same name,
+ * with the same members and admins, in its place.
  */
 export class Recreation {
   readonly #context: Context;
@@ -124,9 +127,11 @@ export class Recreation {
     const { state, key } = conversation;
     const { relay, clock } = this.#context;
     if (!isStranded(state) || !relay.isReady || this.#busy.has(key)) return;
-    const { repairedAt } = state.record;
+    const { repairedAt, repair } = state.record;
     const silent = await this.#silent(state);
-    const isEarly = silent.size > 1 && clock.now() - repairedAt < LONG_PATIENCE;
+    // Where the relay has lost what was there, who is silent may know how to go on.
+    const makers = repair?.reason === "decryption-failed" ? 1 : 0;
+    const isEarly = silent.size > makers && clock.now() - repairedAt < LONG_PATIENCE;
     if (repairedAt === 0 || isEarly) return this.watch(conversation);
     this.#busy.add(key);
     try {
@@ -232,19 +237,31 @@ export class Recreation {
   async settle(next: Conversation | undefined): Promise<void> {
     const { status, subject } = next?.state.record ?? {};
     if (next === undefined || status !== "active" || subject?.kind !== "group") return;
+    // The members are not in yet.
+    if (next.intents().some(({ action }) => action.type === "start")) return;
     const old = this.#registry.all().find((one) => {
       const { record } = one.state;
       const isOfName = record.subject.kind === "group" && record.subject.name === subject.name;
       return one !== next && record.status === "repairing" && isOfName;
     });
     if (old === undefined) return;
-    const { write, history } = this.#context;
+    const { write, history, outbox, store } = this.#context;
     const { groupId } = old.state.record;
     const target = { groupId: next.state.record.groupId };
     // What is being written for the old one counts too.
     await write([]);
-    await old.step((step) => {
+    await old.step(async (step) => {
       if (step.record.status === "ended") return;
+      for (const message of await keptMessages(store, groupId)) {
+        // What the relay has lost of it; nobody is in the next who was not in this one when it was sent.
+        if (message.seq !== undefined || message.growth !== step.record.growth) continue;
+        step.found.add(toHex(message.content.id));
+        const { growth } = next.state.record;
+        step.change(
+          outbox.revive({ ...message, growth }, target),
+          forgetMessage(groupId, message.content.id),
+        );
+      }
       for (const intent of old.intents()) if (isWish(intent.action)) step.moveIntent(intent, target);
       step.end();
       const id = { groupId: next.key, group: subject.name };
