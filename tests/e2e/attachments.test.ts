@@ -94,8 +94,11 @@ class Tab {
   }
 
   async memory(): Promise<Memory> {
-    await this.#session.send("HeapProfiler.collectGarbage");
-    const { usedSize, backingStorageSize = 0 } = await this.#session.send("Runtime.getHeapUsage");
+    // The page goes on meanwhile: so both are asked for at once.
+    const [, { usedSize, backingStorageSize = 0 }] = await Promise.all([
+      this.#session.send("HeapProfiler.collectGarbage"),
+      this.#session.send("Runtime.getHeapUsage"),
+    ]);
     const resident = this.#pids.reduce((sum, pid) => {
       const own = /RssAnon:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
       return sum + Number(own?.[1]) * 1024;
@@ -115,13 +118,17 @@ class Tab {
   async watch<T>(work: () => Promise<T>): Promise<{ result: T; before: Memory; most: Memory }> {
     const before = await this.memory();
     let most = before;
+    let last = before;
     let isDone = false;
     const result = work().finally(() => {
       isDone = true;
     });
     while (!isDone) {
-      const { held, resident } = await this.memory();
-      most = { held: Math.max(most.held, held), resident: Math.max(most.resident, resident) };
+      const now = await this.memory();
+      // What is held is there the next time too; what is not, had yet to be swept.
+      const held = Math.min(last.held, now.held);
+      most = { held: Math.max(most.held, held), resident: Math.max(most.resident, now.resident) };
+      last = now;
     }
     return { result: await result, before, most };
   }
