@@ -20,6 +20,7 @@ import type { SessionChannels } from "./channels.js";
 import { directSlot } from "./direct-slot.js";
 import { isForsaken } from "./forsaken.js";
 import { maxEntryBytes, type RelayLimits } from "./limits.js";
+import { endedStayAt } from "./stays.js";
 import type { BlobCommand, EntryInput, LogHead, Quotas, RelayStorage, Sender } from "./storage.js";
 
 /** What a request is carried out with. */
@@ -154,8 +155,10 @@ async function subscribe(
     const access = await storage.access(log.id, sender.deviceId);
     if (access === undefined) refuse("not-a-member", "the device has no access to the group");
     if (log.kind === LogKind.group) {
-      first = access.from;
-      last = access.until ?? last;
+      // Who has not read all of an earlier stay goes on there.
+      const stay = (!isStart(cursor) && endedStayAt(access, cursor.seq)) || access;
+      first = stay.from;
+      last = stay.until ?? last;
       acked = access.acked;
     } else if (access.until !== undefined || access.leavingSince > 0) {
       refuse("not-a-member", "the device has no access to the group");

@@ -189,6 +189,14 @@ export interface LogHead {
   readonly closed: boolean;
 }
 
+/** What a device may read of a stay in a group that is over. */
+export interface Stay {
+  readonly from: Cursor;
+  /** The commit that removed it: the last entry it may read. */
+  readonly until: Cursor;
+  readonly leavingSince: number;
+}
+
 /** What a device may do in a group. */
 export interface Access {
   readonly userId: string;
@@ -205,6 +213,8 @@ export interface Access {
   readonly acked: number;
   /** A device without the right to it has asked for its removal: it goes with the next commit of an admin. */
   readonly removalAsked: boolean;
+  /** Those that ended before it was added, and that it may not have read to the end. */
+  readonly earlier: readonly Stay[];
 }
 
 /** Says that a log grew. `entry` may be absent where the news comes from another node. */

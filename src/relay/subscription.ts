@@ -5,6 +5,7 @@ import type { LogId } from "../wire/identifiers.js";
 import { CloseCode, EntryKind, LogKind } from "../wire/protocol.js";
 import type { ReadingTurns } from "./reading-turns.js";
 import { encodeEntries, type Run } from "./run.js";
+import { endedStayAt } from "./stays.js";
 import type { RelayStorage, StoredEntry } from "./storage.js";
 
 /** What a subscription needs of its session. */
@@ -180,8 +181,15 @@ export class Subscription {
     if (access === undefined) return { ...whole, last: 0, ends: EndReason.removed };
     const { leavingSince, removalAsked } = access;
     // It was removed and added anew meanwhile: what lies between is not for it.
-    if (this.#position < access.from.seq - 1)
-      return { ...whole, last: this.#position, ends: EndReason.removed };
+    if (this.#position < access.from.seq - 1) {
+      const stay = endedStayAt(access, this.#position);
+      return {
+        ...whole,
+        leavingSince: stay?.leavingSince ?? leavingSince,
+        last: stay?.until.seq ?? this.#position,
+        ends: EndReason.removed,
+      };
+    }
     if (access.until !== undefined)
       return { ...whole, leavingSince, last: access.until.seq, ends: EndReason.removed };
     return { ...whole, leavingSince, removalAsked, ...(head.closed && { ends: EndReason.closed }) };

@@ -241,6 +241,54 @@ describe("readers", () => {
     expect((await b.subscribe(log, at)).from).toEqual(at);
   });
 
+  it("who were removed and added again while they were away read the rest of each stay, and nothing between", async () => {
+    const { log, at } = await groupOfTwo();
+    const read = await a.append(log, at, message("read"));
+    await a.append(log, at, message("before"));
+    const removal = await a.append(log, at, commit([remove(bob)]));
+    await a.append(log, removal, message("not for bob"));
+    const again = await a.append(log, removal, commit([add(bob)]));
+    const said = await a.append(log, again, message("again"));
+    const second = await a.append(log, again, commit([remove(bob)]));
+    const third = await a.append(log, second, commit([add(bob)]));
+    const last = await a.append(log, third, message("at last"));
+    const stays = [
+      [read, removal],
+      [again, second],
+      [said, second],
+    ] as const;
+    for (const [from, until] of stays) {
+      await b.close();
+      b = await RawClient.connect(url, bob);
+      expect(await b.subscribe(log, from)).toEqual({ from, head: until });
+      expect(await ended(b, log)).toBe(EndReason.removed);
+      expect(await chain(log, b.entriesOf(log), from)).toEqual(until);
+    }
+    for (const [cursor, code] of [
+      [removal, "gap"],
+      [{ seq: 3, digest: randomBytes(32) }, "cursor-mismatch"],
+    ] as const)
+      await expect(b.subscribe(log, cursor)).rejects.toMatchObject({ code });
+    await b.close();
+    b = await RawClient.connect(url, bob);
+    expect(await b.subscribe(log)).toEqual({ from: third, head: last });
+    expect(await chain(log, await b.untilEntries(log, 1), third)).toEqual(last);
+    // What it has acknowledged it needs no more.
+    b.send({ type: "ack", log, cursor: last });
+    await settle(b);
+    await expect(b.subscribe(log, read)).rejects.toMatchObject({ code: "gap" });
+  });
+
+  it("who read while they are removed and added again get the rest, and that it is over", async () => {
+    const { log, at } = await groupOfTwo();
+    await b.subscribe(log, at);
+    await a.append(log, at, message("before"));
+    const removal = await a.append(log, at, commit([remove(bob)]));
+    await a.append(log, removal, commit([add(bob)]));
+    expect(await ended(b, log)).toBe(EndReason.removed);
+    expect(await chain(log, b.entriesOf(log), at)).toEqual(removal);
+  });
+
   it("of a closed group get all of it, then its end", async () => {
     const { log, at, groupId } = await groupOfTwo();
     await b.subscribe(log, at);

@@ -1,7 +1,8 @@
 import { equalBytes } from "../../base/bytes.js";
 import { randomBytes } from "../../crypto/random.js";
-import { START } from "../../wire/identifiers.js";
+import { type Cursor, START } from "../../wire/identifiers.js";
 import { EntryKind } from "../../wire/protocol.js";
+import { endedStayAt } from "../stays.js";
 import { expect, refused } from "./expectations.js";
 import {
   add,
@@ -10,6 +11,7 @@ import {
   commit,
   type Define,
   inbox,
+  NOW,
   plain,
   quotas,
   remove,
@@ -182,6 +184,36 @@ export function accessCases(it: Define, world: World): void {
     await append(carol, box(log.id), START, await requestOf(carol, log.id));
     await append(alice, log, at, await commit([add(carol)]));
     expect((await accessOf(carol))?.until).toBeUndefined();
+  });
+
+  it("access: remember the newest four stays that a device has not read to the end, and drop nothing of them", async () => {
+    const [alice, bob] = [await admit("alice"), await admit("bob")];
+    const { log } = await create(alice);
+    const accessOf = () => world.storage.access(log.id, bob.deviceId);
+    const stays: { readonly from: Cursor; readonly until: Cursor }[] = [];
+    let from = await append(alice, log, START, await commit([add(bob)]));
+    let until = from;
+    const again = async () => {
+      until = await append(alice, log, from, await commit([remove(bob)]));
+      stays.push({ from, until });
+      from = await append(alice, log, until, await commit([add(bob)]));
+    };
+    for (let round = 0; round < 6; round++) await again();
+    expect((await accessOf())?.earlier).toMatchObject(stays.slice(-4));
+    expect(await accessOf()).toMatchObject({ since: from, from });
+    const prune = () =>
+      world.storage.prune({ now: NOW, retention: 1000, uploadTimeout: 1000, maxLogBytes: 1e9, batch: 1000 });
+    await world.storage.ack(log, alice.deviceId, from);
+    await prune();
+    expect((await world.storage.head(log)).first).toBe(1);
+    await world.storage.ack(log, bob.deviceId, stays[4]?.until as Cursor);
+    await prune();
+    expect((await world.storage.head(log)).first).toBe(11);
+    const at = (seq: number) => accessOf().then((access) => access && endedStayAt(access, seq)?.until);
+    expect(await Promise.all([at(9), at(11)])).toEqual([undefined, until]);
+    await world.storage.ack(log, bob.deviceId, from);
+    await again();
+    expect(await Promise.all([at(11), at(13), at(15)])).toEqual([undefined, until, undefined]);
   });
 
   it("access: let no full inbox keep a device from being added anew", async () => {

@@ -179,6 +179,7 @@ export function groupLogCases(it: Define, world: World): void {
       acked: 2,
       byMember: false,
       removalAsked: false,
+      earlier: [],
     });
     expect(await readAll(inbox(bob.deviceId))).toHaveLength(2);
     await append(bob, log, at, await application());
@@ -199,6 +200,7 @@ export function groupLogCases(it: Define, world: World): void {
       acked: 1,
       byMember: false,
       removalAsked: false,
+      earlier: [],
     });
     expect(await world.storage.listGroups(carol.deviceId)).toMatchObject([{ role: 2, since: at }]);
     expect(await readAll(inbox(carol.deviceId))).toHaveLength(2);

@@ -4,6 +4,7 @@ import type { AccessChange } from "../../wire/entries.js";
 import { type Cursor, type LogId, START } from "../../wire/identifiers.js";
 import { EntryKind, isHandshake, LogKind, Role } from "../../wire/protocol.js";
 import type { GroupMembership } from "../../wire/requests.js";
+import { endedStays } from "../stays.js";
 import type { Access, AppendCommand, CreateCommand } from "../storage.js";
 import { accountRecord } from "./accounts.js";
 import { bytesOf, keys } from "./keys.js";
@@ -285,16 +286,18 @@ function writeAccess(
   } else {
     // Who had access keeps what it may read: nobody can take another's unread entries by adding it anew.
     const kept = before !== undefined && before.until === undefined && before.leavingSince === 0;
+    const earlier = endedStays(before);
     transaction.put(accessRecord, key, {
       userId,
       role: now.role,
       since: cursor,
       from: kept ? before.from : cursor,
       leavingSince: 0,
-      acked: kept ? before.acked : cursor.seq - 1,
+      acked: before !== undefined && (kept || earlier.length > 0) ? before.acked : cursor.seq - 1,
       // It became admin as its user is one: no member takes that away, nor the group its last admin.
       byMember: byMember && now.role === Role.member && (!kept || before.byMember),
       removalAsked: now.removalAsked,
+      earlier,
     });
     // Not after it has left: others would use up what it may make by adding it anew.
     const made = kept && equalBytes(creator, deviceId);
@@ -376,6 +379,7 @@ export function createGroup(transaction: Transaction, command: CreateCommand): C
     acked: 0,
     byMember: false,
     removalAsked: false,
+    earlier: [],
   });
   transaction.put(membershipRecord, keys.membership(sender.deviceId, groupId), { seq: 0, made: true });
   if (first === undefined) return START;

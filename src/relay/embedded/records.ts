@@ -133,6 +133,11 @@ export const accessRecord = record<AccessRecord>(
     encodeCursor(writer, access.from);
     writer.optional(access.until, encodeCursor).uint53(access.leavingSince).uint53(access.acked);
     writer.u8(flag(access.byMember)).u8(flag(access.removalAsked));
+    writer.vector(access.earlier, (w, { from, until, leavingSince }) => {
+      encodeCursor(w, from);
+      encodeCursor(w, until);
+      w.uint53(leavingSince);
+    });
   },
   (reader) => {
     const userId = decodeName(reader);
@@ -142,7 +147,10 @@ export const accessRecord = record<AccessRecord>(
     const until = reader.optional(decodeCursor);
     const rest = { leavingSince: reader.uint53(), acked: reader.uint53() };
     const flags = { byMember: reader.u8() === 1, removalAsked: reader.u8() === 1 };
-    return { userId, role, since, from, ...rest, ...flags, ...(until && { until }) };
+    const earlier = reader.vector((r) => {
+      return { from: decodeCursor(r), until: decodeCursor(r), leavingSince: r.uint53() };
+    });
+    return { userId, role, since, from, ...rest, ...flags, earlier, ...(until && { until }) };
   },
 );
 
