@@ -65,6 +65,10 @@ async function load(
   const randomId = seams.randomId ?? randomBytes;
   const { ack = {}, token } = options;
   const fatal = (error: SubrosaError) => handler.fatal(error);
+  const interrupt = (error: SubrosaError) => {
+    report(error);
+    relay.interrupt(error);
+  };
   const write = writing(store, {
     full: (error, isNew) => {
       // What could not be taken in nobody waits for: only this says so.
@@ -111,6 +115,7 @@ async function load(
     handler: {
       ready: (ready) => void running?.ready(ready).catch(report),
       ended: (end, error) => running?.ended(end, error),
+      unanswered: interrupt,
       entries: (log, entries) => running?.logs.entries(log, entries),
       logEnded: (log, reason) => running?.logs.ended(log, reason),
       resume: (log) => running?.logs.resume(log),

@@ -10,10 +10,10 @@ import { type Actor, connected, eventually, makeGroup, startRelay, type TestRela
 import { SkipClock, settle } from "./skip-clock.js";
 import { TamperedConnector } from "./tamper.js";
 
-/** What a relay refuses for no reason: the next request of this name, about a log of this kind. */
+/** What a relay refuses for no reason, or passes over: the next request of this name, about a log of this kind. */
 interface Lie {
   readonly name: OperationName;
-  readonly code: RefusalCode;
+  readonly code: RefusalCode | "silence";
   readonly log?: LogKind;
 }
 
@@ -39,7 +39,8 @@ class Misled {
       if (log !== undefined && !("log" in frame.body && frame.body.log.kind === log)) return undefined;
       this.told++;
       if (!this.isSteady) this.lie = undefined;
-      setImmediate(() => this.#connector.inject({ type: "refuse", id: frame.id, code, reason: "" }));
+      if (code !== "silence")
+        setImmediate(() => this.#connector.inject({ type: "refuse", id: frame.id, code, reason: "" }));
       return [];
     },
     fromRelay: (frame) => {
@@ -82,6 +83,14 @@ class Misled {
 
   pass(ms: number): Promise<void> {
     return this.clock.skip(ms, () => settle(this.actor));
+  }
+
+  async timeoutsWithin(ms: number): Promise<number> {
+    const timeouts = () => this.actor.errors.filter((code) => code === "timeout").length;
+    const before = timeouts();
+    // What is asked while a session ends comes to nothing.
+    await this.clock.skip(ms, () => settle(this.actor).catch(() => {}));
+    return timeouts() - before;
   }
 }
 
@@ -191,6 +200,54 @@ describe("a relay that refuses for no reason, once and in a session that goes on
     await bob.actor.message("from alice");
     expect(bob.actor.all("groupLeave")).toEqual([]);
     expect(bob.actor.all("undecryptable")).toHaveLength(1);
+  });
+});
+
+describe("a relay that never answers one request and all others costs half a minute, and a session:", () => {
+  it.each(["resolveDirect", "fetchKeyPackages", "create"] as const)(
+    "%s, for a first message",
+    async (name) => {
+      const relay = await startRelay();
+      const bob = new Misled();
+      const alice = await connected(relay, "alice");
+      const actor = await bob.start(relay, "bob");
+      bob.lie = { name, code: "silence" };
+      await actor.client.sendDirectMessage("alice", "hello");
+      await soon([bob], () => alice.texts.includes("hello"));
+      expect(actor.errors).toEqual(["timeout"]);
+    },
+  );
+
+  it.each([
+    ["bob", "fetchBundle"],
+    ["alice", "fetchAccount"],
+    ["alice", "append"],
+  ] as const)("to %s, %s, where bob is to be added anew", async (whom, name) => {
+    const { relay, alice, bob } = await fallBehind();
+    (whom === "bob" ? bob : alice).lie = {
+      name,
+      code: "silence",
+      ...(name === "append" && { log: LogKind.group }),
+    };
+    await bob.start(relay, "bob");
+    await bob.actor.client.sendGroupMessage("team", "from bob");
+    await soon([alice, bob], () => alice.actor.texts.includes("from bob"));
+    expect(bob.actor.all("groupLeave")).toEqual([]);
+  });
+
+  it("nothing, for as long as it likes: the sessions are fewer and fewer", async () => {
+    const relay = await startRelay();
+    const bob = new Misled();
+    const actor = await bob.start(relay, "bob");
+    const alice = await connected(relay, "alice");
+    bob.lie = { name: "fetchKeyPackages", code: "silence" };
+    bob.isSteady = true;
+    await actor.client.sendDirectMessage("alice", "hello");
+    const [first, second] = [await bob.timeoutsWithin(240_000), await bob.timeoutsWithin(720_000)];
+    expect([first, second]).toEqual([3, 2]);
+    bob.lie = undefined;
+    await bob.timeoutsWithin(500_000);
+    await alice.message("hello");
   });
 });
 

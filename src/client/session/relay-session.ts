@@ -30,6 +30,12 @@ type LogBody = BodyOf<"subscribe">;
 
 /** The code of a connection that ended without one (RFC 6455 §7.1.5). */
 const BROKEN = 1006;
+/**
+ * How long a request may go unanswered, in milliseconds, before it is looked at whether later ones are answered; twice as
+ * long each time that nothing comes of it, so that a lie costs less and less.
+ */
+const ANSWERED_WITHIN = 30_000;
+const MAX_ANSWERED_WITHIN = 480_000;
 
 export interface RelaySessionOptions {
   readonly url: string;
@@ -48,6 +54,8 @@ export interface RelaySessionHandler {
   ready(ready: Ready): void;
   /** `error` says why a session came to no good: a refusal or a failed attempt. */
   ended(end: LinkEnd, error: SubrosaError | undefined): void;
+  /** The relay keeps back an answer. */
+  unanswered(error: SubrosaError): void;
   /** Both: the result settles, and never rejects, when it is done with. */
   entries(log: LogId, entries: readonly LogEntry[]): Promise<void> | undefined;
   logEnded(log: LogId, reason: EndReason): Promise<void> | undefined;
@@ -64,6 +72,8 @@ export interface RelaySessionHandler {
 
 interface Waiting {
   readonly name: OperationName;
+  /** Milliseconds since 1970. */
+  readonly since: number;
   readonly resolve: (result: never) => void;
   readonly reject: (error: SubrosaError) => void;
   readonly answered: (() => void) | undefined;
@@ -78,6 +88,8 @@ export class RelaySession {
   /** The largest frame the relay has said to accept, in bytes. */
   maxFrameBytes = DEFAULT_MAX_FRAME_BYTES;
   #nextId = 1;
+  #cancelWatch: (() => void) | undefined;
+  #answeredWithin = ANSWERED_WITHIN;
   /** Counts connections: what was begun on an earlier one must not go on with the next. */
   #connection = 0;
   /** Whether the relay has sent its challenge on the present connection. */
@@ -138,6 +150,36 @@ export class RelaySession {
     this.#link.close();
   }
 
+  /** Looks at the oldest request when its answer is overdue, as long as there is one. */
+  #watch(): void {
+    const [oldest] = this.#waiting;
+    if (oldest === undefined || this.#cancelWatch !== undefined) return;
+    const [id, { since }] = oldest;
+    const { clock } = this.#options;
+    const left = since + this.#answeredWithin - clock.now();
+    this.#cancelWatch = clock.after(Math.min(Math.max(0, left), this.#answeredWithin), () => {
+      // Nothing else is looked at before this is settled.
+      if (this.#waiting.has(id)) return this.#doubt(id);
+      this.#cancelWatch = undefined;
+      if (this.#waiting.size === 0) this.#answeredWithin = ANSWERED_WITHIN;
+      this.#watch();
+    });
+  }
+
+  /** A relay that answers what it was asked after a request, and not that, never will: the next session may do better. */
+  #doubt(id: number): void {
+    const connection = this.#connection;
+    const answered = () => {
+      if (connection !== this.#connection) return;
+      this.#cancelWatch = undefined;
+      if (!this.#waiting.has(id)) return this.#watch();
+      this.#answeredWithin = Math.min(2 * this.#answeredWithin, MAX_ANSWERED_WITHIN);
+      this.#options.handler.unanswered(new SubrosaError("timeout", "the relay does not answer a request"));
+    };
+    // What has the shortest answer. Where nothing comes any more, the connection is found to be dead.
+    void this.request("listBlocked", {}).then(answered, answered);
+  }
+
   /** Ends the session, and takes it up again after a while: what it was about could not be done. */
   interrupt(error: SubrosaError): void {
     this.#link.drop(BROKEN, "nothing comes of it now", error);
@@ -162,7 +204,9 @@ export class RelaySession {
       this.#nextId = id === 0xffffffff ? 1 : id + 1;
       this.#link.send(encodeClientFrame({ type: "request", id, name, body } as Request));
       const answered = name === "subscribe" ? this.#inflow.subscribing((body as LogBody).log) : undefined;
-      this.#waiting.set(id, { name, resolve, reject, answered });
+      const since = this.#options.clock.now();
+      this.#waiting.set(id, { name, since, resolve, reject, answered });
+      this.#watch();
     });
   }
 
@@ -297,6 +341,8 @@ export class RelaySession {
 
   #ended(end: LinkEnd): void {
     this.#over ||= !end.willReconnect;
+    this.#cancelWatch?.();
+    this.#cancelWatch = undefined;
     const lost = new SubrosaError("connection-failed", "the session with the relay ended");
     for (const waiting of this.#waiting.values()) waiting.reject(lost);
     this.#waiting.clear();
