@@ -1,8 +1,16 @@
 import { describe, expect, it } from "vitest";
+import { type Clock, systemClock } from "../../src/base/clock.js";
 import { memoryStore } from "../../src/index.js";
 import { decodeClientFrame } from "../../src/wire/frames.js";
 import { EntryKind } from "../../src/wire/protocol.js";
-import { type Actor, connectAll, connected, settledMembers, startRelay } from "../client/harness.js";
+import {
+  type Actor,
+  connectAll,
+  connected,
+  eventually,
+  settledMembers,
+  startRelay,
+} from "../client/harness.js";
 import { TamperedConnector } from "../client/tamper.js";
 
 const direct = { ack: { direct: true } };
@@ -101,6 +109,59 @@ describe("receipts", () => {
       { ids: [id], by: "bob", state: "read" },
     ]);
     expect((await alice.client.history("bob"))[1]).toMatchObject({ id, state: "read", readBy: ["bob"] });
+  });
+
+  it("are not put off by what is written after they were owed", async () => {
+    const relay = await startRelay();
+    const turns: (() => void)[] = [];
+    const clock: Clock = {
+      now: systemClock.now,
+      // What is gathered goes when the test says so.
+      after: (ms, callback, keepAlive) => {
+        if (ms !== 250) return systemClock.after(ms, callback, keepAlive);
+        turns.push(callback);
+        return () => {};
+      },
+    };
+    const gathered = async () => {
+      await eventually(() => turns.length > 0);
+      for (const turn of turns.splice(0)) turn();
+    };
+    // How much of what bob appends gets through.
+    let allowed = Number.POSITIVE_INFINITY;
+    let kept = 0;
+    const connector = new TamperedConnector({
+      fromClient: (frame) => {
+        if (frame.type !== "request" || frame.name !== "append" || allowed-- > 0) return undefined;
+        kept++;
+        return [];
+      },
+    });
+    const alice = await connected(relay, "alice", direct);
+    const bob = await connected(relay, "bob", { ...direct, seams: { connector, clock, random: () => 0.1 } });
+    const hello = await alice.client.sendDirectMessage("bob", "hello");
+    await bob.message("hello");
+    await gathered();
+    await alice.receipts([hello], "delivered", "bob");
+    allowed = 0;
+    const texts = Array.from({ length: 32 }, (_, i) => `under way ${i}`);
+    for (const text of texts) await bob.client.sendDirectMessage("alice", text);
+    await eventually(() => kept === texts.length);
+    const ids: string[] = [];
+    for (const text of ["one", "two", "three"]) {
+      ids.push(await alice.client.sendDirectMessage("bob", text));
+      await bob.message(text);
+      if (text === "one") await gathered();
+      await bob.client.sendDirectMessage("alice", `after ${text}`);
+    }
+    allowed = texts.length + 1;
+    await relay.restart();
+    await alice.receipts(ids, "delivered", "bob");
+    await alice.count(texts.length);
+    expect(alice.texts).toEqual(texts);
+    allowed = Number.POSITIVE_INFINITY;
+    await relay.restart();
+    await alice.message("after three");
   });
 
   it("are refused for what was not received, and for groups that one is not in", async () => {

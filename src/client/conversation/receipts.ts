@@ -21,6 +21,9 @@ const GATHERED_FOR = 250;
 const SPREAD = 750;
 const SPREAD_PER_MEMBER = 15;
 
+/** A receipt that waits takes in more up to as many: it is written anew each time. */
+const ENOUGH = 128;
+
 type ReceiptKind = "delivered" | "read";
 type ReceiptContent = Extract<Content, { type: ReceiptKind }>;
 
@@ -59,7 +62,7 @@ export function oweReceipts(context: Context, step: Step, intents: readonly Inte
   for (const type of ["delivered", "read"] as const) {
     const earlier = waiting.filter(({ action }) => {
       const content = receiptIn(action);
-      return content?.type === type && owedIn(content).length < MAX_RECEIPT_IDS;
+      return content?.type === type && owedIn(content).length < ENOUGH;
     });
     const all = [
       ...earlier.flatMap(({ action }) => owedIn(receiptIn(action) as ReceiptContent)),
@@ -69,18 +72,18 @@ export function oweReceipts(context: Context, step: Step, intents: readonly Inte
     // Who has read a message has it.
     if (type === "delivered") for (const key of read) wanted.delete(key);
     if (owed[type].length === 0 && wanted.size === all.length) continue;
-    for (const intent of earlier) step.endIntent(intent);
     const left = [...wanted.values()];
-    for (let at = 0; at < left.length; at += MAX_RECEIPT_IDS) {
-      const receipts = bySender(left.slice(at, at + MAX_RECEIPT_IDS));
-      const content = {
-        type,
-        id: context.randomId(MESSAGE_ID_LENGTH),
-        sentAt: context.clock.now(),
-        receipts,
-      };
-      step.change(context.outbox.add({ groupId }, { type: "send", content }).change);
+    const next = (): Action => {
+      const receipts = bySender(left.splice(0, MAX_RECEIPT_IDS));
+      const id = context.randomId(MESSAGE_ID_LENGTH);
+      return { type: "send", content: { type, id, sentAt: context.clock.now(), receipts } };
+    };
+    // In the place of what waits, not at the end: whoever sends all the time would put them off again and again.
+    for (const intent of earlier) {
+      if (left.length > 0) step.change(context.outbox.amend(intent, next()));
+      else step.endIntent(intent);
     }
+    while (left.length > 0) step.change(context.outbox.add({ groupId }, next()).change);
   }
 }
 

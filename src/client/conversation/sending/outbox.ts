@@ -127,15 +127,19 @@ export class Outbox {
     };
   }
 
+  /** The change with which an intent says something else, in its place. */
+  amend(intent: Intent, action: Action): Effect {
+    const value = encode(encodeIntent, { ...intent, action });
+    const applied = () => {
+      intent.action = action;
+    };
+    return { put: layout.intent(intent.order), value, applied };
+  }
+
   /** The change with which a message that is on its way is not kept once it has arrived. */
   strike(intent: Intent): Effect {
     const { action } = intent;
-    const struck: Action = action.type === "send" ? { ...action, deleted: true } : action;
-    const value = encode(encodeIntent, { ...intent, action: struck });
-    const applied = () => {
-      intent.action = struck;
-    };
-    return { put: layout.intent(intent.order), value, applied };
+    return this.amend(intent, action.type === "send" ? { ...action, deleted: true } : action);
   }
 
   /** The change with which an intent goes elsewhere; it is another one from then on. */
