@@ -10,13 +10,15 @@ export interface Plan {
   readonly messagesPerUser: number;
   /** Every how many messages one goes to the group. */
   readonly groupEvery: number;
-  /** How many messages of a user may be under way. */
+  /** How many messages of a user may be under way: direct ones until the other has them, else until the relay has. */
   readonly window: number;
 }
 
-/** What a process says while it runs. */
+/** What a process says while it runs. After `ready` and `complete` it waits for a word to go on. */
 export type Report =
   | { readonly type: "ready" }
+  /** Everything has come that was to come here, and what was sent has arrived. */
+  | { readonly type: "complete" }
   | { readonly type: "progress"; readonly sent: number; readonly received: number; readonly missing: string }
   | { readonly type: "done"; readonly result: Result };
 
@@ -28,8 +30,16 @@ export interface Result {
   /** Error codes and how often they were reported. */
   readonly errors: Readonly<Record<string, number>>;
   readonly disconnects: number;
-  /** After garbage collection, at a part of all messages received. */
-  readonly heap: readonly { readonly at: number; readonly heapUsed: number; readonly external: number }[];
+  /** After garbage collection. */
+  readonly heap: readonly Sample[];
+}
+
+/** Memory at a part of all messages received, in bytes; `code` is the part of the heap that the compiler has made. */
+export interface Sample {
+  readonly at: number;
+  readonly heapUsed: number;
+  readonly code: number;
+  readonly external: number;
 }
 
 export const GROUP = "soak";

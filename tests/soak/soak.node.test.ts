@@ -21,13 +21,14 @@ it("messages over real sockets to a relay that is killed every few seconds: each
 }, async () => {
   const options = isFull ? FULL : SHORT;
   const result = await runSoak(options);
-  const { heap, external, seconds } = result;
+  const { heap, code, external, seconds } = result;
   console.log(
     `soak: ${options.users} clients in ${options.processes} processes, ${result.sent} messages sent, ` +
       `${result.received} received of ${result.expected}, in ${seconds.toFixed(0)} s: ` +
       `${(result.sent / seconds).toFixed(0)} sent and ${(result.received / seconds).toFixed(0)} received per second; ` +
       `relay killed ${result.kills} times, ${result.disconnects} disconnects; ` +
       `heap ${megabytes(heap.first)} in the first third, ${megabytes(heap.last)} in the last, ratio ${heap.ratio.toFixed(3)}; ` +
+      `of it code ${megabytes(code.first)} and ${megabytes(code.last)}; ` +
       `external ${megabytes(external.first)} and ${megabytes(external.last)}, ratio ${external.ratio.toFixed(3)}; ` +
       `errors ${JSON.stringify(result.errors)}`,
   );

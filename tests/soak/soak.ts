@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buildCli, buildProgram, RelayProcess } from "../relay/relay-process.js";
-import { expectedPerUser, type Plan, type Report, type Result } from "./plan.js";
+import { expectedPerUser, type Plan, type Report, type Result, type Sample } from "./plan.js";
 
 export interface SoakOptions {
   readonly users: number;
@@ -29,8 +29,16 @@ export interface SoakResult {
   readonly errors: Readonly<Record<string, number>>;
   readonly disconnects: number;
   /** The mean heap of all processes together, in the first and the last third, and their ratio. */
-  readonly heap: { readonly first: number; readonly last: number; readonly ratio: number };
-  readonly external: { readonly first: number; readonly last: number; readonly ratio: number };
+  readonly heap: Thirds;
+  /** What of the heap the compiler has made. */
+  readonly code: Thirds;
+  readonly external: Thirds;
+}
+
+interface Thirds {
+  readonly first: number;
+  readonly last: number;
+  readonly ratio: number;
 }
 
 /** A relay that is killed again and again, and started again on its port and its data. */
@@ -109,7 +117,10 @@ export async function runSoak(options: SoakOptions): Promise<SoakResult> {
     const ticker = setInterval(() => {
       const sum = (of: (worker: Worker) => number) => workers.reduce((all, one) => all + of(one), 0);
       const seconds = Math.round((Date.now() - begin) / 1000);
-      const line = `${seconds} s: ${sum((one) => one.sent)} sent, ${sum((one) => one.received)} received, ${relay.kills} kills`;
+      const [sent, received] = [sum((one) => one.sent), sum((one) => one.received)];
+      const [plan] = plans as [Plan, ...Plan[]];
+      const underWay = Math.round((sent * expectedPerUser(plan)) / plan.messagesPerUser) - received;
+      const line = `${seconds} s: ${sent} sent, ${received} received, ${underWay} under way, ${relay.kills} kills`;
       log(
         seconds % 30 === 0
           ? `${line}; waiting for ${workers
@@ -119,7 +130,9 @@ export async function runSoak(options: SoakOptions): Promise<SoakResult> {
           : line,
       );
     }, 5_000);
-    const results = await Promise.all(workers.map((one) => one.done)).finally(() => clearInterval(ticker));
+    await Promise.all(workers.map((one) => one.complete)).finally(() => clearInterval(ticker));
+    for (const one of workers) one.go();
+    const results = await Promise.all(workers.map((one) => one.done));
     return summary(options, plans, results, relay.kills, (Date.now() - begin) / 1000);
   } finally {
     for (const child of children) child.kill("SIGKILL");
@@ -132,6 +145,7 @@ export async function runSoak(options: SoakOptions): Promise<SoakResult> {
 class Worker {
   readonly child: ChildProcess;
   readonly ready: Promise<void>;
+  readonly complete: Promise<void>;
   readonly done: Promise<Result>;
   sent = 0;
   received = 0;
@@ -153,8 +167,12 @@ class Worker {
           });
         }),
       ]);
-    this.ready = told((report) => (report.type === "ready" ? true : undefined)).then(() => {});
+    const said = (type: Report["type"]) => told((report) => report.type === type || undefined).then(() => {});
+    this.ready = said("ready");
+    this.complete = said("complete");
     this.done = told((report) => (report.type === "done" ? report.result : undefined));
+    // Nobody may be waiting for these when it ends too soon.
+    for (const one of [this.ready, this.complete, this.done]) one.catch(() => {});
     this.child.on("message", (report: Report) => {
       if (report.type !== "progress") return;
       this.sent = report.sent;
@@ -191,15 +209,13 @@ function summary(
     errors,
     disconnects: results.reduce((sum, { disconnects }) => sum + disconnects, 0),
     heap: thirds(results, ({ heapUsed }) => heapUsed),
+    code: thirds(results, ({ code }) => code),
     external: thirds(results, ({ external }) => external),
   };
 }
 
 /** The mean of a figure over each third of the run, all processes together. */
-function thirds(
-  results: readonly Result[],
-  of: (sample: Result["heap"][number]) => number,
-): SoakResult["heap"] {
+function thirds(results: readonly Result[], of: (sample: Sample) => number): Thirds {
   const mean = (from: number, to: number) =>
     results.reduce((sum, { heap }) => {
       const samples = heap.filter(({ at }) => at > from && at <= to).map(of);

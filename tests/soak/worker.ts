@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { getHeapCodeStatistics } from "node:v8";
 import { Client, type Message, SubrosaError } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
 import {
@@ -9,6 +10,7 @@ import {
   type Plan,
   type Report,
   type Result,
+  type Sample,
 } from "./plan.js";
 
 /** How many looks at the heap there are in a run. */
@@ -16,12 +18,18 @@ const SAMPLES = 48;
 
 const say = (report: Report) => process.send?.(report);
 
+const sayAndWait = (report: Report) =>
+  new Promise<void>((resolve) => {
+    process.once("message", () => resolve());
+    say(report);
+  });
+
 /** One user: sends what the plan says, and checks that what comes is what must come next. */
 class Soaker {
   readonly client: Client;
   received = 0;
   sent = 0;
-  /** Messages of this user that the relay has. */
+  /** Messages of this user that are not under way any more. */
   confirmed = 0;
   disconnects = 0;
   readonly violations: string[] = [];
@@ -38,9 +46,10 @@ class Soaker {
       this.#check(message);
       onReceived();
     });
-    client.on("receipt", ({ state, ids }) => {
+    client.on("receipt", ({ state, ids, group }) => {
       if (state === "failed") this.#note("failed receipt", ids.length);
-      if (state !== "sent") return;
+      // Where the relay's word sufficed, who reads more slowly than others write would fall behind further and further.
+      if (state !== (group === undefined ? "delivered" : "sent")) return;
       this.confirmed += ids.length;
       this.#wake();
     });
@@ -94,28 +103,35 @@ class Soaker {
     let grouped = 0;
     let direct = 0;
     for (let n = 0; n < messagesPerUser; n++) {
-      while (this.sent - this.confirmed >= window) {
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
-      }
+      await this.#underWay(window - 1);
       this.sent++;
       if (n % groupEvery === 0) await this.client.sendGroupMessage(GROUP, `${grouped++}`);
       else await this.client.sendDirectMessage(peer, `${direct++}`);
+    }
+    await this.#underWay(0);
+  }
+
+  /** Resolves when at most so many messages are under way. */
+  async #underWay(count: number): Promise<void> {
+    while (this.sent - this.confirmed > count) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
     }
   }
 }
 
 /** The heap as it is without what can be collected. */
-function measure(at: number): Result["heap"][number] {
+function measure(at: number): Sample {
   (globalThis as { gc?: () => void }).gc?.();
   const { heapUsed, external } = process.memoryUsage();
-  return { at, heapUsed, external };
+  const { code_and_metadata_size: code, bytecode_and_metadata_size: bytecode } = getHeapCodeStatistics();
+  return { at, heapUsed, code: code + bytecode, external };
 }
 
 async function run(plan: Plan): Promise<void> {
   const total = expectedPerUser(plan) * plan.own.length;
-  const heap: Result["heap"][number][] = [];
+  const heap: Sample[] = [];
   const soakers: Soaker[] = [];
   let finish = () => {};
   const finished = new Promise<void>((resolve) => {
@@ -136,14 +152,15 @@ async function run(plan: Plan): Promise<void> {
   for (const { client } of soakers) {
     if (client.userId !== first) await joinWhenThere(client);
   }
-  say({ type: "ready" });
-  await new Promise<void>((resolve) => process.once("message", () => resolve()));
+  await sayAndWait({ type: "ready" });
   const progress = setInterval(() => {
     const sent = soakers.reduce((sum, soaker) => sum + soaker.sent, 0);
     const missing = soakers.flatMap((soaker) => soaker.missing() || []).join("; ");
     say({ type: "progress", sent, received, missing });
   }, 1_000);
   await Promise.all([finished, ...soakers.map((soaker) => soaker.send())]);
+  // The others may still be waiting for receipts from here.
+  await sayAndWait({ type: "complete" });
   // A message that came once too often would come now.
   await new Promise((resolve) => setTimeout(resolve, 1_000));
   clearInterval(progress);
