@@ -47,7 +47,7 @@ export async function reconcile(
       if (result.type !== "failed") return result.type !== "held";
       const { code } = result.error;
       // The pointer has been acknowledged, and the key package is later than this store.
-      if (code === "no-key-package" && inbox.isCut) {
+      if (code === "no-key-package" && inbox.isCut && known() === undefined) {
         context.outdated(
           new SubrosaError("store-outdated", "the store lacks what this device has acknowledged"),
         );

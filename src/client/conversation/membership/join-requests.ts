@@ -22,7 +22,7 @@ import { presentDevices } from "./duties.js";
 import { type Leaf, leavesOf } from "./leaves.js";
 import { isAdmin, isBanned } from "./policy.js";
 import { isRefused, isWithdrawn, refuseRequest } from "./request-answers.js";
-import { answered, readStoredRequest, storedRequest } from "./stored-requests.js";
+import { answered, readStoredRequest, storedRequest, waitingRequests } from "./stored-requests.js";
 
 /** How long members leave each other to admit someone whom any of them may admit, times their rank. */
 const TURN = 500;
@@ -108,11 +108,9 @@ export class JoinRequests {
     this.#cursor = START;
     const prefix = layout.request(this.#groupId, EMPTY);
     this.#unseen.clear();
-    for (const [key, value] of await this.#context.store.list(prefix)) {
-      const known = readStoredRequest(value);
-      if (known === undefined) continue;
-      if (following === "repairing") this.#kept.set(this.#asker(known.request), key);
-      if (!known.isWithdrawn) this.#unseen.set(key.slice(prefix.length), known.request);
+    for (const { key, request, isWithdrawn } of await waitingRequests(this.#context, this.#groupId)) {
+      if (following === "repairing") this.#kept.set(this.#asker(request), key);
+      if (!isWithdrawn) this.#unseen.set(key.slice(prefix.length), request);
     }
     await this.#context.relay.request("subscribe", { log: this.log, cursor: START }).then(
       ({ head }) => {
@@ -196,7 +194,7 @@ export class JoinRequests {
           const earlier = this.#kept.get(asker);
           // That it was answered stays known.
           const left = earlier && (await this.#context.store.get(earlier));
-          if (earlier && left?.length !== 0) changes.push({ delete: earlier });
+          if (earlier && left && readStoredRequest(left)) changes.push({ delete: earlier });
           this.#kept.set(asker, name);
         }
         taken.push({ id, request });
@@ -392,6 +390,6 @@ export class JoinRequests {
   }
 
   async #forget(requestId: Uint8Array): Promise<void> {
-    await this.#context.write([answered(this.#groupId, requestId)]);
+    await this.#context.write([answered(this.#context, this.#groupId, requestId)]);
   }
 }

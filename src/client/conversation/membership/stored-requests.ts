@@ -6,8 +6,11 @@ import { type GroupState, readKeyPackage } from "../../../mls/group/index.js";
 import type { Change } from "../../../stores/store.js";
 import { decodeJoinRequest, encodeJoinRequest, type JoinRequest } from "../../../wire/entries.js";
 import type { Context } from "../../context.js";
-import { layout } from "../../layout.js";
+import { DAY, layout } from "../../layout.js";
 import { leavesOf } from "./leaves.js";
+
+/** For how long it is known that a request was answered, in milliseconds: the key package in it lasts no longer. */
+const KNOWN_FOR = 100 * DAY;
 
 /** A request of another to join a group, as it is stored until it is answered. */
 export interface StoredRequest {
@@ -19,27 +22,52 @@ export interface StoredRequest {
   readonly isWithdrawn: boolean;
 }
 
+/** The first byte of what is kept of one that was answered; the others have 0 or 1. */
+const ANSWERED = 2;
+
 export function storedRequest(request: JoinRequest, isWithdrawn = false): Bytes {
   return encode((writer) => void encodeJoinRequest(writer.u8(isWithdrawn ? 1 : 0), request), undefined);
 }
 
 /** Undefined for one that was answered. */
 export function readStoredRequest(stored: Uint8Array): StoredRequest | undefined {
-  if (stored.length === 0) return undefined;
+  if (stored[0] === ANSWERED) return undefined;
   return decode((reader) => {
     const isWithdrawn = reader.u8() === 1;
     return { isWithdrawn, request: decodeJoinRequest(reader) };
   }, stored);
 }
 
-/** What is written of a request that was answered: its id stays, without it. */
-export function answered(groupId: Bytes, requestId: Uint8Array): Change {
-  return { put: layout.request(groupId, requestId), value: EMPTY };
+/** Those of a group that are not answered, with their keys; forgets that others were, a long time ago. */
+export async function waitingRequests(
+  { store, clock, write }: Context,
+  groupId: Bytes,
+): Promise<(StoredRequest & { readonly key: string })[]> {
+  const waiting: (StoredRequest & { readonly key: string })[] = [];
+  const forgotten: Change[] = [];
+  for (const [key, value] of await store.list(layout.request(groupId, EMPTY))) {
+    const known = readStoredRequest(value);
+    if (known !== undefined) waiting.push({ ...known, key });
+    else if (answeredTime(value) + KNOWN_FOR < clock.now()) forgotten.push({ delete: key });
+  }
+  if (forgotten.length > 0) await write(forgotten);
+  return waiting;
+}
+
+/** What is written of a request that was answered: its id and the time stay, without it. */
+export function answered(context: Context, groupId: Bytes, requestId: Uint8Array): Change {
+  return answeredAt(context, layout.request(groupId, requestId));
+}
+
+const answeredTime = (stored: Uint8Array) => decode((reader) => reader.u8() && reader.uint53(), stored);
+
+function answeredAt({ clock }: Context, key: string): Change {
+  return { put: key, value: encode((writer) => void writer.u8(ANSWERED).uint53(clock.now()), undefined) };
 }
 
 /** The requests that a commit has granted: it has added their key packages. */
 export async function granted(
-  { store }: Context,
+  context: Context,
   groupId: Bytes,
   before: GroupState,
   after: GroupState,
@@ -52,10 +80,10 @@ export async function granted(
     }),
   );
   if (added.size === 0) return [];
-  const stored = await store.list(layout.request(groupId, EMPTY));
+  const stored = await context.store.list(layout.request(groupId, EMPTY));
   return stored.flatMap(([key, value]) => {
     const known = readStoredRequest(value);
     const leaf = known && readKeyPackage(known.request.keyPackage).leafNode;
-    return leaf && added.has(toHex(leaf.encryptionKey)) ? [{ put: key, value: EMPTY }] : [];
+    return leaf && added.has(toHex(leaf.encryptionKey)) ? [answeredAt(context, key)] : [];
   });
 }

@@ -11,7 +11,7 @@ import { isSameDevice, type Leaf, leavesOf, usersOf } from "../membership/leaves
 import type { OwnRequests } from "../membership/own-requests.js";
 import { isAdmin, isSamePolicy } from "../membership/policy.js";
 import type { Starter } from "../membership/start.js";
-import { readStoredRequest } from "../membership/stored-requests.js";
+import { waitingRequests } from "../membership/stored-requests.js";
 import type { Registry } from "../registry.js";
 import { isWish } from "../sending/intent.js";
 import { type ConversationState, policyIn } from "../state.js";
@@ -148,9 +148,7 @@ export class Recreation {
   async #silent({ group, record }: Stranded): Promise<Set<string>> {
     const silent = new Set(usersOf(group));
     silent.delete(this.#context.identity.userId);
-    for (const [, value] of await this.#context.store.list(layout.request(record.groupId, EMPTY))) {
-      const request = readStoredRequest(value)?.request;
-      if (request === undefined) continue;
+    for (const { request } of await waitingRequests(this.#context, record.groupId)) {
       const leaf = await leafToReplace(group, request);
       if (leaf !== undefined && equalBytes(leaf.accountKey, request.accountKey)) silent.delete(leaf.userId);
     }

@@ -51,7 +51,7 @@ export function receiveOwn(
   }
   step.endIntent(intent);
   if (action.type === "add" && action.request !== undefined) {
-    step.change(answered(step.record.groupId, action.request.id));
+    step.change(answered(context, step.record.groupId, action.request.id));
   }
 }
 
