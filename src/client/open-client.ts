@@ -216,7 +216,7 @@ async function load(
     isAwaited: (groupId) => ownRequests.isAwaited(groupId),
     unopened: async (groupId, error) => {
       running?.lookAgain();
-      await askAgain(context, { registry, starter, ownRequests }, asBytes(groupId), error);
+      return askAgain(context, { registry, starter, ownRequests }, asBytes(groupId), error);
     },
     answered: (rejection) => ownRequests.answered(rejection),
     rejected: (rejection) => void ownRequests.rejected(rejection).catch(report),

@@ -47,7 +47,8 @@ export async function reconcile(
       if (result.type !== "failed") return result.type !== "held";
       const { code } = result.error;
       // The pointer has been acknowledged, and the key package is later than this store.
-      if (code === "no-key-package" && inbox.isCut && known() === undefined) {
+      const isLater = (known()?.place.cursor.seq ?? -1) < since.seq;
+      if (code === "no-key-package" && inbox.isCut && isLater) {
         context.outdated(
           new SubrosaError("store-outdated", "the store lacks what this device has acknowledged"),
         );

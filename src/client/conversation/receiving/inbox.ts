@@ -44,9 +44,9 @@ export interface InboxHandler {
   isAwaited(groupId: Uint8Array): boolean;
   /**
    * This device is in a group, and has no way into it: `error` says why what came of a pointer cannot be opened. Resolves
-   * once what is to be done about it is stored.
+   * once what is to be done about it is stored: to false where it is not in it any more.
    */
-  unopened(groupId: Uint8Array, error?: SubrosaError): Promise<void>;
+  unopened(groupId: Uint8Array, error?: SubrosaError): Promise<boolean>;
   /** What is written of a rejection. */
   answered(rejection: Rejection): Change[];
   rejected(rejection: Rejection): void;
@@ -188,7 +188,7 @@ export class Inbox {
   }
 
   /** The relay has this device in a group that it has no way into. */
-  unopened(groupId: Uint8Array): Promise<void> {
+  unopened(groupId: Uint8Array): Promise<boolean> {
     return this.#handler.unopened(groupId);
   }
 
@@ -306,8 +306,13 @@ export class Inbox {
   #awaitWelcome(pointer: Pointer): void {
     this.#context.clock.after(WELCOME_WITHIN, () => {
       if (this.#pointers.get(toHex(pointer.groupId)) === pointer && this.#context.relay.isReady)
-        this.#context.background(this.#handler.unopened(pointer.groupId, INCOMPLETE));
+        this.#context.background(this.#withoutWelcome(pointer));
     });
+  }
+
+  /** What it led to is over. */
+  async #withoutWelcome(pointer: Pointer): Promise<void> {
+    if (!(await this.#handler.unopened(pointer.groupId, INCOMPLETE))) await this.#drop(pointer, undefined);
   }
 
   /** Whether what a pointer leads to may only not be there now: what was asked for is not given up for a word of the relay's. */
