@@ -3,6 +3,7 @@ import type { Bytes } from "../../src/base/bytes.js";
 import { leafAt } from "../../src/client/conversation/membership/leaves.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { type Change, memoryStore, type Store } from "../../src/index.js";
+import { readKeyPackage } from "../../src/mls/group/index.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
 import { sendCommit, unreadablePath } from "../rejects/builder.js";
 import { connectAll, connected, eventually, makeGroup, settledMembers, startRelay } from "./harness.js";
@@ -272,6 +273,55 @@ it("what came while a welcome was waited for that was none is read before what f
   await alice.message("here again");
   expect(carol.errors).toEqual(["decryption-failed", "protocol-error"]);
   expect(carol.all("undecryptable").map(({ missed }) => missed)).toEqual([2]);
+});
+
+it("who is added anew while it looks up whom it is to admit makes no commit of the keys that are over", async () => {
+  const relay = await startRelay();
+  const held: Bytes[] = [];
+  const connector = new TamperedConnector();
+  const alice = await connected(relay, "alice");
+  const bob = await connected(relay, "bob", { seams: { connector, random: () => 0.1 } });
+  await makeGroup("team", [alice, bob]);
+  await alice.client.promote("team", "bob");
+  const mallory = await RawMember.connect(relay, "mallory");
+  await alice.client.invite("team", "mallory");
+  await mallory.join();
+  const carol = await connected(relay, "carol");
+  const asked = carol.client.joinGroup("team");
+  const request = await bob.event("joinRequest");
+  let added = 0;
+  connector.tamper = {
+    fromClient(frame, bytes) {
+      if (frame.type !== "request" || (frame.name !== "fetchAccount" && frame.name !== "fetchBundle"))
+        return undefined;
+      held.push(bytes);
+      return [];
+    },
+    fromRelay(frame) {
+      if (frame.type === "entries" && frame.log.kind === LogKind.inbox) added++;
+      return undefined;
+    },
+  };
+  const approved = request.approve();
+  await eventually(() => held.length === 1);
+  const { devices } = await mallory.client.request("fetchKeyPackages", { userId: "bob" });
+  await mallory.follow();
+  const proposals = [
+    { kind: "remove", removed: mallory.leaf("bob") },
+    { kind: "add", keyPackage: readKeyPackage(devices[0]?.keyPackage as Uint8Array) },
+  ] as never[];
+  await mallory.append(await mallory.commit({ merge: true, proposals }));
+  await eventually(() => added > 0 && held.length === 2);
+  const [lookup, welcome] = held as [Bytes, Bytes];
+  connector.tamper = {};
+  connector.forward(lookup);
+  await settle(bob, alice);
+  connector.forward(welcome);
+  await Promise.all([approved, asked]);
+  await eventually(async () => (await bob.client.members("team")).length === 4);
+  await bob.client.sendGroupMessage("team", "from bob");
+  for (const actor of [alice, carol]) await actor.message("from bob");
+  for (const { errors } of [alice, bob, carol]) expect(errors).toEqual([]);
 });
 
 it("who was removed and invited again while it was away reads what came before that, and asks for nothing", async () => {

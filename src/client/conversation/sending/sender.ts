@@ -15,7 +15,9 @@ import {
 } from "../membership/duties.js";
 import { claimFor, settleName } from "../membership/renaming.js";
 import { Gathering } from "../receipts.js";
+import { isLive } from "../record.js";
 import { type ConversationState, isStale } from "../state.js";
+import type { Step } from "../step.js";
 import { isFinal } from "./final-refusals.js";
 import { type Action, type Intent, isClose, isSend, type Sealed, type SendIntent } from "./intent.js";
 import { fail, failOutgrown } from "./own-entries.js";
@@ -252,7 +254,7 @@ export class Sender {
     let isAll = true;
     await this.#conversation.step(async (step) => {
       // What was decided on may have changed while other steps ran.
-      if (step.group === undefined || ["must", "wait"].includes(this.#due(step) ?? "")) return;
+      if (!this.#mayGoOut(step) || ["must", "wait"].includes(this.#due(step) ?? "")) return;
       // So may have what comes first: a commit that was read meanwhile has unsealed what was under way.
       const next = this.#nextMessages();
       const messages = next.filter((intent) => !failOutgrown(this.#context, step, intent));
@@ -273,6 +275,11 @@ export class Sender {
     if (sealed.length > 0 && !isAll) this.#again = true;
   }
 
+  /** Whether the others are where this step is: what is made of keys that they have left only breaks what is theirs. */
+  #mayGoOut({ record, group }: Step): boolean {
+    return this.#conversation.isCurrent && isLive(record) && group !== undefined;
+  }
+
   /** Seals a leave, a close or a commit, which goes out with nothing else under way. */
   async #sealAlone(intent: Intent): Promise<void> {
     const { action } = intent;
@@ -288,6 +295,8 @@ export class Sender {
           : undefined;
       await this.#conversation.step(async (step) => {
         if (step.group === undefined) throw new SubrosaError("not-a-member", "the conversation has ended");
+        // The keys may have turned out to be of no use while key packages were fetched.
+        if (!this.#mayGoOut(step)) return;
         if (action.type === "leave") await sealLeave(this.#context, step, intent);
         else if (isSend(intent)) await sealMessage(this.#context, step, intent);
         else if (action.type === "policy" && isMade(step.group, action.change, this.#context.identity.userId))
