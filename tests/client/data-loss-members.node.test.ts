@@ -5,7 +5,7 @@ import { layout } from "../../src/client/layout.js";
 import { decode } from "../../src/codec/reader.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { Client, memoryStore, type Store } from "../../src/index.js";
-import { EntryKind } from "../../src/wire/protocol.js";
+import { EntryKind, LogKind } from "../../src/wire/protocol.js";
 import { codeOf } from "../harness/code-of.js";
 import { RawClient } from "../relay/raw-client.js";
 import {
@@ -18,6 +18,7 @@ import {
 } from "./harness.js";
 import { RawMember } from "./raw-member.js";
 import { numbered, relayWithBackups, sent } from "./relay-backup.js";
+import { SkipClock, settle } from "./skip-clock.js";
 import { TamperedConnector, withheldWelcomes } from "./tamper.js";
 
 /** A relay with backups, and actors that come and go with what they have stored. */
@@ -220,6 +221,40 @@ it("who asked to be added anew before its way in was put back, and is removed be
   await bob.client.close();
   const session = await (stores.get("bob") as Store).open(`${new URL(relay.url).href} bob`);
   expect(await session.list(layout.joins)).toEqual([]);
+  await session.close();
+});
+
+it("who was removed is not left with a way in that others put back without its welcome", async () => {
+  const { relay, stores, backUp, restore, come } = await world();
+  const [alice, bob, carol] = [await come("alice"), await come("bob"), await come("carol")];
+  await makeGroup("team", [alice, carol]);
+  await alice.client.promote("team", "carol");
+  await carol.event("groupUpdated");
+  await backUp();
+  await alice.client.invite("team", "bob");
+  await (await bob.event("invitation")).accept();
+  await alice.client.remove("team", "bob");
+  await bob.event("groupLeave");
+  await settledMembers("team", [alice, carol]);
+  for (const { client } of [alice, bob, carol]) await client.close();
+  await restore();
+  const clock = new SkipClock();
+  let isPointed = false;
+  const connector = new TamperedConnector({
+    fromRelay(frame) {
+      isPointed ||= frame.type === "entries" && frame.log.kind === LogKind.inbox;
+      return undefined;
+    },
+  });
+  const again = await come("bob", { connector, clock, random: () => 0.1 });
+  const admin = await come("carol");
+  await eventually(() => isPointed);
+  await admin.client.sendGroupMessage("team", "all is there again");
+  await sent(admin, 1);
+  await clock.skip(70_000, () => settle(again));
+  await again.client.close();
+  const session = await (stores.get("bob") as Store).open(`${new URL(relay.url).href} bob`);
+  expect(await session.list(layout.pointers)).toEqual([]);
   await session.close();
 });
 
