@@ -6,6 +6,7 @@ import { JOIN_MODES } from "../../src/client/conversation/membership/policy.js";
 import { memoryStore } from "../../src/index.js";
 import { openStore } from "../../src/node.js";
 import { openMemoryStorage } from "../../src/relay.js";
+import type { Account } from "../../src/wire/identity.js";
 import { LogKind } from "../../src/wire/protocol.js";
 import { codeOf } from "../harness/code-of.js";
 import {
@@ -18,7 +19,7 @@ import {
   temporaryFolder,
 } from "./harness.js";
 import { copied, exchange } from "./older-copy.js";
-import { SkipClock } from "./skip-clock.js";
+import { SkipClock, settle } from "./skip-clock.js";
 import { TamperedConnector } from "./tamper.js";
 
 describe("an older copy of a store", () => {
@@ -56,6 +57,40 @@ describe("an older copy of a store", () => {
     await alice.message("welcome back");
     await settledMembers("team", [alice, bob]);
     expect(alice.texts.filter((text) => text === "one from bob")).toEqual([]);
+  });
+
+  it("is let into its groups again though a relay shows once to who does it the list of devices of before", async () => {
+    const relay = await startRelay();
+    let before: Account | undefined;
+    let lies = 0;
+    const connector = new TamperedConnector({
+      replies: {
+        fetchKeyPackages: (result) => {
+          before ??= result.account;
+          return undefined;
+        },
+        fetchAccount: () => (lies++ === 0 ? before : undefined),
+      },
+    });
+    const bob = await connected(relay, "bob", { seams: { connector, random: () => 0.1 } });
+    const { copy } = await copied(
+      relay,
+      (alice) => makeGroup("team", [bob, alice]),
+      (alice) => exchange(alice, bob, "two"),
+    );
+    lies = 0;
+    const alice = makeActor(relay, "alice", { store: await openStore(copy) });
+    await alice.client.connect();
+    await alice.event("storeRecovered");
+    const written = alice.client.sendGroupMessage("team", "back again");
+    await eventually(() => lies > 0);
+    await settle(bob, alice);
+    connector.inject(new Uint8Array(0));
+    await bob.message("back again");
+    await written;
+    expect(lies).toBeGreaterThan(1);
+    expect(alice.all("groupLeave")).toEqual([]);
+    await settledMembers("team", [alice, bob]);
   });
 
   it("ends a group that was closed meanwhile, though the new device was never let into its log", async () => {

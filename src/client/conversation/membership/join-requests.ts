@@ -21,7 +21,7 @@ import { checkedRequest, leafToReplace, mayAdmitAgain } from "./additions.js";
 import { presentDevices } from "./duties.js";
 import { type Leaf, leavesOf } from "./leaves.js";
 import { isAdmin, isBanned } from "./policy.js";
-import { isRefused, isWithdrawn, refuseRequest } from "./request-answers.js";
+import { isMoot, isRefused, refuseRequest } from "./request-answers.js";
 import { answered, readStoredRequest, storedRequest, waitingRequests } from "./stored-requests.js";
 
 /** How long members leave each other to admit someone whom any of them may admit, times their rank. */
@@ -378,7 +378,8 @@ export class JoinRequests {
     const others = leavesOf(group).filter(({ deviceId }) => !equalBytes(deviceId, request.deviceId));
     const rank = others.findIndex((leaf) => leaf.leafIndex === group.ownLeafIndex);
     const refused = (error: unknown) => {
-      if (isRefused(error) || isWithdrawn(error)) return;
+      if (isMoot(error)) this.#shown.delete(toHex(requestId));
+      if (isRefused(error) || isMoot(error)) return;
       if (isOwnTrouble(error) || this.conversation.state.record.status !== "active") throw error;
       const retry = () => this.#admitInTurn(requestId, request, Math.min(2 * again, DAY));
       this.#context.clock.after(again, retry);

@@ -4,13 +4,16 @@ import { RejectionReason } from "../../../wire/protocol.js";
 import type { Context } from "../../context.js";
 import { GONE_LEAF, REPLACED_DEVICE, STANDING } from "./additions.js";
 
-/** Who was banned meanwhile is refused, and so is a device whose place another has taken, or nobody: not by the relay's word. */
+/** Who was banned meanwhile is refused, and so is who has left: not by the relay's word. */
 export const isRefused = (error: unknown): boolean =>
-  SubrosaError.is(error) &&
-  (error.code === "banned" || error.rule === REPLACED_DEVICE || error.rule === GONE_LEAF);
+  SubrosaError.is(error) && (error.code === "banned" || error.rule === GONE_LEAF);
 
-/** The box does not show the request any more. */
-export const isWithdrawn = (error: unknown): boolean => SubrosaError.is(error) && error.rule === STANDING;
+/**
+ * The box does not show the request any more; or the list of devices that the relay shows does not have who asked. If that is
+ * the newest list, nobody waits for an answer; if not, a later session shows a newer one.
+ */
+export const isMoot = (error: unknown): boolean =>
+  SubrosaError.is(error) && (error.rule === STANDING || error.rule === REPLACED_DEVICE);
 
 /** Says no to who asked to join; does nothing where somebody has answered, or only an admin may. */
 export async function refuseRequest(
