@@ -237,11 +237,7 @@ export class Recreation {
     if (next === undefined || status !== "active" || subject?.kind !== "group") return;
     // The members are not in yet.
     if (next.intents().some(({ action }) => action.type === "start")) return;
-    const old = this.#registry.all().find((one) => {
-      const { record } = one.state;
-      const isOfName = record.subject.kind === "group" && record.subject.name === subject.name;
-      return one !== next && record.status === "repairing" && isOfName;
-    });
+    const old = this.#registry.stranded(subject.name);
     if (old === undefined) return;
     const { write, history, outbox, store } = this.#context;
     const { groupId } = old.state.record;
