@@ -275,9 +275,9 @@ export class Sender {
     if (sealed.length > 0 && !isAll) this.#again = true;
   }
 
-  /** Whether the others are where this step is: what is made of keys that they have left only breaks what is theirs. */
+  /** Whether the keys of a step are the others' too: what is made of keys that they have left only breaks what is theirs. */
   #mayGoOut({ record, group }: Step): boolean {
-    return this.#conversation.isCurrent && isLive(record) && group !== undefined;
+    return isLive(record) && record.restoration === undefined && group !== undefined;
   }
 
   /** Seals a leave, a close or a commit, which goes out with nothing else under way. */
