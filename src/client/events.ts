@@ -122,7 +122,10 @@ export interface ClientEvents {
    * more, of users who were banned, or are not any more. After a change of its `name`, `group` is the new one.
    */
   groupUpdated: { readonly group?: string; readonly user?: string; readonly by: string } & PolicyNews;
-  /** `by` admitted the user; for `memberLeave` it removed the user, or is the user itself, who left. */
+  /**
+   * `by` admitted the user; for `memberLeave` it removed the user, or is the user itself, who left. Of what came about while
+   * this device could not read the group, it is who added it anew.
+   */
   memberJoin: { readonly group: string; readonly userId: string; readonly by: string };
   memberLeave: { readonly group: string; readonly userId: string; readonly by: string };
   joinRequest: JoinRequestEvent;

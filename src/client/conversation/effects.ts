@@ -69,11 +69,22 @@ export function announceCommit(
   step: Step,
   before: GroupState,
   after: GroupState,
-  { staged, subject: listed }: { readonly staged: StagedCommit; readonly subject: Subject },
+  { staged, subject }: { readonly staged: StagedCommit; readonly subject: Subject },
+): void {
+  const by = leafAt(before, staged.committer as LeafIndex).userId;
+  announceChange(context, step, before, after, { by, subject });
+}
+
+/** The same of all that has changed in a group; `by`: who told this device of it. */
+export function announceChange(
+  context: Context,
+  step: Pick<Step, "record" | "after">,
+  before: GroupState,
+  after: GroupState,
+  { by, subject: listed }: { readonly by: string; readonly subject: Subject },
 ): void {
   const { subject, status } = step.record;
   if (status === "invited" || status === "leaving") return;
-  const by = leafAt(before, staged.committer as LeafIndex).userId;
   const name = nameChange(listed, subject);
   const changes = policyNews(policyIn(before), policyIn(after), usersOf(after));
   const news = name === undefined ? changes : { ...changes, name };

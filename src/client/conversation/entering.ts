@@ -1,12 +1,14 @@
 import type { Context, Effect } from "../context.js";
 import { groupField } from "./effects.js";
-import { hasGrown } from "./membership/leaves.js";
+import { hasGrown, usersOf } from "./membership/leaves.js";
+import { isAdmin, isBanned } from "./membership/policy.js";
 import type { ConversationRecord } from "./record.js";
 import { bequest } from "./repair/bequest.js";
 import { keptMessages } from "./repair/journal.js";
-import type { Intent } from "./sending/intent.js";
+import type { Action, Intent } from "./sending/intent.js";
+import { isMessage } from "./sending/outbox.js";
 import { reviveKept } from "./sending/own-entries.js";
-import { type ConversationState, forgetKeys, initialChanges } from "./state.js";
+import { type ConversationState, forgetKeys, initialChanges, policyIn } from "./state.js";
 
 /** How a conversation is entered with new keys, what is written for it, and what follows once that is durable. */
 export interface Entering {
@@ -34,7 +36,7 @@ export async function entering(
     ...(await bequest(context, record)),
     ...forgetKeys(record),
     ...initialChanges(after),
-    ...intents.map((intent) => context.outbox.seal(intent, undefined)),
+    ...unsealed(context, before, after, intents),
   ];
   const effects: (() => void)[] = [];
   const { repair, groupId } = record;
@@ -61,6 +63,35 @@ export async function entering(
     }
   }
   return { state: after, changes, effects };
+}
+
+/**
+ * What waits goes on, but for messages where somebody is back of whom a commit that the relay has lost had rid the group:
+ * they are not for them, and fail. An admin removes them again before anything else is said.
+ */
+function unsealed(
+  { identity, outbox }: Context,
+  { record, group }: ConversationState,
+  after: ConversationState,
+  intents: readonly Intent[],
+): Effect[] {
+  const members = new Set(after.group && usersOf(after.group));
+  const back = (record.repair?.back ?? []).filter((userId) => members.has(userId));
+  const isBack = back.length > 0 && group !== undefined && after.group !== undefined;
+  const changes = intents.map((intent) => {
+    const { action } = intent;
+    // Of another growth than the conversation has now.
+    const isFor = !isBack || action.type !== "send" || !isMessage(action);
+    return outbox.seal(intent, undefined, isFor ? action : { growth: record.growth, ...action });
+  });
+  if (!isBack || !isAdmin(policyIn(after.group), identity.userId)) return changes;
+  const target = { groupId: after.record.groupId };
+  const before = policyIn(group);
+  const removals = back.map((userId): Action => {
+    if (!isBanned(before, userId)) return { type: "remove", userId };
+    return { type: "policy", change: { type: "ban", userId } };
+  });
+  return [...changes, ...removals.map((action) => outbox.add(target, action).change)];
 }
 
 /** The relay's log may be shorter than the one that this device has read. */

@@ -30,6 +30,8 @@ export interface Repair {
    * stands where it stood, and goes on from there if the relay takes that back.
    */
   readonly refused: boolean;
+  /** Users whom a commit has removed that the relay has lost, and the others have gone on without. */
+  readonly back?: readonly string[];
 }
 
 /** Whether only the log can end it. */
@@ -118,7 +120,8 @@ export function encodeConversationRecord(writer: Writer, record: ConversationRec
       .opaque(toUtf8(repair.reason))
       .uint53(repair.missed)
       .u8(repair.readded ? 1 : 0)
-      .u8(repair.refused ? 1 : 0),
+      .u8(repair.refused ? 1 : 0)
+      .vector(repair.back ?? [], encodeName),
   );
   writer.optional(record.restoration, (w, { until, matched, since, missed }) =>
     w.uint53(until).uint53(matched).uint53(since).uint53(missed),
@@ -156,6 +159,7 @@ export function decodeConversationRecord(reader: Reader): ConversationRecord {
     missed: r.uint53(),
     readded: r.u8() === 1,
     refused: r.u8() === 1,
+    back: r.vector(decodeName),
   }));
   const restoration = reader.optional((r) => ({
     until: r.uint53(),

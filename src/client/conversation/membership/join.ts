@@ -18,6 +18,7 @@ import type { Context, Effect } from "../../context.js";
 import { fingerprintOf } from "../../identity/safety-number.js";
 import { layout } from "../../layout.js";
 import type { Conversation } from "../conversation.js";
+import { announceChange } from "../effects.js";
 import { isLogInDoubt } from "../entering.js";
 import { type ConversationRecord, isLive } from "../record.js";
 import type { Registry } from "../registry.js";
@@ -242,6 +243,7 @@ async function joinNamed(
   const { pointer, group, asked, signer } = joining;
   const by = signer.userId;
   const known = registry.get(pointer.groupId);
+  const before = known?.state;
   const listed = known === undefined ? undefined : listedName(known.state.record);
   const named = listed === undefined ? registry.named(policy.name) : known;
   // What the relay has not confirmed binds nothing.
@@ -286,6 +288,11 @@ async function joinNamed(
   const conversation = await adopt(context, registry, joining, record, changes);
   if (conversation === undefined) return { type: "held" };
   lost?.tell();
+  const { record: after } = conversation.state;
+  if (isWanted && before?.record.status === "repairing" && before.group !== undefined) {
+    const now = { record: after, after: (effect: () => void) => effect() };
+    announceChange(context, now, before.group, group, { by, subject: after.subject });
+  }
   if (isBound && !isWanted) context.emit("groupLeave", { group: listed ?? policy.name, reason: "lost" });
   if (isWanted && isRenamed && !keepsName)
     context.emit("groupUpdated", { group: name, by, name: { before: listed, after: name } });

@@ -8,6 +8,7 @@ import type { Context, Effect } from "../../context.js";
 import { layout } from "../../layout.js";
 import type { Conversation } from "../conversation.js";
 import { isLogInDoubt } from "../entering.js";
+import { usersOf } from "../membership/leaves.js";
 import { contentDigest } from "../receiving/log-digest.js";
 import type { Restoration } from "../record.js";
 import { failKept, reviveKept, unseal } from "../sending/own-entries.js";
@@ -217,7 +218,7 @@ export class Restorer {
       same = isLeave(same) ? nextOf(kept, same.order) : undefined;
     }
     if (same === undefined && !without.every(isLeave)) {
-      this.#loseKeys(step, next);
+      await this.#loseKeys(step, next);
       return "known";
     }
     this.#drop(step, without);
@@ -253,9 +254,16 @@ export class Restorer {
   }
 
   /** The others go on without what this device knows, from where the entry stood: so they know its leaf of before. */
-  #loseKeys(step: Step, { leafHash }: KeptHandshake): void {
+  async #loseKeys(step: Step, { leafHash, order }: KeptHandshake): Promise<void> {
     if (leafHash !== undefined) step.setRecord({ leafHash });
+    const lost = (await this.#load()).filter((one) => one.order >= order);
+    const removed = lost.flatMap(({ content }) =>
+      (content.bundle?.access ?? []).flatMap(({ type, userId }) => (type === "remove" ? [userId] : [])),
+    );
+    const members = new Set(step.group && usersOf(step.group));
+    const back = [...new Set(removed)].filter((userId) => !members.has(userId));
     loseKeys(this.#context, step, "cursor-mismatch");
+    if (step.record.repair !== undefined) step.setRecord({ repair: { ...step.record.repair, back } });
   }
 
   async #loadTrail(): Promise<Trail> {
@@ -283,7 +291,7 @@ export class Restorer {
     this.#cancelPatience ??= this.#context.clock.after(PATIENCE, () => {
       this.#cancelPatience = undefined;
       // It may have been added anew meanwhile.
-      const lose = (step: Step) => step.record.restoration && this.#loseKeys(step, next);
+      const lose = async (step: Step) => step.record.restoration && this.#loseKeys(step, next);
       this.#context.background(this.#conversation.step(lose));
     });
     const isWhole = next.welcome.length > 0 || (next.content.bundle?.welcomeHash ?? EMPTY).length === 0;

@@ -115,14 +115,15 @@ export class Outbox {
     };
   }
 
-  /** The change with which an intent has the bytes that are to be sent, or has none any more. */
-  seal(intent: Intent, sealed: Sealed | undefined): Effect {
-    const stored = this.#store(intent, { ...intent, sealed });
+  /** The change with which an intent has the bytes that are to be sent, or has none any more, and says something else. */
+  seal(intent: Intent, sealed: Sealed | undefined, action = intent.action): Effect {
+    const stored = this.#store(intent, { ...intent, action, sealed });
     return {
       ...stored,
       applied: () => {
         stored.applied?.();
         intent.sealed = sealed;
+        intent.action = action;
       },
     };
   }
