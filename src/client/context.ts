@@ -64,7 +64,7 @@ export interface Context {
   /** The keys of a group are of no use any more: its members are asked to add this device anew. */
   readonly repair: (groupId: Bytes) => void;
   /** A group was closed in which this device waits to be repaired. */
-  readonly closedWhileRepairing: (groupId: Bytes) => void;
+  readonly closedWhileRepairing: (groupId: Bytes, isDeleted?: boolean) => void;
   /** Work that nobody waits for: its failure is reported, unless the session ended, which the next one mends. */
   readonly background: (work: Promise<unknown>) => void;
   /** Members, roles or status of a group have changed: whether its request box is followed may have too. */

@@ -194,7 +194,7 @@ async function load(
     conversationEnded: (conversation) => running?.conversationEnded(conversation),
     repaired: (conversation) => running?.ownRequests.joined(conversation),
     repair: (groupId) => running?.repair(groupId),
-    closedWhileRepairing: (groupId) => running?.recreation.closed(groupId),
+    closedWhileRepairing: (groupId, isDeleted) => running?.recreation.closed(groupId, isDeleted),
     outdated: (error) => void incarnation.refused().then(() => handler.fatal(error), report),
     background: (work) => void work.catch(ifConnected(report)),
     report,

@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import type { Clock } from "../../src/base/clock.js";
 import { authenticate, type Leaf, leavesOf } from "../../src/client/conversation/membership/leaves.js";
 import {
   type GroupPolicy,
@@ -19,91 +18,11 @@ import {
   readKeyPackage,
 } from "../../src/mls/group/index.js";
 import { EntryKind } from "../../src/wire/protocol.js";
-import { sendCommit, unreadablePath } from "../rejects/builder.js";
 import { makeUser, type TestUser } from "../relay/raw-client.js";
-import {
-  type Actor,
-  connected,
-  eventually,
-  makeGroup,
-  settledMembers,
-  startRelay,
-  type TestRelay,
-} from "./harness.js";
-import { keyPackageOf, RawMember } from "./raw-member.js";
+import { connected, eventually, settledMembers } from "./harness.js";
+import { keyPackageOf } from "./raw-member.js";
+import { garble, stranded, world } from "./recreation-world.js";
 import { relayWithBackups } from "./relay-backup.js";
-
-/** The machine's clock, which can be put forward: timers that are due by it then go off. */
-class ForwardClock implements Clock {
-  #ahead = 0;
-  readonly #timers = new Set<{ at: number; handle: ReturnType<typeof setTimeout>; callback: () => void }>();
-
-  now(): number {
-    return Date.now() + this.#ahead;
-  }
-
-  after(ms: number, callback: () => void): () => void {
-    const timer = { at: this.now() + ms, handle: undefined as never, callback };
-    this.#timers.add(timer);
-    this.#arm(timer);
-    return () => {
-      clearTimeout(timer.handle);
-      this.#timers.delete(timer);
-    };
-  }
-
-  #arm(timer: { at: number; handle: ReturnType<typeof setTimeout>; callback: () => void }): void {
-    clearTimeout(timer.handle);
-    timer.handle = setTimeout(
-      () => {
-        this.#timers.delete(timer);
-        timer.callback();
-      },
-      Math.min(Math.max(0, timer.at - this.now()), 2 ** 31 - 1),
-    );
-  }
-
-  /** In small steps, so that what is answered in time still is. */
-  async forward(ms: number, step = 5_000): Promise<void> {
-    for (let rest = ms; rest > 0; rest -= step) {
-      this.#ahead += Math.min(rest, step);
-      for (const timer of this.#timers) this.#arm(timer);
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-  }
-}
-
-async function world(carolsStore = memoryStore(), onRelay?: TestRelay) {
-  const clock = new ForwardClock();
-  const relay = onRelay ?? (await startRelay());
-  const seams = { clock, random: () => 0.1 };
-  const stores = { alice: memoryStore(), bob: memoryStore(), carol: carolsStore };
-  const connect = (userId: keyof typeof stores) => connected(relay, userId, { seams, store: stores[userId] });
-  const connectAgain = () => Promise.all([connect("alice"), connect("bob"), connect("carol")]);
-  const actors = await connectAgain();
-  const [alice, bob, carol] = actors;
-  const mallory = await RawMember.connect(relay, "mallory");
-  await makeGroup("team", actors);
-  await alice.client.invite("team", "mallory");
-  await mallory.join();
-  return { clock, relay, actors, alice, bob, carol, mallory, connectAgain };
-}
-
-/** A commit with garbage in its path for everybody, or those whom `strands` chooses by level and place. */
-async function garble(mallory: RawMember, strands: (level: number) => boolean = () => true): Promise<void> {
-  await mallory.follow();
-  const actor = { state: mallory.group, signer: mallory.user.device } as never;
-  const payload = await sendCommit(actor, [], {
-    updatePath: unreadablePath(strands),
-  });
-  await mallory.append({
-    kind: EntryKind.commit,
-    payload,
-    bundle: { access: [], welcome: new Uint8Array(0) },
-  });
-}
-
-const stranded = (actor: Actor) => actor.event("error", ({ code }) => code === "decryption-failed");
 
 describe("a group in which only the maker of a commit can read it", () => {
   it("is begun anew by an admin, without anybody doing anything; what was written meanwhile comes once", async () => {

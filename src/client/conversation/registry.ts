@@ -97,9 +97,18 @@ export class Registry {
 
   /** The group of a name in which this device waits to be repaired. */
   stranded(name: string): Conversation | undefined {
+    return this.#withStatus(name, "repairing");
+  }
+
+  /** The group of a name that the relay has not confirmed yet. */
+  creating(name: string): Conversation | undefined {
+    return this.#withStatus(name, "creating");
+  }
+
+  #withStatus(name: string, wanted: ConversationRecord["status"]): Conversation | undefined {
     return this.all().find(({ state: { record } }) => {
       const { subject, status } = record;
-      return status === "repairing" && subject.kind === "group" && subject.name === name;
+      return status === wanted && subject.kind === "group" && subject.name === name;
     });
   }
 

@@ -60,7 +60,8 @@ export class Starter {
 
   /**
    * A group in the place of one of the same name, with these members: it is stored, then `free` ends the other one, then
-   * it is created. Throws what `free` and the relay throw; then there is nothing of it.
+   * it is created. Throws what `free` and the relay throw; then there is nothing of it, unless the trouble is this device's own:
+   * whether the other one has ended is not known then, and the next session creates it, or finds the name taken.
    */
   async createAnew(
     policy: GroupPolicy,
@@ -77,7 +78,8 @@ export class Starter {
     try {
       await free();
     } catch (error) {
-      await this.#forget(conversation);
+      if (isOwnTrouble(error)) this.#registry.insert(conversation);
+      else await this.#forget(conversation);
       throw error;
     }
     this.#registry.insert(conversation);
@@ -144,8 +146,8 @@ export class Starter {
     if (isOwnTrouble(error)) return;
     const code = SubrosaError.is(error) ? error.code : "internal";
     const { subject } = conversation.state.record;
-    if (code === "rate-limited" && subject.kind === "direct") {
-      // Its messages wait; nobody waits for the conversation itself.
+    if (code === "rate-limited" && (subject.kind === "direct" || this.#registry.stranded(subject.name))) {
+      // Messages wait for it; without what takes its place, a group that has ended is lost to all.
       this.#context.clock.after(ALLOWANCE_DELAY, () => this.flushCreations());
       return;
     }

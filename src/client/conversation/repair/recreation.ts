@@ -21,9 +21,12 @@ import { forgetMessage, keptMessages } from "./journal.js";
 const PATIENCE = 120_000;
 /** How much later each further admin does, by the order of their leaves. */
 const TURN = 60_000;
-/** How long it waits while others than the maker of that commit have not said that they are stranded too: they may only be away. */
+/**
+ * How long it waits while others than the maker of that commit have not said that they are stranded too: they may only be away.
+ * So may an admin be that has closed the group to begin it anew.
+ */
 const LONG_PATIENCE = DAY;
-/** How long a member waits for what takes the place of a group that was closed while it was stranded. */
+/** How long the deletion of a group is doubted by who is stranded in it, and cannot read who did it. */
 const MOURNING = 60_000;
 
 /** Another attempt comes to nothing as well. */
@@ -102,12 +105,19 @@ export class Recreation {
     this.#watched.set(key, cancel);
   }
 
-  /** The group was closed while this device was stranded: for good, or because an admin begins it anew. */
-  closed(groupId: Bytes): void {
+  /**
+   * The group was closed while this device was stranded: for good, if it is said inside of it (`isDeleted`), else perhaps because
+   * an admin begins it anew. Should that one come to grief, the next does in its turn, as if the group were there still.
+   */
+  closed(groupId: Bytes, isDeleted = false): void {
     const key = toHex(groupId);
     const conversation = this.#registry.get(groupId);
     if (conversation === undefined || this.#mourned.has(key)) return;
-    const cancel = this.#context.clock.after(MOURNING, () => {
+    if (isDeleted) {
+      this.#watched.get(key)?.();
+      this.#watched.set(key, () => {});
+    }
+    const cancel = this.#context.clock.after(isDeleted ? MOURNING : LONG_PATIENCE, () => {
       this.#mourned.delete(key);
       if (conversation.state.record.status !== "repairing" || this.#busy.has(key)) return;
       this.#context.background(conversation.lose());
@@ -127,7 +137,9 @@ export class Recreation {
     const { state, key } = conversation;
     const { relay, clock } = this.#context;
     if (!isStranded(state) || !relay.isReady || this.#busy.has(key)) return;
-    const { repairedAt, repair } = state.record;
+    const { repairedAt, repair, subject } = state.record;
+    // What takes its place is made already, and the relay has yet to take it.
+    if (subject.kind === "group" && this.#registry.creating(subject.name)) return this.watch(conversation);
     const silent = await this.#silent(state);
     // Where the relay has lost what was there, who is silent may know how to go on.
     const makers = repair?.reason === "decryption-failed" ? 1 : 0;

@@ -115,7 +115,8 @@ export function passBy(context: Context, step: Step, entry: LogEntry): void {
     step.setRecord({ repair: { ...repair, missed: repair.missed + 1 } });
   } else if (kind === EntryKind.close) {
     const { groupId } = step.record;
-    step.after(() => context.closedWhileRepairing(groupId));
+    const isDeleted = entry.form === "full" && entry.content.payload.length > 0;
+    step.after(() => context.closedWhileRepairing(groupId, isDeleted));
   } else if (entry.form === "full" && adds(entry.content.bundle, context.identity.deviceId)) {
     step.setRecord({ repair: { ...repair, readded: true } });
   }
