@@ -17,3 +17,8 @@ const OWN: readonly ErrorCode[] = [
 export function isOwnTrouble(error: unknown): boolean {
   return SubrosaError.is(error) && OWN.includes(error.code);
 }
+
+/** Whether the relay was not asked, since too much waits to be sent: its silence says nothing. No relay can answer so. */
+export function isUnasked(error: unknown): boolean {
+  return SubrosaError.is(error) && error.code === "queue-full";
+}

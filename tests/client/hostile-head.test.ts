@@ -218,6 +218,45 @@ describe("a connection on which something of a log has not come", () => {
     expect(bob.errors.slice(errors)).toEqual(["timeout"]);
     await goesOn();
   });
+
+  it.each(["of a log", "of an answer"])(
+    "%s, and through which nothing can be sent just now, says nothing of the relay until it can",
+    async (what) => {
+      const isHead = what === "of a log";
+      await lie(undefined, isHead ? higher : undefined);
+      let [withheld, unanswered] = [0, 0];
+      connector.tamper.fromClient = (frame) => {
+        if (frame.type === "ping") unanswered++;
+        if (frame.type !== "request" || frame.name !== "resolveDirect") return undefined;
+        withheld++;
+        return [];
+      };
+      connector.tamper.fromRelay = (frame) => {
+        if (frame.type === "pong") unanswered--;
+        return undefined;
+      };
+      if (!isHead) {
+        await bob.client.sendDirectMessage("alice", "a new conversation");
+        sent++;
+        await eventually(() => withheld === 1);
+      }
+      await bob.client.blocked();
+      const { connections } = connector;
+      const errors = bob.errors.length;
+      // What is asked meanwhile by itself is told to fail, and asked again.
+      const blamed = () => bob.errors.slice(errors).filter((code) => code !== "queue-full");
+      connector.backlog = 4 * 1024 * 1024;
+      await clock.skip(300_000, () => eventually(() => unanswered === 0));
+      expect([connector.connections, ...blamed()]).toEqual([connections]);
+      connector.backlog = 0;
+      await pass(32);
+      expect(blamed()).toEqual(["timeout"]);
+      connector.tamper = {};
+      await pass(70);
+      if (!isHead) await alice.message("a new conversation");
+      await goesOn();
+    },
+  );
 });
 
 describe("a relay whose log gets shorter", () => {

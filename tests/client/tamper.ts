@@ -55,6 +55,8 @@ export class TamperedConnector implements Connector {
   /** False: there is no connection to be had, as with a cable that is pulled out. */
   isReachable = true;
   connections = 0;
+  /** Bytes that wait at the connection for a slow uplink, beside those that do. */
+  backlog = 0;
   #current: Connection | undefined;
   #inner: Connection | undefined;
   readonly #connector = webSocketConnector({});
@@ -81,6 +83,7 @@ export class TamperedConnector implements Connector {
     const asked = new Map<number, { name: OperationName; body: unknown }>();
     let onframe: Connection["onframe"];
     const incoming = (bytes: Bytes) => this.#incoming(bytes, asked);
+    const backlog = () => this.backlog;
     const outer: Connection = {
       get onframe() {
         return onframe;
@@ -97,7 +100,7 @@ export class TamperedConnector implements Connector {
         inner.onclose = handler;
       },
       get bufferedAmount() {
-        return inner.bufferedAmount;
+        return inner.bufferedAmount + backlog();
       },
       send: (bytes) => {
         const own = bytes.slice();

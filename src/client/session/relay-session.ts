@@ -22,6 +22,7 @@ import type { DirectoryNews, Notice } from "../../wire/operator.js";
 import { CloseCode, DEFAULT_MAX_FRAME_BYTES } from "../../wire/protocol.js";
 import type { BodyOf, OperationName, ResultOf } from "../../wire/requests.js";
 import type { OwnIdentity } from "../identity/own-identity.js";
+import { isUnasked } from "../own-trouble.js";
 import type { Incarnation } from "./incarnation.js";
 import { DEFAULT_MAX_UNPROCESSED_BYTES, Inflow } from "./inflow.js";
 import { refusalError } from "./refusal.js";
@@ -155,9 +156,12 @@ export class RelaySession {
     const [oldest] = this.#waiting;
     if (oldest === undefined || this.#cancelWatch !== undefined) return;
     const [id, { since }] = oldest;
-    const { clock } = this.#options;
-    const left = since + this.#answeredWithin - clock.now();
-    this.#cancelWatch = clock.after(Math.min(Math.max(0, left), this.#answeredWithin), () => {
+    const left = since + this.#answeredWithin - this.#options.clock.now();
+    this.#lookAfter(Math.min(Math.max(0, left), this.#answeredWithin), id);
+  }
+
+  #lookAfter(delay: number, id: number): void {
+    this.#cancelWatch = this.#options.clock.after(delay, () => {
       // Nothing else is looked at before this is settled.
       if (this.#waiting.has(id)) return this.#doubt(id);
       this.#cancelWatch = undefined;
@@ -169,15 +173,16 @@ export class RelaySession {
   /** A relay that answers what it was asked after a request, and not that, never will: the next session may do better. */
   #doubt(id: number): void {
     const connection = this.#connection;
-    const answered = () => {
+    const answered = (error?: unknown) => {
       if (connection !== this.#connection) return;
       this.#cancelWatch = undefined;
       if (!this.#waiting.has(id)) return this.#watch();
+      if (isUnasked(error)) return this.#lookAfter(this.#answeredWithin, id);
       this.#answeredWithin = Math.min(2 * this.#answeredWithin, MAX_ANSWERED_WITHIN);
       this.#options.handler.unanswered(new SubrosaError("timeout", "the relay does not answer a request"));
     };
     // What has the shortest answer. Where nothing comes any more, the connection is found to be dead.
-    void this.request("listBlocked", {}).then(answered, answered);
+    void this.request("listBlocked", {}).then(() => answered(), answered);
   }
 
   /** Ends the session, and takes it up again after a while: what it was about could not be done. */

@@ -1,6 +1,7 @@
 import { SubrosaError } from "../../../base/errors.js";
 import type { Cursor, LogId } from "../../../wire/identifiers.js";
 import type { Context } from "../../context.js";
+import { isUnasked } from "../../own-trouble.js";
 
 /** How long acks are gathered, in milliseconds. */
 const ACK_DELAY = 50;
@@ -194,7 +195,10 @@ export class Following {
       cancel();
     };
     // What has the shortest answer.
-    void relay.request("listBlocked", {}).then(late, late);
+    void relay.request("listBlocked", {}).then(late, (error: unknown) => {
+      if (!isUnasked(error)) late();
+      else if (isWaiting) this.heard();
+    });
   }
 
   /** A session in which that much is missing is none: the next may do better. */
