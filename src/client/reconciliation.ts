@@ -15,7 +15,7 @@ const GONE: readonly ErrorCode[] = ["no-key-package", "gap"];
 export async function reconcile(
   context: Context,
   registry: Registry,
-  inbox: Pick<Inbox, "recover" | "unopened" | "isCut">,
+  inbox: Pick<Inbox, "recover" | "unopened" | "isAcknowledged">,
 ): Promise<boolean> {
   const { groups } = await context.relay.request("listGroups", {});
   const isSettled = await Promise.all(
@@ -46,9 +46,9 @@ export async function reconcile(
       const result = await inbox.recover({ groupId, at: since });
       if (result.type !== "failed") return result.type !== "held";
       const { code } = result.error;
-      // The pointer has been acknowledged, and the key package is later than this store.
+      // The key package is later than this store, if it is not another's: anyone may add this device with a welcome for none.
       const isLater = (known()?.place.cursor.seq ?? -1) < since.seq;
-      if (code === "no-key-package" && inbox.isCut && isLater) {
+      if (code === "no-key-package" && isLater && (await inbox.isAcknowledged(groupId))) {
         context.outdated(
           new SubrosaError("store-outdated", "the store lacks what this device has acknowledged"),
         );

@@ -81,9 +81,11 @@ export class Inbox {
   #isRead: Deferred<void> | undefined;
   /**
    * The relay has dropped entries that this store has not: either they were too old, or a later state of this device has
-   * acknowledged them.
+   * acknowledged them. Once the cursor is behind them it is not so for who opens this store next.
    */
-  isCut = false;
+  #isCut = false;
+  /** The groups of which a pointer has come since. */
+  readonly #came = new Set<string>();
   /** The inbox itself, when the relay sent something senseless or refused it; and what is left to join. */
   readonly #reread: Retry;
   readonly #rejoin: Retry;
@@ -148,7 +150,7 @@ export class Inbox {
     try {
       const { head, from } = await this.#context.relay.request("subscribe", { log: this.log, cursor });
       this.#end = head.seq;
-      if (from.seq > this.#cursor.seq) this.isCut = true;
+      if (from.seq > this.#cursor.seq) this.#isCut = true;
       // From its start the inbox goes on with the oldest entry kept.
       if (cursor.seq === 0) this.#cursor = from;
     } catch (error) {
@@ -185,6 +187,17 @@ export class Inbox {
     } finally {
       this.#joinNext(key, pointer);
     }
+  }
+
+  /**
+   * Whether a later state of this device has acknowledged the pointer to a group whose commit the relay has: it is not in
+   * the inbox, and has not been dropped for its age, since the commit would have been too.
+   */
+  async isAcknowledged(groupId: Uint8Array): Promise<boolean> {
+    if (!this.#isCut) return false;
+    // It may have come since the relay was asked for the groups.
+    await this.#follow();
+    return this.#end > 0 && this.#cursor.seq >= this.#end && !this.#came.has(toHex(groupId));
   }
 
   /** The relay has this device in a group that it has no way into. */
@@ -252,7 +265,11 @@ export class Inbox {
     }
     this.#reread.reset();
     if (pointers.length > 0) this.#rejoin.reset();
-    for (const pointer of pointers) this.#pointers.set(toHex(pointer.groupId), pointer);
+    for (const pointer of pointers) {
+      const key = toHex(pointer.groupId);
+      this.#pointers.set(key, pointer);
+      if (this.#isCut) this.#came.add(key);
+    }
     this.#context.relay.ack(this.log, cursor);
     for (const effect of effects) effect();
     for (const pointer of pointers) this.#context.background(this.#join(pointer));
