@@ -114,10 +114,12 @@ async function openFile(
     return new RecordSession({ ...claimed, records, sealing: bytesSealing(name, storeKey) });
   } catch (error) {
     await release().catch(() => {});
-    throw storeError(
-      await commitFailure(error, dirname(file)),
-      `cannot open ${file}, the database of this store`,
-    );
+    const failure = await commitFailure(error, dirname(file));
+    if (DAMAGED_CODES.includes((failure as { code?: unknown }).code)) {
+      const advice = `put back a backup, or delete it and ${file}-lock to begin anew`;
+      throw new SubrosaError("store-damaged", `${file} is damaged inside: ${advice}`, { cause: failure });
+    }
+    throw storeError(failure, `cannot open ${file}, the database of this store`);
   }
 }
 
@@ -139,6 +141,8 @@ const FULL_BYTES = 4 * 1024 * 1024;
 const EIO = 5;
 /** EFBIG, ENOSPC, EDQUOT, and LMDB's own for a map that cannot grow. */
 const FULL_CODES = [27, 28, 122, -30792];
+/** LMDB's own for a page that is not there, or not what it should be. */
+const DAMAGED_CODES: readonly unknown[] = [-30797, -30796, -30793];
 
 /** What is behind the error of a commit that failed, which changed nothing. */
 async function commitFailure(error: unknown, folder: string): Promise<unknown> {

@@ -193,6 +193,20 @@ describe("openStore", () => {
     await (await store.open("bob")).close();
   });
 
+  it("says which file is damaged inside, and what to do about it", async () => {
+    const session = await (await openStore(folder)).open("alice");
+    for (let i = 0; i < 200; i++) await session.write([{ put: `a/${i}`, value: new Uint8Array(200) }]);
+    await session.close();
+    const path = await fileOf(folder, "alice");
+    const bytes = await readFile(path);
+    // Whole but for its pages of data.
+    await writeFile(path, bytes.fill(0, 2 * 4096));
+    const opening = await (await openStore(folder)).open("alice").catch((error) => error);
+    expect(opening).toEqual(code("store-damaged"));
+    expect(opening.message).toContain(`${path} is damaged inside`);
+    await expect((await openStore(folder)).open("alice")).rejects.toEqual(code("store-damaged"));
+  });
+
   it("refuses what is no folder, and arguments that make no sense", async () => {
     const file = join(folder, "file");
     await writeFile(file, "");
