@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { moduleEntries, type Reach, reachFrom, readText } from "./built-package.js";
 
 /** What it has grown to, so that it does not grow unnoticed; the goal of the design is 30 KiB. */
-const MAX_SCRIPT_BYTES = 114.5 * 1024;
+const MAX_SCRIPT_BYTES = 116 * 1024;
 const reach = (subpath: string): Reach => {
   const entry = moduleEntries.find((candidate) => candidate.subpath === subpath);
   if (entry === undefined) throw new Error(`no entry ${subpath}`);
