@@ -1,16 +1,38 @@
 import { describe, expect, it } from "vitest";
+import { toHex } from "../../src/base/encoding.js";
 import { randomBytes } from "../../src/crypto/random.js";
+import { makeCapabilities } from "../../src/mls/group/index.js";
 import { EntryKind } from "../../src/wire/protocol.js";
 import { type Actor, eventually, settledMembers } from "./harness.js";
+import { keyPackageOf, type RawMember } from "./raw-member.js";
 import { garble, stranded, world } from "./recreation-world.js";
+import type { Tamper, TamperedConnector } from "./tamper.js";
 
-/** A group in which everyone but mallory is stranded, with a message of each that waits. */
+/** Everyone but mallory is stranded, with a message of each that waits. */
+async function strand(actors: readonly Actor[], mallory: RawMember): Promise<void> {
+  await garble(mallory);
+  await Promise.all(actors.map(stranded));
+  for (const { client, userId } of actors) await client.sendGroupMessage("team", `${userId} meanwhile`);
+}
+
 async function strandedWorld() {
   const all = await world();
-  await garble(all.mallory);
-  await Promise.all(all.actors.map(stranded));
-  for (const { client, userId } of all.actors) await client.sendGroupMessage("team", `${userId} meanwhile`);
+  await strand(all.actors, all.mallory);
   return all;
+}
+
+/** The relay refuses groups with devices that it does not like, and does not say which. */
+function refusedCreations(connector: TamperedConnector, isRefused: (added: string[]) => boolean): Tamper {
+  return {
+    fromClient(frame) {
+      if (frame.type !== "request" || frame.name !== "create") return undefined;
+      const added = frame.body.first?.bundle?.access.map(({ deviceId }) => toHex(deviceId)) ?? [];
+      if (!isRefused(added)) return undefined;
+      const refusal = { type: "refuse", id: frame.id, code: "quota-exceeded", reason: "full" } as const;
+      queueMicrotask(() => connector.inject(refusal));
+      return [];
+    },
+  };
 }
 
 /** Each has what the others wrote, once, and has been told of no end. */
@@ -77,9 +99,7 @@ describe("an admin that begins a group anew", () => {
     const { clock, connector, actors, alice, bob, mallory } = await world();
     await alice.client.promote("team", "bob");
     for (const actor of actors) await actor.event("groupUpdated");
-    await garble(mallory);
-    await Promise.all(actors.map(stranded));
-    for (const { client, userId } of actors) await client.sendGroupMessage("team", `${userId} meanwhile`);
+    await strand(actors, mallory);
     connector.tamper = {
       fromClient: (frame) => (frame.type === "request" && frame.name === "create" ? [] : undefined),
     };
@@ -103,5 +123,60 @@ describe("an admin that begins a group anew", () => {
       expect(await actor.event("groupLeave")).toEqual({ group: "team", reason: "lost" });
     await clock.forward(120_000);
     expect(await alice.client.groups()).toEqual([]);
+  });
+});
+
+describe("a member that cannot be added to a group that is begun anew", () => {
+  it("is left out, and nobody else; what waits reaches the others", async () => {
+    const { clock, actors, alice, mallory } = await world();
+    const capabilities = makeCapabilities({ extensions: [] });
+    await mallory.publish([await keyPackageOf(mallory.user, { capabilities })]);
+    await strand(actors, mallory);
+    await clock.forward(130_000);
+    await alice.event("error", ({ message }) => message.startsWith("mallory is left out"));
+    await goesOn(actors);
+  });
+
+  it("comes in by itself if the relay takes that; nobody knows why it did not before", async () => {
+    const { clock, connector, actors, alice, carol, mallory } = await world();
+    const { deviceId } = carol.client;
+    await mallory.publish([await keyPackageOf(mallory.user)]);
+    await strand(actors, mallory);
+    const made: number[] = [];
+    connector.tamper = refusedCreations(connector, (added) => {
+      made.push(added.length);
+      return added.includes(deviceId);
+    });
+    await clock.forward(130_000);
+    // All; all but mallory, of whom nothing is known; then all but one of the others each.
+    await eventually(() => made.at(-1) === 2);
+    expect(made.length).toBeLessThanOrEqual(4);
+    const members = async () => (await alice.client.members("team")).map(({ userId }) => userId);
+    await eventually(async () => (await members()).sort().join() === "alice,bob,carol,mallory");
+    await carol.message("alice meanwhile");
+  });
+
+  it("is added after a crash too; before that, nothing that waits goes to nobody", async () => {
+    const { clock, connector, actors, alice, bob, carol, mallory, connect } = await world();
+    await strand(actors, mallory);
+    const refused = refusedCreations(connector, (added) => added.length > 0);
+    connector.tamper = {
+      fromClient(frame, bytes) {
+        if (frame.type !== "request" || frame.name !== "append") return refused.fromClient?.(frame, bytes);
+        return frame.body.entry.kind === EntryKind.commit ? [] : undefined;
+      },
+    };
+    await clock.forward(130_000);
+    await eventually(async () => (await alice.client.members("team")).length === 1);
+    await clock.forward(20_000);
+    expect(alice.all("receipt")).toEqual([]);
+    const closed = alice.client.close();
+    await clock.forward(10_000);
+    await closed;
+    connector.tamper = {};
+    const again = await connect("alice");
+    await settledMembers("team", [again, bob, carol]);
+    for (const actor of [bob, carol]) await actor.message("alice meanwhile");
+    expect(again.all("receipt").filter(({ state }) => state === "sent").length).toBe(1);
   });
 });

@@ -66,7 +66,7 @@ export async function world(carolsStore = memoryStore(), onRelay?: TestRelay) {
   await makeGroup("team", actors);
   await alice.client.invite("team", "mallory");
   await mallory.join();
-  return { clock, relay, connector, actors, alice, bob, carol, mallory, connectAgain };
+  return { clock, relay, connector, actors, alice, bob, carol, mallory, connect, connectAgain };
 }
 
 /** A commit with garbage in its path for everybody, or those whom `strands` chooses by level and place. */

@@ -13,7 +13,7 @@ import { Conversation } from "../conversation.js";
 import type { Inbox } from "../receiving/inbox.js";
 import type { ConversationRecord } from "../record.js";
 import type { Registry } from "../registry.js";
-import type { Intent } from "../sending/intent.js";
+import type { Action, Intent } from "../sending/intent.js";
 import { isMessage } from "../sending/outbox.js";
 import { sealCommit } from "../sending/seal.js";
 import { type ConversationState, initialChanges, NO_PLACE, policyIn } from "../state.js";
@@ -59,21 +59,24 @@ export class Starter {
   }
 
   /**
-   * A group in the place of one of the same name, with these members: it is stored, then `free` ends the other one, then
-   * it is created. Throws what `free` and the relay throw; then there is nothing of it, unless the trouble is this device's own:
+   * A group in the place of one of the same name, with these members: it is stored, with what else is to be done in it, then
+   * `free` ends the other one, then it is created. Throws what `free` and the relay throw; then there is nothing of it, unless the trouble is this device's own:
    * whether the other one has ended is not known then, and the next session creates it, or finds the name taken.
    */
   async createAnew(
     policy: GroupPolicy,
     keyPackages: readonly Bytes[],
+    actions: readonly Action[],
     free: () => Promise<void>,
   ): Promise<Conversation> {
     const conversation = await this.#prepare({ kind: "group", name: policy.name }, policy);
     await conversation.step(async (step) => {
+      const { outbox } = this.#context;
+      const target = { groupId: step.record.groupId };
       step.change(...initialChanges(conversation.state));
-      if (keyPackages.length === 0) return;
-      const { intent } = this.#context.outbox.add({ groupId: step.record.groupId }, { type: "start" });
-      await sealCommit(this.#context, step, intent, { keyPackages });
+      if (keyPackages.length > 0)
+        await sealCommit(this.#context, step, outbox.add(target, { type: "start" }).intent, { keyPackages });
+      step.change(...actions.map((action) => outbox.add(target, action).change));
     });
     try {
       await free();

@@ -1,19 +1,20 @@
 import { type Bytes, EMPTY, equalBytes } from "../../../base/bytes.js";
 import { toHex } from "../../../base/encoding.js";
 import { type ErrorCode, SubrosaError } from "../../../base/errors.js";
-import type { GroupState } from "../../../mls/group/index.js";
+import { type GroupState, readKeyPackage, validateKeyPackage } from "../../../mls/group/index.js";
 import { ENTRY_ID_LENGTH, EntryKind } from "../../../wire/protocol.js";
 import type { Context } from "../../context.js";
 import { DAY, layout } from "../../layout.js";
+import { isOwnTrouble } from "../../own-trouble.js";
 import type { Conversation } from "../conversation.js";
 import { checkedKeyPackage, leafToReplace } from "../membership/additions.js";
-import { isSameDevice, type Leaf, leavesOf, usersOf } from "../membership/leaves.js";
+import { authenticate, isSameDevice, type Leaf, leavesOf, usersOf } from "../membership/leaves.js";
 import type { OwnRequests } from "../membership/own-requests.js";
 import { isAdmin, isSamePolicy } from "../membership/policy.js";
 import type { Starter } from "../membership/start.js";
 import { waitingRequests } from "../membership/stored-requests.js";
 import type { Registry } from "../registry.js";
-import { isWish } from "../sending/intent.js";
+import { type Action, isWish } from "../sending/intent.js";
 import { type ConversationState, policyIn } from "../state.js";
 import { forgetMessage, keptMessages } from "./journal.js";
 
@@ -29,10 +30,18 @@ const LONG_PATIENCE = DAY;
 /** How long the deletion of a group is doubted by who is stranded in it, and cannot read who did it. */
 const MOURNING = 60_000;
 
-/** Another attempt comes to nothing as well. */
-const HOPELESS: readonly ErrorCode[] = ["not-an-admin", "not-a-member", "name-taken", "forbidden"];
-/** The connection's or the moment's fault, and nobody's who is to be added. */
-const PASSING: readonly ErrorCode[] = ["connection-failed", "closed", "store-failed", "stale", "name-taken"];
+/** How many members are left out in turn where one of them keeps the relay, or the group, from taking the others. */
+const MAX_TRIES = 16;
+
+/** No fault of those who are to be added: whoever is left out, it comes to nothing now. */
+const HOPELESS: readonly ErrorCode[] = [
+  "not-an-admin",
+  "not-a-member",
+  "name-taken",
+  "forbidden",
+  "rate-limited",
+  "stale",
+];
 
 /**
  * Whether a group takes the place of one of the same name that this device is stranded in: an admin of that one made it,
@@ -82,6 +91,8 @@ export class Recreation {
   readonly #watched = new Map<string, () => void>();
   readonly #mourned = new Map<string, () => void>();
   readonly #busy = new Set<string>();
+  /** What is to take the place of another once all are in. */
+  readonly #held = new Set<string>();
 
   constructor(context: Context, registry: Registry, starter: Starter, ownRequests: OwnRequests) {
     this.#context = context;
@@ -147,9 +158,9 @@ export class Recreation {
     if (repairedAt === 0 || isEarly) return this.watch(conversation);
     this.#busy.add(key);
     try {
-      await this.#beginAnew(conversation, state);
+      await this.#beginAnew(conversation, state, silent);
     } catch (error) {
-      if (!SubrosaError.is(error) || (error.code !== "stale" && !HOPELESS.includes(error.code))) throw error;
+      if (!SubrosaError.is(error) || !HOPELESS.includes(error.code)) throw error;
     } finally {
       this.#busy.delete(key);
       this.watch(conversation);
@@ -167,29 +178,55 @@ export class Recreation {
     return silent;
   }
 
-  async #beginAnew(conversation: Conversation, { group }: Stranded): Promise<void> {
+  async #beginAnew(
+    conversation: Conversation,
+    { group }: Stranded,
+    silent: ReadonlySet<string>,
+  ): Promise<void> {
     const policy = policyIn(group);
     if (policy.kind !== "group") return;
-    const self = this.#context.identity.userId;
-    const free = () => this.#close(conversation);
-    const found = await this.#keyPackages(group);
-    const present = (admin: string) => admin === self || found.packages.has(admin);
-    try {
-      const successor = { ...policy, admins: policy.admins.filter(present) };
-      const next = await this.#starter.createAnew(successor, [...found.packages.values()].flat(), free);
-      await this.#addOneByOne(next, found.later, policy.admins);
-    } catch (error) {
-      if (!SubrosaError.is(error) || PASSING.includes(error.code) || HOPELESS.includes(error.code))
-        throw error;
-      // One of them cannot be added, and the relay does not say who.
-      const next = await this.#starter.createAnew({ ...policy, admins: [self] }, [], free);
-      await this.#addOneByOne(next, [...found.packages.keys(), ...found.later], policy.admins);
+    const { outbox, identity } = this.#context;
+    const self = identity.userId;
+    const { packages, later } = await this.#keyPackages(group);
+    /** With all but these, who are added one by one then. */
+    const begin = async (apart: readonly string[]) => {
+      const isIn = (userId: string) => packages.has(userId) && !apart.includes(userId);
+      const admins = policy.admins.filter((admin) => admin === self || isIn(admin));
+      const keyPackages = [...packages].flatMap(([userId, own]) => (isIn(userId) ? own : []));
+      const actions = [...apart, ...later].flatMap((userId): Action[] => {
+        const promote: Action = { type: "policy", change: { type: "promote", userId } };
+        return [{ type: "add", userId }, ...(policy.admins.includes(userId) ? [promote] : [])];
+      });
+      const free = () => this.#close(conversation);
+      const next = await this.#starter.createAnew({ ...policy, admins }, keyPackages, actions, free);
+      for (const intent of next.intents()) {
+        const { action } = intent;
+        if (action.type !== "add") continue;
+        outbox.finished(intent).catch((error) => {
+          if (!outbox.has(intent)) this.#leftOut(action.userId, error);
+        });
+      }
+    };
+    const users = [...packages.keys()];
+    // Who has not said that it is stranded is the first that something may be wrong with.
+    const suspects = users.sort((a, b) => Number(silent.has(b)) - Number(silent.has(a))).slice(0, MAX_TRIES);
+    let cause: unknown;
+    for (const apart of [[], ...suspects.map((userId) => [userId]), users]) {
+      try {
+        return await begin(apart);
+      } catch (error) {
+        if (!SubrosaError.is(error) || isOwnTrouble(error) || HOPELESS.includes(error.code)) throw error;
+        cause = error;
+      }
     }
+    throw cause;
   }
 
   /** A key package for each device of the members; and whose the relay does not hand out just now. */
   async #keyPackages(group: GroupState): Promise<{ packages: Map<string, Bytes[]>; later: string[] }> {
-    const { relay, contacts, identity } = this.#context;
+    const { relay, contacts, identity, clock } = this.#context;
+    const { extensions } = group.groupContext;
+    const now = BigInt(Math.floor(clock.now() / 1000));
     const packages = new Map<string, Bytes[]>();
     const later: string[] = [];
     for (const { userId, accountKey } of firstLeaves(group, identity.deviceId)) {
@@ -199,13 +236,17 @@ export class Recreation {
         if (!equalBytes(account.accountKey, accountKey)) {
           throw new SubrosaError("identity-changed", "the account is another than that of the member");
         }
-        const others = devices.filter((device) => !equalBytes(device.deviceId, identity.deviceId));
-        packages.set(
-          userId,
-          others.map((device) => checkedKeyPackage(account, device)),
-        );
+        const own: Bytes[] = [];
+        for (const device of devices) {
+          if (equalBytes(device.deviceId, identity.deviceId)) continue;
+          const keyPackage = checkedKeyPackage(account, device);
+          // One that cannot be added would keep all the others out.
+          await validateKeyPackage(readKeyPackage(keyPackage), extensions, { authenticate, now });
+          own.push(keyPackage);
+        }
+        packages.set(userId, own);
       } catch (error) {
-        if (!SubrosaError.is(error) || PASSING.includes(error.code)) throw error;
+        if (!SubrosaError.is(error) || isOwnTrouble(error)) throw error;
         if (error.code === "rate-limited") later.push(userId);
         else this.#leftOut(userId, error);
       }
@@ -230,27 +271,26 @@ export class Recreation {
     }
   }
 
-  async #addOneByOne(next: Conversation, users: readonly string[], admins: readonly string[]): Promise<void> {
-    for (const userId of users) {
-      try {
-        await next.perform({ type: "add", userId });
-        if (admins.includes(userId))
-          await next.perform({ type: "policy", change: { type: "promote", userId } });
-      } catch (error) {
-        if (!SubrosaError.is(error) || error.code === "closed") throw error;
-        this.#leftOut(userId, error);
-      }
-    }
+  #settleLater(next: Conversation): void {
+    if (this.#held.has(next.key)) return;
+    this.#held.add(next.key);
+    const off = this.#context.outbox.onEnd(() => {
+      off();
+      this.#held.delete(next.key);
+      // Not while the others are told.
+      this.#context.background(Promise.resolve().then(() => this.settle(next)));
+    });
   }
 
   /** A group is there: it takes the place of the one of its name that this device is stranded in, if there is one. */
   async settle(next: Conversation | undefined): Promise<void> {
     const { status, subject } = next?.state.record ?? {};
     if (next === undefined || status !== "active" || subject?.kind !== "group") return;
-    // The members are not in yet.
-    if (next.intents().some(({ action }) => action.type === "start")) return;
     const old = this.#registry.stranded(subject.name);
     if (old === undefined) return;
+    // The members are not all in yet.
+    if (next.intents().some(({ action: { type } }) => type === "start" || type === "add"))
+      return this.#settleLater(next);
     const { write, history, outbox, store } = this.#context;
     const { groupId } = old.state.record;
     const target = { groupId: next.state.record.groupId };
