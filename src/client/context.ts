@@ -56,6 +56,8 @@ export interface Context {
   readonly accounts: AccountWatch;
   readonly signals: Signals;
   readonly emit: <Name extends EventName>(name: Name, event: RaisedEvents[Name]) => void;
+  /** Whether this device is stranded in a group of the name, of which another takes the place. */
+  readonly isBegunAnew: (name: string) => boolean;
   /** Whether another group than this one has the name here. */
   readonly isNameBound: (name: string, groupId: Bytes) => boolean;
   readonly conversationEnded: (conversation: Conversation) => void;

@@ -190,6 +190,7 @@ async function load(
     ),
     emit: handler.emit,
     groupChanged: (groupId) => running?.groupChanged(running.registry.get(groupId)),
+    isBegunAnew: (name) => registry.stranded(name) !== undefined,
     isNameBound: (name, groupId) => running?.registry.isBound(name, groupId) ?? false,
     conversationEnded: (conversation) => running?.conversationEnded(conversation),
     repaired: (conversation) => running?.ownRequests.joined(conversation),

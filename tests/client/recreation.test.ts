@@ -91,6 +91,9 @@ describe("a group in which only the maker of a commit can read it", () => {
     await clock.forward(130_000);
     await alice.event("error", ({ code }) => code === "no-key-package");
     await settledMembers("team", actors);
+    for (const actor of actors)
+      expect(await actor.event("memberLeave")).toEqual({ group: "team", userId: "mallory", by: "alice" });
+    expect(alice.all("memberJoin").map(({ userId }) => userId)).toEqual(["bob", "carol", "mallory"]);
   });
 
   it("waits for members who may only be away: one who is back repairs it", async () => {

@@ -85,6 +85,8 @@ export function announceChange(
 ): void {
   const { subject, status } = step.record;
   if (status === "invited" || status === "leaving") return;
+  // What differs from the group whose place it takes is told once it does.
+  if (status === "active" && subject.kind === "group" && context.isBegunAnew(subject.name)) return;
   const name = nameChange(listed, subject);
   const changes = policyNews(policyIn(before), policyIn(after), usersOf(after));
   const news = name === undefined ? changes : { ...changes, name };

@@ -7,6 +7,7 @@ import type { Context } from "../../context.js";
 import { DAY, layout } from "../../layout.js";
 import { isOwnTrouble } from "../../own-trouble.js";
 import type { Conversation } from "../conversation.js";
+import { announceChange } from "../effects.js";
 import { checkedKeyPackage, leafToReplace } from "../membership/additions.js";
 import { authenticate, isSameDevice, type Leaf, leavesOf, usersOf } from "../membership/leaves.js";
 import type { OwnRequests } from "../membership/own-requests.js";
@@ -288,8 +289,8 @@ export class Recreation {
     if (next === undefined || status !== "active" || subject?.kind !== "group") return;
     const old = this.#registry.stranded(subject.name);
     if (old === undefined) return;
-    // The members are not all in yet.
-    if (next.intents().some(({ action: { type } }) => type === "start" || type === "add"))
+    // The members are not all in yet, or not what they were.
+    if (next.intents().some(({ action: { type } }) => ["start", "add", "policy"].includes(type)))
       return this.#settleLater(next);
     const { write, history, outbox, store } = this.#context;
     const { groupId } = old.state.record;
@@ -298,6 +299,11 @@ export class Recreation {
     await write([]);
     await old.step(async (step) => {
       if (step.record.status === "ended") return;
+      const { group } = next.state;
+      if (step.group && group) {
+        const by = leavesOf(group)[0]?.userId ?? this.#context.identity.userId;
+        announceChange(this.#context, step, step.group, group, { by, subject });
+      }
       for (const message of await keptMessages(store, groupId)) {
         // What the relay has lost of it; nobody is in the next who was not in this one when it was sent.
         if (message.seq !== undefined || message.growth !== step.record.growth) continue;
