@@ -1,11 +1,14 @@
 import { describe, expect, it } from "vitest";
+import { type Bytes, EMPTY } from "../../src/base/bytes.js";
 import { toHex } from "../../src/base/encoding.js";
 import { randomBytes } from "../../src/crypto/random.js";
+import { memoryStore } from "../../src/index.js";
 import { makeCapabilities } from "../../src/mls/group/index.js";
 import { EntryKind } from "../../src/wire/protocol.js";
-import { type Actor, eventually, settledMembers } from "./harness.js";
+import { type Actor, connected, eventually, settledMembers } from "./harness.js";
 import { keyPackageOf, type RawMember } from "./raw-member.js";
 import { garble, stranded, world } from "./recreation-world.js";
+import { relayWithBackups } from "./relay-backup.js";
 import type { Tamper, TamperedConnector } from "./tamper.js";
 
 /** Everyone but mallory is stranded, with a message of each that waits. */
@@ -179,4 +182,53 @@ describe("a member that cannot be added to a group that is begun anew", () => {
     for (const actor of [bob, carol]) await actor.message("alice meanwhile");
     expect(again.all("receipt").filter(({ state }) => state === "sent").length).toBe(1);
   });
+});
+
+it("who comes into a group that is begun anew before all are in it again gets nothing of what the relay had lost before", async () => {
+  const { relay, backUp, restore } = await relayWithBackups();
+  const all = await world(memoryStore(), relay);
+  const { clock, connector, actors, alice, bob, carol, mallory } = all;
+  await mallory.follow();
+  await backUp();
+  await alice.client.setJoinMode("team", "closed");
+  for (const actor of actors) await actor.event("groupUpdated");
+  await carol.client.close();
+  const id = await alice.client.sendGroupMessage("team", "alice before");
+  await bob.message("alice before");
+  for (const { client } of [alice, bob]) await client.close();
+  await restore();
+  await mallory.reconnect(relay);
+  const bundle = { access: [], welcome: EMPTY };
+  await mallory.append({ kind: EntryKind.commit, payload: randomBytes(200), bundle });
+  const again = await all.connectAgain();
+  const eve = await connected(relay, "eve");
+  const refused = refusedCreations(connector, (added) => added.length > 0);
+  const held: Bytes[] = [];
+  connector.tamper = {
+    fromClient(frame, bytes) {
+      if (frame.type !== "request" || frame.name !== "append") return refused.fromClient?.(frame, bytes);
+      if (frame.body.entry.kind !== EntryKind.commit) return undefined;
+      held.push(bytes);
+      return [];
+    },
+  };
+  await clock.forward(150_000, 500);
+  await clock.forward(86_400_000, 86_400_000);
+  await eventually(async () => {
+    await clock.forward(500, 500);
+    return held.length > 0;
+  });
+  expect((await again[0].client.members("team")).length).toBe(1);
+  const invited = again[0].client.invite("team", "eve");
+  await again[0].client.conversations();
+  connector.tamper = {};
+  for (const bytes of held) connector.forward(bytes);
+  await invited;
+  const failed = await again[0].event("receipt", ({ ids }) => ids.includes(id));
+  expect(failed).toMatchObject({ state: "failed", code: "data-lost" });
+  await (await eve.event("invitation")).accept();
+  await settledMembers("team", [...again, eve]);
+  await again[0].client.sendGroupMessage("team", "alice afterwards");
+  await Promise.all([again[2], eve].map((actor) => actor.message("alice afterwards")));
+  for (const { texts } of [again[2], eve]) expect(texts).toEqual(["alice afterwards"]);
 });

@@ -9,7 +9,7 @@ import { isOwnTrouble } from "../../own-trouble.js";
 import type { Conversation } from "../conversation.js";
 import { announceChange } from "../effects.js";
 import { checkedKeyPackage, leafToReplace } from "../membership/additions.js";
-import { authenticate, isSameDevice, type Leaf, leavesOf, usersOf } from "../membership/leaves.js";
+import { authenticate, hasGrown, isSameDevice, type Leaf, leavesOf, usersOf } from "../membership/leaves.js";
 import type { OwnRequests } from "../membership/own-requests.js";
 import { isAdmin, isSamePolicy } from "../membership/policy.js";
 import type { Starter } from "../membership/start.js";
@@ -300,13 +300,15 @@ export class Recreation {
     await old.step(async (step) => {
       if (step.record.status === "ended") return;
       const { group } = next.state;
+      // Who has come in since is not to have what was lost before.
+      const isGrown = !step.group || !group || hasGrown(step.group, group);
       if (step.group && group) {
         const by = leavesOf(group)[0]?.userId ?? this.#context.identity.userId;
         announceChange(this.#context, step, step.group, group, { by, subject });
       }
       for (const message of await keptMessages(store, groupId)) {
-        // What the relay has lost of it; nobody is in the next who was not in this one when it was sent.
-        if (message.seq !== undefined || message.growth !== step.record.growth) continue;
+        // What the relay has lost of it; the rest fails with this one.
+        if (isGrown || message.seq !== undefined || message.growth !== step.record.growth) continue;
         step.found.add(toHex(message.content.id));
         const { growth } = next.state.record;
         step.change(
