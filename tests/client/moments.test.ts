@@ -4,6 +4,7 @@ import { leafAt } from "../../src/client/conversation/membership/leaves.js";
 import { randomBytes } from "../../src/crypto/random.js";
 import { type Change, memoryStore, type Store } from "../../src/index.js";
 import { readKeyPackage } from "../../src/mls/group/index.js";
+import type { ClientFrame } from "../../src/wire/frames.js";
 import { EntryKind, LogKind } from "../../src/wire/protocol.js";
 import { sendCommit, unreadablePath } from "../rejects/builder.js";
 import { connectAll, connected, eventually, makeGroup, settledMembers, startRelay } from "./harness.js";
@@ -134,6 +135,52 @@ describe("a message that waits for a conversation with its user", () => {
     await bob.message("hello");
     expect(bob.texts).toEqual(["hello"]);
   });
+});
+
+it("a message that is sealed while a session ends goes out behind those that were under way", async () => {
+  const relay = await startRelay();
+  const store = new HeldStore();
+  const connector = new TamperedConnector();
+  const bob = await connected(relay, "bob");
+  const alice = await connected(relay, "alice", { store, seams: { connector, random: () => 0.1 } });
+  await makeGroup("team", [alice, bob]);
+  await settle(alice, bob);
+  const isOfGroup = (frame: ClientFrame, name: "append" | "subscribe") =>
+    frame.type === "request" && frame.name === name && frame.body.log.kind === LogKind.group;
+  let appended = 0;
+  connector.tamper = {
+    fromClient(frame) {
+      if (!isOfGroup(frame, "append")) return undefined;
+      appended++;
+      return [];
+    },
+  };
+  await alice.client.sendGroupMessage("team", "first");
+  await eventually(() => appended === 1);
+  const isSealed = (changes: readonly Change[]) =>
+    firstIntent(changes) !== undefined &&
+    changes.some((change) => "put" in change && change.put.startsWith("ratchet/"));
+  store.hold(isSealed);
+  await alice.client.sendGroupMessage("team", "second");
+  await eventually(() => store.held > 0);
+  const sessions = alice.all("connect").length;
+  const late: Bytes[] = [];
+  connector.tamper = {
+    fromClient(frame, bytes) {
+      if (!isOfGroup(frame, "subscribe")) return undefined;
+      late.push(bytes);
+      return [];
+    },
+  };
+  connector.inject(new Uint8Array(0));
+  await alice.until(() => alice.all("connect").length > sessions);
+  store.release();
+  await settle(alice);
+  await eventually(() => late.length > 0);
+  connector.tamper = {};
+  for (const bytes of late) connector.forward(bytes);
+  await bob.count(2);
+  expect(bob.texts).toEqual(["first", "second"]);
 });
 
 it("a second request to join, made while the first comes about, stands no more either", async () => {

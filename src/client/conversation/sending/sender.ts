@@ -40,6 +40,8 @@ export class Sender {
   readonly #conversation: Conversation;
   /** What was handed to the relay in this session and has not come to its end, with its size. */
   readonly #inFlight = new Map<Sealed, number>();
+  /** Counts sessions, and keys that have been replaced. */
+  #session = 0;
   readonly #refreshFactor: number;
   #flushing = false;
   #again = false;
@@ -74,6 +76,7 @@ export class Sender {
   }
 
   disconnected(): void {
+    this.#session++;
     this.#inFlight.clear();
     this.#refusals.disconnected();
   }
@@ -248,6 +251,7 @@ export class Sender {
   }
 
   async #sealMessages(): Promise<void> {
+    const session = this.#session;
     let bytes = [...this.#inFlight.values()].reduce((sum, size) => sum + size, 0);
     const room = MAX_IN_FLIGHT - this.#inFlight.size;
     const sealed: SendIntent[] = [];
@@ -269,9 +273,7 @@ export class Sender {
       step.countSent(sealed.length);
     });
     if (isAll) this.#gathering.sealed(sealed);
-    for (const intent of sealed) {
-      if (intent.sealed !== undefined) this.#send(intent, intent.sealed);
-    }
+    for (const intent of sealed) this.#sendIn(session, intent);
     if (sealed.length > 0 && !isAll) this.#again = true;
   }
 
@@ -282,6 +284,7 @@ export class Sender {
 
   /** Seals a leave, a close or a commit, which goes out with nothing else under way. */
   async #sealAlone(intent: Intent): Promise<void> {
+    const session = this.#session;
     const { action } = intent;
     if (action.type === "settleName") {
       this.#again = true;
@@ -312,8 +315,13 @@ export class Sender {
       else this.#again = true;
       return;
     }
-    if (intent.sealed !== undefined) this.#send(intent, intent.sealed);
-    else this.#again = true;
+    this.#sendIn(session, intent);
+    if (intent.sealed === undefined) this.#again = true;
+  }
+
+  /** In another session what was under way goes out first, in its order, once the log has been read. */
+  #sendIn(session: number, intent: Intent): void {
+    if (session === this.#session && intent.sealed !== undefined) this.#send(intent, intent.sealed);
   }
 
   #send(intent: Intent, sealed: Sealed): void {
