@@ -22,14 +22,9 @@ import {
 
 /** Who may change what in a group. */
 export function accessCases(it: Define, world: World): void {
-  const { admit, admitDevice, append, create } = world;
+  const { admit, admitAll, admitDevice, append, create } = world;
   it("access: let members add members and remove who leaves, admins do everything", async () => {
-    const [alice, bob, carol, dave] = [
-      await admit("alice"),
-      await admit("bob"),
-      await admit("carol"),
-      await admit("dave"),
-    ];
+    const [alice, bob, carol, dave] = await admitAll("alice", "bob", "carol", "dave");
     const { log } = await create(alice);
     let at = await append(alice, log, START, await commit([add(bob), add(carol)]));
     const denied = [
@@ -71,12 +66,7 @@ export function accessCases(it: Define, world: World): void {
   });
 
   it("access: let any member remove what a member added, until an admin vouches for it", async () => {
-    const [alice, bob, carol, dave] = [
-      await admit("alice"),
-      await admit("bob"),
-      await admit("carol"),
-      await admit("dave"),
-    ];
+    const [alice, bob, carol, dave] = await admitAll("alice", "bob", "carol", "dave");
     const { log } = await create(alice);
     let at = await append(alice, log, START, await commit([add(bob), add(carol)]));
     at = await append(bob, log, at, await commit([add(dave)]));
@@ -105,12 +95,7 @@ export function accessCases(it: Define, world: World): void {
   });
 
   it("access: keep the access of whom a member removes until an admin commits, who has read of it", async () => {
-    const [alice, bob, carol, dave] = [
-      await admit("alice"),
-      await admit("bob"),
-      await admit("carol"),
-      await admit("dave"),
-    ];
+    const [alice, bob, carol, dave] = await admitAll("alice", "bob", "carol", "dave");
     const { log } = await create(alice);
     const joined = await append(alice, log, START, await commit([add(bob), add(carol), add(dave, 2)]));
     const asked = await append(bob, log, joined, await commit([remove(carol), remove(dave), remove(alice)]));
@@ -144,12 +129,7 @@ export function accessCases(it: Define, world: World): void {
   });
 
   it("access: take that devices are added anew which nobody has any more, or whose user has blocked the sender", async () => {
-    const [alice, bob, carol, dave] = [
-      await admit("alice"),
-      await admit("bob"),
-      await admit("carol"),
-      await admit("dave"),
-    ];
+    const [alice, bob, carol, dave] = await admitAll("alice", "bob", "carol", "dave");
     const { log } = await create(alice);
     let at = await append(alice, log, START, await commit([add(bob), add(carol), add(dave)]));
     const accessOf = ({ deviceId }: typeof alice) => world.storage.access(log.id, deviceId);
@@ -248,12 +228,7 @@ export function accessCases(it: Define, world: World): void {
   });
 
   it("access: let any member make any change where no admin stays", async () => {
-    const [alice, bob, carol, dave] = [
-      await admit("alice"),
-      await admit("bob"),
-      await admit("carol"),
-      await admit("dave"),
-    ];
+    const [alice, bob, carol, dave] = await admitAll("alice", "bob", "carol", "dave");
     const { log } = await create(alice);
     let at = await append(alice, log, START, await commit([add(bob), add(carol), add(dave)]));
     const heir = [setRole(bob, 2), remove(carol)];

@@ -23,7 +23,7 @@ import {
 
 /** Join requests. */
 export function requestBoxCases(it: Define, world: World): void {
-  const { admit, append, create, readAll, chained } = world;
+  const { admit, admitAll, append, create, readAll, chained } = world;
   async function ask(
     sender: Sender,
     groupId: Bytes,
@@ -92,12 +92,7 @@ export function requestBoxCases(it: Define, world: World): void {
   });
 
   it("request boxes: shut for nobody by what was replaced, and lose nothing that waits", async () => {
-    const [alice, bob, carol, eve] = [
-      await admit("alice"),
-      await admit("bob"),
-      await admit("carol"),
-      await admit("eve"),
-    ];
+    const [alice, bob, carol, eve] = await admitAll("alice", "bob", "carol", "eve");
     const { log } = await create(alice);
     const waiting = await requestOf(carol, log.id);
     await append(carol, box(log.id), START, waiting);

@@ -108,6 +108,15 @@ export class World {
 
   readonly admit = (userId: string): Promise<Sender> => this.admitDevice(userId, randomBytes(16));
 
+  /** Several, one after the other. */
+  readonly admitAll = async <const Names extends readonly string[]>(
+    ...userIds: Names
+  ): Promise<{ -readonly [Index in keyof Names]: Sender }> => {
+    const senders: Sender[] = [];
+    for (const userId of userIds) senders.push(await this.admit(userId));
+    return senders as { -readonly [Index in keyof Names]: Sender };
+  };
+
   /** The user's only device, from that version of its list on. */
   readonly admitDevice = async (userId: string, deviceId: Bytes, version = 1): Promise<Sender> => {
     const account = accountOf(userId, [deviceId], version);
