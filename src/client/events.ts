@@ -110,7 +110,10 @@ export interface ClientEvents {
   groupDeleted: { readonly group: string; readonly by?: string };
   /** This user is a member now. */
   groupJoin: { readonly group: string; readonly members: readonly string[] };
-  /** This user is no member any more: it left, was removed (`by`), the relay's operator closed the group, or it is lost: the relay has lost it, or nobody is in it who could let this device in again. */
+  /**
+   * This user is no member any more: it left, was removed (`by`), the relay's operator closed the group, or it is lost: the
+   * relay has lost it, or nobody is in it who could let this device in again.
+   */
   groupLeave: {
     readonly group: string;
     readonly reason: "left" | "removed" | "closed" | "lost";

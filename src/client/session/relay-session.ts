@@ -173,16 +173,28 @@ export class RelaySession {
   /** A relay that answers what it was asked after a request, and not that, never will: the next session may do better. */
   #doubt(id: number): void {
     const connection = this.#connection;
-    const answered = (error?: unknown) => {
+    void this.isAnswering().then((isAnswering) => {
       if (connection !== this.#connection) return;
       this.#cancelWatch = undefined;
       if (!this.#waiting.has(id)) return this.#watch();
-      if (isUnasked(error)) return this.#lookAfter(this.#answeredWithin, id);
+      if (!isAnswering) return this.#lookAfter(this.#answeredWithin, id);
       this.#answeredWithin = Math.min(2 * this.#answeredWithin, MAX_ANSWERED_WITHIN);
       this.#options.handler.unanswered(new SubrosaError("timeout", "the relay does not answer a request"));
-    };
-    // What has the shortest answer. Where nothing comes any more, the connection is found to be dead.
-    void this.request("listBlocked", {}).then(() => answered(), answered);
+    });
+  }
+
+  /**
+   * Resolves once the relay has answered something that it is asked now, or the session has ended; to false where it could
+   * not be asked, so that its silence says nothing. Where nothing comes any more, the connection is found to be dead.
+   */
+  async isAnswering(): Promise<boolean> {
+    try {
+      // What has the shortest answer.
+      await this.request("listBlocked", {});
+    } catch (error) {
+      return !isUnasked(error);
+    }
+    return true;
   }
 
   /** Ends the session, and takes it up again after a while: what it was about could not be done. */

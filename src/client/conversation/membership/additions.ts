@@ -35,7 +35,8 @@ export const GONE_LEAF = "a leaf to be replaced";
 /**
  * The key packages that an `add` commits: the one of a join request, else one for each device of the user. Throws
  * `already-a-member`, `not-a-member` (a device that asked to be added anew is gone), `identity-changed`,
- * `identity-mismatch`, `not-an-admin` (the user is there under another account), `unknown-user` (the device that asked is that of nobody any more), and what the directory answers.
+ * `identity-mismatch`, `not-an-admin` (the user is there under another account), `unknown-user` (the device that asked is
+ * that of nobody any more), and what the directory answers.
  */
 export async function keyPackagesFor(
   context: Context,

@@ -59,9 +59,10 @@ export class Starter {
   }
 
   /**
-   * A group in the place of one of the same name, with these members: it is stored, with what else is to be done in it, then
-   * `free` ends the other one, then it is created. Throws what `free` and the relay throw; then there is nothing of it, unless the trouble is this device's own:
-   * whether the other one has ended is not known then, and the next session creates it, or finds the name taken.
+   * A group in the place of one of the same name, with these members: it is stored, with what else is to be done in it,
+   * then `free` ends the other one, then it is created. Throws what `free` and the relay throw; then there is nothing of
+   * it, unless the trouble is this device's own: whether the other one has ended is not known then, and the next session
+   * creates it, or finds the name taken.
    */
   async createAnew(
     policy: GroupPolicy,

@@ -38,6 +38,11 @@ export function readStoredRequest(stored: Uint8Array): StoredRequest | undefined
   }, stored);
 }
 
+/** When one was answered, in milliseconds since 1970. */
+function answeredTime(stored: Uint8Array): number {
+  return decode((reader) => reader.uint53(), stored.subarray(1));
+}
+
 /** Those of a group that are not answered, with their keys; forgets that others were, a long time ago. */
 export async function waitingRequests(
   { store, clock, write }: Context,
@@ -59,8 +64,6 @@ export function answered(context: Context, groupId: Bytes, requestId: Uint8Array
   return answeredAt(context, layout.request(groupId, requestId));
 }
 
-const answeredTime = (stored: Uint8Array) => decode((reader) => reader.u8() && reader.uint53(), stored);
-
 function answeredAt({ clock }: Context, key: string): Change {
   return { put: key, value: encode((writer) => void writer.u8(ANSWERED).uint53(clock.now()), undefined) };
 }
@@ -80,10 +83,9 @@ export async function granted(
     }),
   );
   if (added.size === 0) return [];
-  const stored = await context.store.list(layout.request(groupId, EMPTY));
-  return stored.flatMap(([key, value]) => {
-    const known = readStoredRequest(value);
-    const leaf = known && readKeyPackage(known.request.keyPackage).leafNode;
-    return leaf && added.has(toHex(leaf.encryptionKey)) ? [answeredAt(context, key)] : [];
+  const waiting = await waitingRequests(context, groupId);
+  return waiting.flatMap(({ key, request }) => {
+    const { encryptionKey } = readKeyPackage(request.keyPackage).leafNode;
+    return added.has(toHex(encryptionKey)) ? [answeredAt(context, key)] : [];
   });
 }

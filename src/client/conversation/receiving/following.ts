@@ -1,7 +1,6 @@
 import { SubrosaError } from "../../../base/errors.js";
 import type { Cursor, LogId } from "../../../wire/identifiers.js";
 import type { Context } from "../../context.js";
-import { isUnasked } from "../../own-trouble.js";
 
 /** How long acks are gathered, in milliseconds. */
 const ACK_DELAY = 50;
@@ -194,9 +193,8 @@ export class Following {
       isWaiting = false;
       cancel();
     };
-    // What has the shortest answer.
-    void relay.request("listBlocked", {}).then(late, (error: unknown) => {
-      if (!isUnasked(error)) late();
+    void relay.isAnswering().then((isAnswering) => {
+      if (isAnswering) late();
       else if (isWaiting) this.heard();
     });
   }
